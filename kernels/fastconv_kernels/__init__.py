@@ -1,0 +1,4 @@
+"""The kernels that fastconv launches: NumPy references, and Numba kernels for the CPU, one folder an operator family.
+
+``problems`` says what is computed, ``registry`` who can compute it, ``cpu`` holds the vocabulary the CPU kernels are written in.
+"""

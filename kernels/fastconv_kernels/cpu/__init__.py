@@ -1,0 +1,1 @@
+"""The CPU's vocabulary: vectors, register tiles, packing, workspaces, compilation and threads."""

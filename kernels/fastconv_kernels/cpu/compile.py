@@ -1,0 +1,60 @@
+"""The ways in which a kernel's functions are compiled.
+
+``jit``       a function of its own, without the GIL, kept on disk
+``inlined``   the body of an inner loop: its vectors must stay in registers and never cross a call
+``threaded``  a loop over threads, compiled for one thread or for several as it is called
+
+No function checks for division by zero in the way of the optimiser, and none reorders floating-point sums unless it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from numba import njit
+
+from .cache import KernelCache
+from .threads import parallel_launch, runs_parallel
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def _cached(dispatcher: Any) -> Any:
+    dispatcher._cache = KernelCache(dispatcher.py_func)
+    return dispatcher
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` without the GIL and keep the machine code on disk."""
+    return _cached(njit(**OPTIONS)(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` into each of its callers."""
+    return _cached(njit(**OPTIONS, forceinline=True)(function))
+
+
+class threaded:
+    """A function whose last parameter is the number of threads and whose body is ``for thread in prange(threads)``.
+
+    Called with one thread it runs as plain compiled code, which costs less to compile and nothing to start; with more it
+    runs on Numba's threads.  Either way thread ``t`` of ``threads`` does the same work in the same order.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        assert isinstance(function, FunctionType)
+        # Numba's cache tells functions apart by name and line, not by options: the second needs a name of its own.
+        twin = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+        twin.__qualname__ = function.__qualname__ + "_parallel"
+        twin.__module__ = function.__module__
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.serial = _cached(njit(**OPTIONS)(function))
+        self.parallel = _cached(njit(**OPTIONS, parallel=True)(twin))
+
+    def __call__(self, *arguments: Any) -> Any:
+        threads = arguments[-1]
+        if threads > 1 and runs_parallel():
+            return parallel_launch(self.parallel, self.serial, arguments, threads)
+        return self.serial(*arguments)

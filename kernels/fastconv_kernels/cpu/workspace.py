@@ -1,0 +1,53 @@
+"""The caches, from whose sizes every block size is derived, and memory that begins where their lines begin."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LINE_BYTES = 64
+"""One cache line, and one AVX-512 register: a vector that starts on a line costs one access, any other two."""
+
+
+class Caches(NamedTuple):
+    """Bytes of the caches that one core sees.  The defaults are what nearly every server core has had since 2017."""
+
+    level1: int = 32 * 1024
+    level2: int = 1024 * 1024
+    level3: int = 16 * 1024 * 1024
+
+
+@cache
+def caches() -> Caches:
+    """The caches of the first core as Linux reports them, the defaults elsewhere."""
+    sizes = Caches()
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction" and size.endswith("K") and int(level) <= 3:
+            sizes = sizes._replace(**{f"level{level}": int(size[:-1]) * 1024})
+    return sizes
+
+
+def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """``size`` zeros that start on a cache line."""
+    return workspace(1, size, dtype)[0, :size]
+
+
+def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """Zeros, (rows, at least ``size``), one row for each thread, each row starting on a cache line."""
+    itemsize = np.dtype(dtype).itemsize
+    pitch = -(-max(1, size) * itemsize // LINE_BYTES) * LINE_BYTES
+    memory = np.zeros(rows * pitch + LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
+    return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // itemsize)
+
+
+def even(length: int, limit: int, unit: int) -> int:
+    """The step that cuts ``length`` into the fewest equal steps of at most ``limit``, rounded up to multiples of ``unit``."""
+    limit = max(unit, limit // unit * unit)
+    length = max(1, length)
+    steps = -(-length // limit)
+    return -(-length // steps // unit) * unit
