@@ -1,0 +1,203 @@
+"""Implicit matrix product: the tile loop over pixels and channels, with the pixels addressed through a table (NHWC).
+
+Output pixels are the rows of A, read where they are in the image: a tile runs on across row ends, so that no map is too small
+for it.  Output channels are the columns of B, packed once.  The sum runs over the taps of the window and the channels of each.
+Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
+
+Sources: Dukhan, "The Indirect Convolution Algorithm", 2019; Georganas et al., "Anatomy of High-Performance Deep Learning
+Convolutions on SIMD Architectures", 2018.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numba import prange
+
+from ..cpu.compile import jit, threaded
+from ..cpu.places import columns, rows_at, scattered
+from ..cpu.share import share, threads_for
+from ..cpu.tile import accumulate_rows, add_tile, fitting, load_tile, pointer, prefetch_tile, rectify, spread_columns, store_tile
+from ..cpu.workspace import aligned, caches, workspace
+from .frame_cpu import flat, frame_band, pack_panels
+from .geometry import bands_of, forward_axes, tables_of, transposed_axes
+
+TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
+"""(rows, vectors): with more rows the addresses no longer fit in the registers."""
+
+THREAD_FLOPS = 1_000_000
+"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
+
+
+@jit
+def convolve_band(tile, tables, shape, rows, source, packed, epilogue, target):
+    """Target pixels of one band: for each phase, group, slice of the sum, panel of channels and tile of pixels.
+
+    shape: (groups, source channels, target channels); rows: target rows that exist; source, packed, target: pointers, of the
+    frame, of the weights, of the band in the target; epilogue: (bias, residual band, adds, rectifies)
+    """
+    phases, sources, targets, slices, segments = tables
+    groups, source_channels, target_channels = shape
+    bias, residual, adds, rectifies = epilogue
+    depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
+    panels = (width + nr - 1) // nr
+    for phase in range(phases.shape[0]):
+        first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase]
+        pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line
+        weights = packed + rows_before * groups * panels * nr
+        for g in range(groups):
+            for s in range(first_slice, last_slice):
+                begin, end, row = slices[s]
+                for j in range(panels):
+                    panel = weights + ((g * panels + j) * panel_rows + row) * nr
+                    channel, count = g * width + j * nr, width - j * nr
+                    start = columns(tile, bias + channel, count if s == first_slice else 0)
+                    for p in range(0, pixels, tile.rows):
+                        places = pointer(tile, targets, first_pixel + p)
+                        place = scattered(tile, target + channel, places, pixels - p, count)
+                        prefetch_tile(place)
+                        a = rows_at(tile, source + g * depth, pointer(tile, sources, first_pixel + p), pixels - p)
+                        total, b = spread_columns(tile, start), panel
+                        for segment in range(begin, end):
+                            length = segments[segment, 1]
+                            total = accumulate_rows(tile, total, a + segments[segment, 0], b, length)
+                            b = b + length * nr
+                        if s > first_slice:
+                            total = add_tile(total, load_tile(tile, place))
+                        elif adds:
+                            other = scattered(tile, residual + channel, places, pixels - p, count)
+                            total = add_tile(total, load_tile(tile, other))
+                        if rectifies and s + 1 == last_slice:
+                            total = rectify(total)
+                        store_tile(total, place)
+
+
+@jit
+def convolve_share(tile, tables, bands, extents, shape, operands, flags, frames, thread, threads):
+    """The bands that are this thread's: frame each if it must be, then convolve it."""
+    x, packed, bias, residual, out = operands
+    images, source_rows, source_columns, target_rows, target_columns = extents
+    count, band_rows, advance, top, left, height, width, framed = bands
+    source_channels, target_channels = shape[1], shape[2]
+    frame = pointer(tile, frames, thread * frames.shape[1])
+    weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
+    first, end = share(thread, threads, images * count)
+    for task in range(first, end):
+        n, band = task // count, task % count
+        image = pointer(tile, x, n * source_rows * source_columns * source_channels)
+        source = image + band * advance * source_columns * source_channels
+        if framed:
+            extent = source_rows, source_columns, source_channels
+            frame_band(tile, image, extent, band * advance + top, left, height, width, frame)
+            source = frame
+        origin = (n * target_rows + band * band_rows) * target_columns * target_channels
+        epilogue = starts, pointer(tile, residual, origin), flags[0], flags[1]
+        rows = min(band_rows, target_rows - band * band_rows)
+        convolve_band(tile, tables, shape, rows, source, weights, epilogue, pointer(tile, out, origin))
+
+
+@threaded
+def convolve(tile, tables, bands, extents, shape, operands, flags, frames, threads):
+    for thread in prange(threads):
+        convolve_share(tile, tables, bands, extents, shape, operands, flags, frames, np.intp(thread), threads)
+
+
+class _Tabled:
+    """What the plans of both directions share: bands, tables, frames, packed weights.  One call at a time.
+
+    source, target: (rows, columns, channels); order: the axes of the weight (R, S, C / groups, K) as (tap row, tap column,
+    weight row, weight column, group) of the product.
+    """
+
+    def __init__(self, problem, threads, axes, source, target, tile):
+        self.problem = problem
+        vertical, horizontal = axes
+        self.tile = tile or fitting(TILES, target[2] // problem.groups, problem.dtype)
+        self.depth, self.width = source[2] // problem.groups, target[2] // problem.groups
+        self.bands = bands_of(vertical, horizontal)
+        slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
+        tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
+        self.tables, self.taps = tables[:5], tables.taps
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.count))
+        self.extents = problem.N, *source[:2], *target[:2]
+        self.shape = problem.groups, source[2], target[2]
+        frame = self.bands.height * self.bands.width * source[2]
+        self.frames = workspace(self.threads, frame, problem.dtype)
+        self.no_bias = np.zeros(target[2], problem.dtype)
+        self.workspace_bytes = self.frames.nbytes
+
+    def _pack(self, weight, strides, packed):
+        """Panels of all phases; strides: of ``weight`` from tap row, tap column, weight row, weight column, group to the next."""
+        panels = -(-self.width // self.tile.columns) * self.problem.groups
+        if packed is None:
+            packed = aligned(sum(map(len, self.taps)) * self.depth * panels * self.tile.columns, weight.dtype)
+        first = 0
+        for taps in self.taps:
+            pack_panels(self.tile, weight, strides, taps, self.depth, self.width, self.problem.groups, packed, first)
+            first += len(taps) * self.depth * panels * self.tile.columns
+        return packed
+
+    def _run(self, x, packed, bias, residual, activation, out):
+        operands = (
+            x.reshape(-1),
+            packed,
+            self.no_bias if bias is None else bias,
+            (out if residual is None else residual).reshape(-1),
+            out.reshape(-1),
+        )
+        flags = residual is not None, activation == "relu"
+        convolve(self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames, self.threads)
+        return out
+
+
+class Forward(_Tabled):
+    """A plan for the convolution of NHWC images of one shape."""
+
+    def __init__(self, problem, threads=1, tile=None):
+        whole = pixels_as_rows(problem)
+        source, target = (whole.H, whole.W, whole.C), (whole.P, whole.Q, whole.K)
+        super().__init__(whole, threads, forward_axes(whole), source, target, tile)
+        self.problem = problem
+
+    def pack(self, weight, packed=None):
+        """Panels of the weight (R, S, C / groups, K), of any strides."""
+        line, (down, right, row, column) = flat(weight)
+        return self._pack(line, (down, right, row, column, column * self.width), packed)
+
+    def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
+        """Write activation(conv(x, weight) + bias + residual) into ``out``.
+
+        Parameters
+        ----------
+        x : (N, H, W, C), C-contiguous
+        packed : what ``pack`` returned
+        out, residual : (N, P, Q, K), C-contiguous
+        bias : (K,)
+        activation : None or "relu"
+        """
+        return self._run(x, packed, bias, residual, activation, out)
+
+
+class BackwardInput(_Tabled):
+    """A plan for the gradient with respect to the input: the transpose, from (N, P, Q, K) to (N, H, W, C)."""
+
+    def __init__(self, problem, threads=1, tile=None):
+        whole = pixels_as_rows(problem)
+        source, target = (whole.P, whole.Q, whole.K), (whole.H, whole.W, whole.C)
+        super().__init__(whole, threads, transposed_axes(whole), source, target, tile)
+        self.problem = problem
+
+    def pack(self, weight, packed=None):
+        """Panels of the transpose of the weight (R, S, C / groups, K), of any strides."""
+        line, (down, right, column, row) = flat(weight)
+        return self._pack(line, (down, right, row, column, row * self.depth), packed)
+
+    def __call__(self, grad_output, packed, out):
+        """Write the gradient (N, H, W, C) for the gradient (N, P, Q, K) of the output into ``out``; all C-contiguous."""
+        return self._run(grad_output, packed, None, None, None, out)
+
+
+def pixels_as_rows(problem):
+    """A 1x1 convolution over maps as one over a single column of all their pixels: nothing tells the images apart."""
+    if not problem.pointwise or not problem.N:
+        return problem
+    return replace(problem, N=1, H=problem.N * problem.H * problem.W, W=1)

@@ -1,0 +1,84 @@
+"""Emitters: Python functions that write LLVM instructions.  Words are made of them; kernels never see them.
+
+Sources: LLVM Language Reference, "Masked Vector Load and Store Intrinsics", "llvm.fma.*", "llvm.prefetch".
+"""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+BIT, BYTE, INT32, INT64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+def call(builder, name, result, *operands):
+    """Call the LLVM intrinsic ``name``."""
+    signature = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+def suffix(vector):
+    """LLVM's mangled name of a vector type: ``v16f32``."""
+    return f"v{vector.count}{'f64' if isinstance(vector.element, ir.DoubleType) else 'f32'}"
+
+
+def alignment(vector):
+    """Bytes of one element: vectors may start at any element, which on current machines costs only at a cache line's end."""
+    return 8 if isinstance(vector.element, ir.DoubleType) else 4
+
+
+def integer(builder, value):
+    """``value``, of any width, as the 64-bit number that addresses are computed with."""
+    return value if value.type == INT64 else builder.sext(value, INT64)
+
+
+def splat(builder, scalar, lanes):
+    """All lanes equal to ``scalar``."""
+    vector = ir.VectorType(scalar.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    lane_zero = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+    return builder.shuffle_vector(builder.insert_element(undefined, scalar, INT32(0)), undefined, lane_zero)
+
+
+def constant(vector, value):
+    """All lanes equal to the number ``value``."""
+    return ir.Constant(vector, [vector.element(value)] * vector.count)
+
+
+def first_lanes(builder, count, lanes):
+    """The mask of the lanes below ``count``; none if it is negative, all if it is ``lanes`` or more."""
+    numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
+    enough = builder.icmp_signed(">", count, INT64(lanes))  # so that the 32 bits that are compared are all of it
+    count = builder.trunc(builder.select(enough, INT64(lanes), count), INT32)
+    return builder.icmp_signed("<", numbers, splat(builder, count, lanes))
+
+
+def fused_multiply_add(builder, a, b, c):
+    return call(builder, f"llvm.fma.{suffix(a.type)}", a.type, a, b, c)
+
+
+def load_vector(builder, vector, pointer):
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=alignment(vector))
+
+
+def load_masked(builder, vector, pointer, mask):
+    """Lanes outside the mask are zero and their memory is not touched."""
+    address = builder.bitcast(pointer, vector.as_pointer())
+    name = f"llvm.masked.load.{suffix(vector)}.p0"
+    return call(builder, name, vector, address, INT32(alignment(vector)), mask, ir.Constant(vector, None))
+
+
+def store_vector(builder, value, pointer):
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=alignment(value.type))
+
+
+def store_masked(builder, value, pointer, mask):
+    """Memory of the lanes outside the mask is not touched."""
+    address = builder.bitcast(pointer, value.type.as_pointer())
+    name = f"llvm.masked.store.{suffix(value.type)}.p0"
+    call(builder, name, ir.VoidType(), value, address, INT32(alignment(value.type)), mask)
+
+
+def prefetch_line(builder, pointer, write=False):
+    """Ask for the cache line of ``pointer`` in the nearest cache; an address that is not mapped is ignored."""
+    address = builder.bitcast(pointer, BYTE.as_pointer())
+    keep, data = INT32(3), INT32(1)
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), address, INT32(int(write)), keep, data)

@@ -1,0 +1,220 @@
+"""Where the operands of a tile are in memory: the rows of A, the columns of B, the place of C.
+
+    Rows     an address for each row: pixels of an image, rows of a matrix
+    Columns  an address and a mask of existing lanes for each vector of a row
+    Place    base + offset of row i + offset of vector j, with the masks and the number of rows that exist
+
+Matrix product, convolution, transposed convolution and Winograd products differ in nothing else, and masks replace the
+second path that edges would need.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.extending import models, overload, register_model
+
+from .emit import BIT, INT64, first_lanes, integer
+from .simd import word
+
+
+class _OfTile(types.Type):
+    """A type that depends on the shape of a tile alone."""
+
+    def __init__(self, tile):
+        self.tile = tile
+        super().__init__(f"{type(self).__name__}({tile})")
+
+
+class Rows(_OfTile):
+    """The type of ``rows`` addresses."""
+
+
+class Columns(_OfTile):
+    """The type of ``vectors`` addresses, each with a mask."""
+
+
+class Place(_OfTile):
+    """The type of the place of a whole tile."""
+
+
+def _element_pointer(manager, kind):
+    return manager.lookup(kind.tile.vector.element).get_value_type().as_pointer()
+
+
+def _masks(kind):
+    return ir.ArrayType(ir.VectorType(BIT, kind.tile.vector.lanes), kind.tile.vectors)
+
+
+@register_model(Rows)
+class RowsModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.ArrayType(_element_pointer(manager, kind), kind.tile.rows))
+
+
+@register_model(Columns)
+class ColumnsModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        pointers = ir.ArrayType(_element_pointer(manager, kind), kind.tile.vectors)
+        super().__init__(manager, kind, ir.LiteralStructType([pointers, _masks(kind)]))
+
+
+@register_model(Place)
+class PlaceModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        offsets = [ir.ArrayType(INT64, count) for count in (kind.tile.rows, kind.tile.vectors)]
+        fields = [_element_pointer(manager, kind), *offsets, _masks(kind), INT64]
+        super().__init__(manager, kind, ir.LiteralStructType(fields))
+
+
+def _filled(builder, aggregate, path, values):
+    """``aggregate`` with ``values`` at path[0], path[1], …"""
+    for index, value in enumerate(values):
+        aggregate = builder.insert_value(aggregate, value, [*path, index])
+    return aggregate
+
+
+def _beside(count):
+    """The mask of each vector of a row, of which the first ``count`` elements exist."""
+
+    def masks(builder, vectors, lanes):
+        return [first_lanes(builder, builder.sub(count, INT64(j * lanes)), lanes) for j in range(vectors)]
+
+    return masks
+
+
+# ---------------------------------------------------------------------------------------------------------- words: rows
+
+
+@word(lambda tile, base, stride, count: Rows(tile))
+def rows_apart(builder, result, tile, base, stride, count):
+    """Row i is ``i * stride`` after ``base``; rows from ``count`` on repeat the first."""
+    pointers = []
+    for i in range(result.count):
+        exists = builder.icmp_signed("<", INT64(i), count)
+        pointers.append(builder.gep(base, [builder.mul(stride, builder.select(exists, INT64(i), INT64(0)))]))
+    return _filled(builder, ir.Constant(result, ir.Undefined), [], pointers)
+
+
+@word(lambda tile, base, table, count: Rows(tile))
+def rows_at(builder, result, tile, base, table, count):
+    """Row i is ``table[i]`` after ``base``; rows from ``count`` on repeat the first."""
+    offsets = _table(builder, table, result.count)
+    pointers = []
+    for i, offset in enumerate(offsets):
+        exists = builder.icmp_signed("<", INT64(i), count)
+        pointers.append(builder.gep(base, [builder.select(exists, offset, offsets[0])]))
+    return _filled(builder, ir.Constant(result, ir.Undefined), [], pointers)
+
+
+@word(lambda rows, offset: rows)
+def shift_rows(builder, result, rows, offset):
+    """The same rows ``offset`` elements further on; in code: ``rows + offset``."""
+    moved = [builder.gep(builder.extract_value(rows, i), [offset]) for i in range(result.count)]
+    return _filled(builder, rows, [], moved)
+
+
+@overload(operator.add)
+def rows_plus_offset(rows, offset):
+    if isinstance(rows, Rows) and isinstance(offset, types.Integer):
+        return lambda rows, offset: shift_rows(rows, offset)
+
+
+# ------------------------------------------------------------------------------------------------------- words: columns
+
+
+def _columns(builder, result, pointers, masks):
+    located = _filled(builder, ir.Constant(result, ir.Undefined), [0], pointers)
+    return _filled(builder, located, [1], masks)
+
+
+@word(lambda tile, base: Columns(tile))
+def panel(builder, result, tile, base):
+    """All columns of a tile, side by side from ``base`` on: a row of a packed panel."""
+    pointers, masks = result.elements
+    lanes = masks.element.count
+    every = ir.Constant(masks.element, [1] * lanes)
+    side_by_side = [builder.gep(base, [INT64(j * lanes)]) for j in range(pointers.count)]
+    return _columns(builder, result, side_by_side, [every] * pointers.count)
+
+
+@word(lambda tile, base, count: Columns(tile))
+def columns(builder, result, tile, base, count):
+    """A tile's columns side by side from ``base`` on; the first ``count`` exist."""
+    pointers, masks = result.elements
+    lanes = masks.element.count
+    side_by_side = [builder.gep(base, [INT64(j * lanes)]) for j in range(pointers.count)]
+    return _columns(builder, result, side_by_side, _beside(count)(builder, pointers.count, lanes))
+
+
+def _table(builder, table, count):
+    return [integer(builder, builder.load(builder.gep(table, [INT64(j)]))) for j in range(count)]
+
+
+@word(lambda tile, base, offsets, counts: Columns(tile))
+def columns_at(builder, result, tile, base, offsets, counts):
+    """A tile's columns, vector j at ``base + offsets[j]``; its first ``counts[j]`` lanes exist."""
+    pointers, masks = result.elements
+    located = [builder.gep(base, [offset]) for offset in _table(builder, offsets, pointers.count)]
+    existing = [first_lanes(builder, count, masks.element.count) for count in _table(builder, counts, pointers.count)]
+    return _columns(builder, result, located, existing)
+
+
+@word(lambda columns, offset: columns)
+def shift_columns(builder, result, columns, offset):
+    """The same columns ``offset`` elements further on; in code: ``columns + offset``."""
+    count = result.elements[0].count
+    return _filled(builder, columns, [0], [builder.gep(builder.extract_value(columns, [0, j]), [offset]) for j in range(count)])
+
+
+@overload(operator.add)
+def columns_plus_offset(columns, offset):
+    if isinstance(columns, Columns) and isinstance(offset, types.Integer):
+        return lambda columns, offset: shift_columns(columns, offset)
+
+
+# -------------------------------------------------------------------------------------------------------- words: places
+
+
+def address(builder, place, i, j):
+    """Emitter: the address of vector j of row i."""
+    offset = builder.add(builder.extract_value(place, [1, i]), builder.extract_value(place, [2, j]))
+    return builder.gep(builder.extract_value(place, 0), [offset])
+
+
+def _place(builder, result, base, row_offsets, column_offsets, masks, rows):
+    located = builder.insert_value(ir.Constant(result, ir.Undefined), base, 0)
+    for field, values in ((1, row_offsets), (2, column_offsets), (3, masks)):
+        located = _filled(builder, located, [field], values)
+    return builder.insert_value(located, rows, 4)
+
+
+def _shape(result):
+    """(rows, vectors, lanes) of a place's LLVM type."""
+    return result.elements[1].count, result.elements[2].count, result.elements[3].element.count
+
+
+@word(lambda tile, base, stride, rows, count: Place(tile))
+def block(builder, result, tile, base, stride, rows, count):
+    """A block of a matrix: row i ``i * stride`` after ``base``; ``rows`` x ``count`` elements exist."""
+    height, vectors, lanes = _shape(result)
+    down = [builder.mul(stride, INT64(i)) for i in range(height)]
+    across = [INT64(j * lanes) for j in range(vectors)]
+    return _place(builder, result, base, down, across, _beside(count)(builder, vectors, lanes), rows)
+
+
+@word(lambda tile, base, table, rows, count: Place(tile))
+def scattered(builder, result, tile, base, table, rows, count):
+    """Rows wherever a table says: row i ``table[i]`` after ``base``; ``rows`` x ``count`` elements exist."""
+    height, vectors, lanes = _shape(result)
+    across = [INT64(j * lanes) for j in range(vectors)]
+    return _place(builder, result, base, _table(builder, table, height), across, _beside(count)(builder, vectors, lanes), rows)
+
+
+@word(lambda tile, base, stride, rows, offsets, counts: Place(tile))
+def strips(builder, result, tile, base, stride, rows, offsets, counts):
+    """Vectors wherever a table says: vector j of row i ``i * stride + offsets[j]`` after ``base``, ``counts[j]`` lanes of it."""
+    height, vectors, lanes = _shape(result)
+    down = [builder.mul(stride, INT64(i)) for i in range(height)]
+    masks = [first_lanes(builder, count, lanes) for count in _table(builder, counts, vectors)]
+    return _place(builder, result, base, down, _table(builder, offsets, vectors), masks, rows)

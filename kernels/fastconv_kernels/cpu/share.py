@@ -1,0 +1,24 @@
+"""How threads share work: evenly, in the order of the work."""
+
+from numba import int64
+
+from .compile import inlined
+
+
+@inlined
+def share(thread, threads, total):
+    """(first, end) of what thread ``thread`` of ``threads`` does of ``total`` pieces."""
+    thread = int64(thread)  # Numba counts prange in unsigned integers, and makes a float of signed plus unsigned
+    return total * thread // threads, total * (thread + 1) // threads
+
+
+def threads_for(threads, work, grain):
+    """No more of ``threads`` than there are grains in ``work``: starting a thread must cost less than it saves."""
+    return max(1, min(threads, work // grain))
+
+
+@inlined
+def stripe(thread, threads, length, unit):
+    """(first, end) of what thread ``thread`` of ``threads`` does of range(length), cut at multiples of ``unit``."""
+    first, end = share(thread, threads, (length + unit - 1) // unit)
+    return min(length, first * unit), min(length, end * unit)

@@ -1,0 +1,247 @@
+"""The register tile: a small matrix that lives in vector registers, as one Numba value.
+
+A product of matrices is fast when each element loaded is used many times.  The tile is where that happens: ``rows`` by
+``vectors * lanes`` running sums that stay in registers while ``rank1`` adds one outer product after another.  One step loads
+``rows + columns`` elements and performs ``rows * columns`` fused multiply-adds.
+
+    total = zero(tile)
+    for k in range(depth):
+        total = rank1(total, a + k, panel(tile, b + k * tile.columns))
+    store_tile(total, place)
+
+A ``Tile`` is an ordinary argument that carries no data: its Numba *type* is the shape, so that Numba compiles every function
+once for each shape and the shape costs nothing when the code runs.  ``places`` says where operands are in memory.
+
+Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee & van de Geijn, "BLIS", 2015.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
+
+from .compile import inlined
+from .emit import INT64, fused_multiply_add, load_masked, load_vector, prefetch_line, splat, store_masked
+from .places import Columns, Place, Rows, address, panel
+from .simd import Pointer, Vector, register_bytes, registers, word
+
+# --------------------------------------------------------------------------------------------------- the shape of a tile
+
+
+class Tile:
+    """The shape of a register tile: ``rows`` x ``vectors`` vectors of ``lanes`` elements of type ``dtype``.
+
+    Rule: rows * vectors sums, ``vectors`` elements of B and one of A must fit in the registers (32 with AVX-512).
+    """
+
+    def __init__(self, rows, vectors, dtype, lanes=None):
+        element = numba.from_dtype(np.dtype(dtype))
+        self.rows, self.vectors = rows, vectors
+        self.lanes = lanes or register_bytes() * 8 // element.bitwidth
+        self.columns = vectors * self.lanes
+        self.itemsize = element.bitwidth // 8
+        self._numba_type_ = TileType(rows, vectors, Vector(element, self.lanes))  # read at every call: the quick way in
+
+    def __repr__(self):
+        return f"Tile({self.rows} x {self.vectors} vectors of {self.lanes})"
+
+
+def fitting(shapes, columns, dtype):
+    """The tile among ``shapes``, (rows, vectors), that fits the registers and wastes least of ``columns`` columns.
+
+    Of two that waste alike the one with more arithmetic for each element loaded is taken.
+    """
+
+    def cost(shape):
+        rows, vectors = shape
+        width = Tile(rows, vectors, dtype).columns
+        waste = -(-columns // width) * width / columns
+        return waste * (1 + 1 / rows + 1 / (vectors * 8))
+
+    possible = [shape for shape in shapes if shape[0] * shape[1] + shape[1] + 1 <= registers()]
+    return Tile(*min(possible, key=cost), dtype)
+
+
+class TileType(types.Type):
+    """The type of a ``Tile``."""
+
+    def __init__(self, rows, vectors, vector):
+        self.rows, self.vectors, self.vector = rows, vectors, vector
+        self.lanes, self.columns = vector.lanes, vectors * vector.lanes
+        super().__init__(f"Tile({rows}, {vectors}, {vector})")
+
+
+class Sums(types.Type):
+    """The type of a tile's contents: rows x vectors vectors."""
+
+    def __init__(self, tile):
+        self.tile = tile
+        super().__init__(f"Sums({tile})")
+
+
+register_model(TileType)(models.OpaqueModel)
+typeof_impl.register(Tile)(lambda tile, _context: tile._numba_type_)
+
+
+@unbox(TileType)
+def unbox_tile(tile_type, _tile, context):
+    return NativeValue(context.context.get_constant_null(tile_type))
+
+
+@register_model(Sums)
+class SumsModel(models.PrimitiveModel):
+    def __init__(self, manager, sums):
+        vector = manager.lookup(sums.tile.vector).get_value_type()
+        super().__init__(manager, sums, ir.ArrayType(ir.ArrayType(vector, sums.tile.vectors), sums.tile.rows))
+
+
+def constant_attribute(name):
+    """Make ``tile.name`` a constant of the compiled code."""
+
+    @overload_attribute(TileType, name)
+    def attribute(tile):
+        value = getattr(tile, name)
+        return lambda tile: value
+
+
+for name in ("rows", "vectors", "lanes", "columns"):
+    constant_attribute(name)
+
+
+@intrinsic
+def pointer(_context, tile, array, offset):
+    """The address of element ``offset`` of the contiguous ``array``, to be read in vectors of the tile's width."""
+
+    def generate(context, builder, signature, values):  # not a @word: only Numba's context can look into an array
+        _, array, offset = values
+        return builder.gep(context.make_array(signature.args[1])(context, builder, array).data, [offset])
+
+    return Pointer(array.dtype, tile.vector.lanes)(tile, array, types.intp), generate
+
+
+# -------------------------------------------------------------------------------------------- words: the contents of a tile
+
+
+def each_vector(builder, total, change):
+    """The tile with every vector (i, j) replaced by ``change(i, j, vector)``."""
+    for i in range(total.type.count):
+        for j in range(total.type.element.count):
+            changed = change(i, j, builder.extract_value(total, [i, j]))
+            total = builder.insert_value(total, changed, [i, j])
+    return total
+
+
+@word(lambda tile: Sums(tile))
+def zero(builder, result, tile):
+    """All sums zero."""
+    return ir.Constant(result, None)
+
+
+@word(lambda tile, bias: Sums(tile))
+def spread_rows(builder, result, tile, bias):
+    """Every sum of row i is ``bias[i]``."""
+    lanes = result.element.element.count
+    row = [splat(builder, builder.load(builder.gep(bias, [INT64(i)])), lanes) for i in range(result.count)]
+    return each_vector(builder, ir.Constant(result, None), lambda i, j, _: row[i])
+
+
+@word(lambda tile, bias: Sums(tile) if isinstance(bias, Columns) else None)
+def spread_columns(builder, result, tile, bias):
+    """Every row is the row at the columns ``bias``, zero where they do not exist."""
+    vectors, vector = range(result.element.count), result.element.element
+    places = [[builder.extract_value(bias, [field, j]) for field in (0, 1)] for j in vectors]
+    row = [load_masked(builder, vector, location, mask) for location, mask in places]
+    return each_vector(builder, ir.Constant(result, None), lambda i, j, _: row[j])
+
+
+def rank1_type(total, a, b):
+    known = isinstance(total, Sums) and isinstance(a, (Pointer, Rows)) and isinstance(b, Columns)
+    return total if known else None
+
+
+@word(rank1_type)
+def rank1(builder, result, total, a, b):
+    """total + the outer product of ``rows`` elements and a row of columns ``b``.
+
+    ``a`` is either a Pointer to a packed panel, the elements side by side, or ``Rows``, each with an address of its own.
+    """
+    vectors, vector = result.element.count, result.element.element
+    masks = [builder.extract_value(b, [1, j]) for j in range(vectors)]
+    row = [load_masked(builder, vector, builder.extract_value(b, [0, j]), masks[j]) for j in range(vectors)]
+    for i in range(result.count):
+        packed = isinstance(a.type, ir.PointerType)
+        element = builder.gep(a, [INT64(i)]) if packed else builder.extract_value(a, i)
+        factor = splat(builder, builder.load(element), vector.count)
+        for j in range(vectors):
+            added = fused_multiply_add(builder, factor, row[j], builder.extract_value(total, [i, j]))
+            total = builder.insert_value(total, added, [i, j])
+    return total
+
+
+@word(lambda tile, place: Sums(tile) if isinstance(place, Place) else None)
+def load_tile(builder, result, tile, place):
+    """The tile in memory; rows that do not exist repeat the first, columns that do not exist are zero."""
+    loaded = ir.Constant(result, ir.Undefined)
+    for i in range(result.count):
+        exists = builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4))
+        for j in range(result.element.count):
+            location = builder.select(exists, address(builder, place, i, j), address(builder, place, 0, j))
+            vector = load_masked(builder, result.element.element, location, builder.extract_value(place, [3, j]))
+            loaded = builder.insert_value(loaded, vector, [i, j])
+    return loaded
+
+
+@word(lambda total, place: types.none if isinstance(place, Place) else None)
+def store_tile(builder, result, total, place):
+    """The rows and columns of the tile that exist, to memory."""
+    done = builder.append_basic_block("rows.done")
+    for i in range(total.type.count):
+        with_row = builder.append_basic_block(f"row.{i}")
+        builder.cbranch(builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4)), with_row, done)
+        builder.position_at_end(with_row)
+        for j in range(total.type.element.count):
+            mask = builder.extract_value(place, [3, j])
+            store_masked(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j), mask)
+    builder.branch(done)
+    builder.position_at_end(done)
+
+
+@word(lambda place: types.none if isinstance(place, Place) else None)
+def prefetch_tile(builder, result, place):
+    """Bring a tile's place in memory nearer while its sums are being formed."""
+    for i in range(place.type.elements[1].count):
+        for j in range(place.type.elements[2].count):
+            prefetch_line(builder, address(builder, place, i, j), write=True)
+
+
+@word(lambda total, other: total)
+def add_tile(builder, result, total, other):
+    """total + other."""
+    return each_vector(builder, total, lambda i, j, v: builder.fadd(v, builder.extract_value(other, [i, j])))
+
+
+@word(lambda total: total)
+def rectify(builder, result, total):
+    """max(total, 0).  A NaN is not below zero and stays."""
+    nothing = ir.Constant(result.element.element, None)
+    return each_vector(builder, total, lambda i, j, v: builder.select(builder.fcmp_ordered("<", v, nothing), nothing, v))
+
+
+# -------------------------------------------------------------------------------------------------------- the tile loops
+
+
+@inlined
+def accumulate_packed(tile, total, a, b, depth):
+    """total + A @ B: both panels packed, ``a[k, row]`` and ``b[k, column]``, ``depth`` steps."""
+    for k in range(depth):
+        total = rank1(total, a + k * tile.rows, panel(tile, b + k * tile.columns))
+    return total
+
+
+@inlined
+def accumulate_rows(tile, total, a, b, depth):
+    """total + A @ B: the rows of A where they are in memory, B a packed panel, ``depth`` steps."""
+    for k in range(depth):
+        total = rank1(total, a + k, panel(tile, b + k * tile.columns))
+    return total
