@@ -1,0 +1,399 @@
+"""Policy: which kernel computes a problem, with how many threads, and who holds its plan.
+
+A request is an argument of the call, else of the innermost ``with use(…)``, else of the environment, else the ranking of the
+kernels' tables.  A request is never answered by something else: what cannot be had raises, with every kernel's reasons.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from fastconv_kernels.problems import (
+    ELEMENTWISE,
+    Conv,
+    Elementwise,
+    Matmul,
+    Maxout,
+    Pool,
+    Rows,
+    Transposition,
+    Update,
+    padding_pairs,
+)
+from fastconv_kernels.registry import Kernel, Refused, objections, select
+
+from .devices import cuda_status
+from .errors import ArgumentError, TargetUnavailableError, UnsupportedError
+
+__all__ = [
+    "ELEMENTWISE",
+    "OPERATORS",
+    "Conv",
+    "Elementwise",
+    "Kernel",
+    "Lender",
+    "Matmul",
+    "Maxout",
+    "Pool",
+    "Rows",
+    "Settings",
+    "Transposition",
+    "Update",
+    "choose",
+    "kernels",
+    "leased",
+    "lender",
+    "padding_pairs",
+    "plan_for",
+    "settings",
+    "use",
+    "walk",
+]
+
+OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
+    ("conv", "forward"): ("conv", "FORWARD"),
+    ("conv", "backward_input"): ("conv", "BACKWARD_INPUT"),
+    ("conv", "backward_weight"): ("conv", "BACKWARD_WEIGHT"),
+    ("matmul", "forward"): ("matmul", "FORWARD"),
+    ("pool", "forward"): ("pool", "FORWARD"),
+    ("pool", "backward_input"): ("pool", "BACKWARD_INPUT"),
+    ("elementwise", "forward"): ("elementwise", "FORWARD"),
+    ("elementwise", "backward_input"): ("elementwise", "BACKWARD_INPUT"),
+    ("maxout", "forward"): ("elementwise", "MAXOUT_FORWARD"),
+    ("maxout", "backward_input"): ("elementwise", "MAXOUT_BACKWARD_INPUT"),
+    ("softmax", "forward"): ("loss", "SOFTMAX_FORWARD"),
+    ("softmax", "backward_input"): ("loss", "SOFTMAX_BACKWARD_INPUT"),
+    ("log_softmax", "forward"): ("loss", "LOG_SOFTMAX_FORWARD"),
+    ("log_softmax", "backward_input"): ("loss", "LOG_SOFTMAX_BACKWARD_INPUT"),
+    ("cross_entropy", "forward"): ("loss", "CROSS_ENTROPY_FORWARD"),
+    ("channel_sum", "forward"): ("reduction", "CHANNEL_SUM_FORWARD"),
+    ("sgd", "update"): ("optimizer", "SGD_UPDATE"),
+    ("adam", "update"): ("optimizer", "ADAM_UPDATE"),
+    ("nchw_to_nhwc", "forward"): ("layout", "NCHW_TO_NHWC_FORWARD"),
+    ("nhwc_to_nchw", "forward"): ("layout", "NHWC_TO_NCHW_FORWARD"),
+}
+"""(operator, direction) → (module of fastconv_kernels, name of its ranked table); imported when first needed."""
+
+ACCURACIES = ("fast", "exact")
+TARGETS = ("auto", "cpu", "cuda", "numpy")
+PRECISIONS = ("fp32",)
+PLAN_CACHE_SIZE = 32
+"""Problems whose plans the functional calls keep: more than the layers of most networks, with workspaces of a few MB each."""
+
+SPARE_PLANS = 4
+"""Plans of one problem that are kept after having been in use at the same time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for; None leaves it to whoever is asked next, and in the end to the ranking.
+
+    Attributes
+    ----------
+    target : "auto", "cpu", "cuda" or "numpy"
+    algorithm : an algorithm's name, or "auto"
+    threads : at least 1, at most the threads that Numba has
+    accuracy : "fast", which admits kernels of a larger documented error, or "exact", which does not
+    precision : "fp32", the only one of this version
+    """
+
+    target: str | None = None
+    algorithm: str | None = None
+    threads: int | None = None
+    accuracy: str | None = None
+    precision: str | None = None
+
+    def checked(self) -> Settings:
+        """Itself, if every value can be had.
+
+        Raises
+        ------
+        ArgumentError, TargetUnavailableError
+        """
+        for name, allowed in (("target", TARGETS), ("accuracy", ACCURACIES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise ArgumentError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        if self.algorithm is not None and not isinstance(self.algorithm, str):
+            raise ArgumentError(f"algorithm: expected the name of an algorithm, got {self.algorithm!r}")
+        if self.threads is not None and (
+            not isinstance(self.threads, (int, np.integer)) or isinstance(self.threads, bool) or self.threads < 1
+        ):
+            raise ArgumentError(f"threads: expected an integer of at least 1, got {self.threads!r}")
+        if self.target == "cuda":
+            raise TargetUnavailableError(f"target: cuda cannot be used: {cuda_status().reason}")
+        return self
+
+    def over(self, other: Settings) -> Settings:
+        """These where they say something, ``other`` where they do not."""
+        ours = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        return replace(other, **ours)
+
+
+_used: ContextVar[Settings] = ContextVar("fastconv_use", default=Settings())  # noqa: B039 - a frozen value
+
+
+def use(
+    target: str | None = None,
+    algorithm: str | None = None,
+    threads: int | None = None,
+    accuracy: str | None = None,
+    precision: str | None = None,
+) -> AbstractContextManager[Settings]:
+    """Ask for a target, an algorithm, … of every call inside ``with use(…):``, in this thread or task alone.
+
+    Parameters
+    ----------
+    target, algorithm, threads, accuracy, precision
+        See ``Settings``; what is not given stays as it was outside.  An algorithm is asked of the operators that have one of
+        that name; the others choose as they would.  "auto" undoes a request made outside.
+
+    Raises
+    ------
+    ArgumentError
+        A value that does not exist.
+    TargetUnavailableError
+        A target that cannot run here, with what is missing.
+    """
+    return _using(Settings(target, algorithm, threads, accuracy, precision).checked())
+
+
+@contextmanager
+def _using(asked: Settings) -> Iterator[Settings]:
+    token = _used.set(asked.over(_used.get()))
+    try:
+        yield _used.get()
+    finally:
+        _used.reset(token)
+
+
+@lru_cache(maxsize=16)
+def _parsed(target: str | None, algorithm: str | None, threads: str | None, accuracy: str | None) -> Settings:
+    """The environment's words as settings; an empty word is none."""
+    if threads and not threads.isdecimal():
+        raise ArgumentError(f"FASTCONV_THREADS: expected an integer of at least 1, got {threads!r}")
+    asked = Settings(target or None, algorithm or None, int(threads) if threads else None, accuracy or None)
+    try:
+        return asked.checked()
+    except (ArgumentError, TargetUnavailableError) as error:
+        raise type(error)(f"environment variable FASTCONV_{str(error)[:1].upper()}{str(error)[1:]}") from None
+
+
+def settings() -> Settings:
+    """What holds here and now where a call does not say otherwise: ``use`` over the environment."""
+    names = ("FASTCONV_TARGET", "FASTCONV_ALGORITHM", "FASTCONV_THREADS", "FASTCONV_ACCURACY")
+    return _used.get().over(_parsed(*map(os.environ.get, names)))
+
+
+def kernels(operator: str, direction: str) -> list[Kernel]:
+    """The ranked table of an operator's direction."""
+    try:
+        module, attribute = OPERATORS[operator, direction]
+    except KeyError:
+        known = sorted({name for name, _ in OPERATORS})
+        raise ArgumentError(f"operator: expected one of {', '.join(known)}, got {operator!r}, {direction!r}") from None
+    table: list[Kernel] = getattr(import_module(f"fastconv_kernels.{module}"), attribute)
+    return table
+
+
+def _request(operator: str, direction: str, asked: Settings) -> Settings:
+    """``asked`` over what holds around it, "auto" resolved, as the tables are walked with it."""
+    around, ranked = settings(), kernels(operator, direction)
+    algorithm = asked.algorithm or around.algorithm
+    if algorithm is not None and algorithm != "auto" and algorithm not in {kernel.algorithm for kernel in ranked}:
+        if asked.algorithm or not _exists(algorithm):
+            here = ", ".join(dict.fromkeys(kernel.algorithm for kernel in ranked))
+            raise ArgumentError(f"algorithm: expected one of {here} for {operator} {direction}, got {algorithm!r}")
+        algorithm = "auto"  # asked of all operators, and another one has it
+    request = asked.over(around)
+    return replace(
+        request,
+        algorithm=None if algorithm == "auto" else algorithm,
+        target=None if request.target == "auto" else request.target,
+        accuracy=request.accuracy or "fast",
+    )
+
+
+def _exists(algorithm: str) -> bool:
+    return any(kernel.algorithm == algorithm for entry in OPERATORS for kernel in kernels(*entry))
+
+
+def _in_layout(kernel: Kernel, problem: Any) -> Any:
+    return problem if kernel.layout is None else problem.with_layout(kernel.layout)
+
+
+def _threads(kernel: Kernel, threads: int | None) -> int:
+    if kernel.target == "numpy":
+        return threads or 1
+    from fastconv_kernels.cpu.threads import available_threads  # noqa: PLC0415 - imports Numba: not for the reference's sake
+
+    available = available_threads()
+    if threads is not None and threads > available:
+        raise ArgumentError(f"threads: expected at most {available}, which Numba has here (NUMBA_NUM_THREADS), got {threads}")
+    return threads or available
+
+
+def _planned(kernel: Kernel, problem: Any, threads: int | None) -> Any:
+    return kernel.plan(_in_layout(kernel, problem), _threads(kernel, threads))
+
+
+def _limited(kernel: Kernel, limit: int, threads: int | None) -> Kernel:
+    """``kernel``, refusing what it would need a larger workspace for."""
+
+    def refuses(problem: Any) -> tuple[str, ...]:
+        if reasons := kernel.refuses(problem):
+            return reasons
+        needed = _planned(kernel, problem, threads).workspace_bytes
+        return () if needed <= limit else (f"needs a workspace of {needed} bytes, max_workspace_bytes is {limit}",)
+
+    return replace(kernel, refuses=refuses)
+
+
+def _select(operator: str, direction: str, problem: Any, request: Settings, limit: int | None) -> Kernel:
+    ranked = kernels(operator, direction)
+    if limit is not None:
+        ranked = [_limited(kernel, limit, request.threads) for kernel in ranked]
+    try:
+        return select(ranked, problem, request.algorithm, request.target, request.accuracy or "fast")
+    except Refused as refused:
+        raise UnsupportedError(str(refused)) from None
+
+
+def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[tuple[Kernel, tuple[str, ...]]]:
+    """Every kernel of the table with what speaks against it, in the order in which they are asked."""
+    request = _request(operator, direction, asked.checked())
+    return [
+        (kernel, objections(kernel, problem, request.algorithm, request.target, request.accuracy or "fast"))
+        for kernel in kernels(operator, direction)
+    ]
+
+
+def choose(
+    operator: str,
+    direction: str,
+    problem: Any,
+    *,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+) -> Kernel:
+    """The kernel that computes ``problem``.
+
+    Raises
+    ------
+    UnsupportedError
+        With the objections of every kernel.
+    ArgumentError, TargetUnavailableError
+        A request that names nothing, or nothing that can run here.
+    """
+    request = _request(operator, direction, Settings(target, algorithm, accuracy=accuracy).checked())
+    return _select(operator, direction, problem, request, None)
+
+
+class Lender:
+    """The plans of one problem, each lent to one call at a time; another is made when calls meet.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    problem
+        In the layout that the kernel takes.
+    threads, workspace_bytes : int
+        Of each plan.
+    """
+
+    def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
+        self.kernel, self.problem = kernel, _in_layout(kernel, problem)
+        self.threads = _threads(kernel, threads)
+        first = kernel.plan(self.problem, self.threads)
+        self.workspace_bytes: int = first.workspace_bytes
+        self._spare = [first]
+
+    @contextmanager
+    def lend(self) -> Iterator[Any]:
+        """A plan that is the caller's alone inside the ``with``."""
+        try:
+            plan = self._spare.pop()  # a list's pop and append are atomic: no lock that a fork could leave locked
+        except IndexError:
+            plan = self.kernel.plan(self.problem, self.threads)
+        yield plan  # not given back after an error: it may have been left half-way
+        if len(self._spare) < SPARE_PLANS:
+            self._spare.append(plan)
+
+
+@lru_cache(maxsize=PLAN_CACHE_SIZE)
+def _lender(operator: str, direction: str, problem: Any, request: Settings, limit: int | None) -> Lender:
+    return Lender(_select(operator, direction, problem, request, limit), problem, request.threads)
+
+
+def lender(
+    operator: str, direction: str, problem: Any, asked: Settings | None = None, max_workspace_bytes: int | None = None
+) -> Lender:
+    """The cached lender of a problem's plans, which take arrays in *its* problem's layout.
+
+    Raises
+    ------
+    UnsupportedError, ArgumentError, TargetUnavailableError
+        As ``choose``; kernels that need more than ``max_workspace_bytes`` refuse.
+    """
+    if max_workspace_bytes is not None and (not isinstance(max_workspace_bytes, (int, np.integer)) or max_workspace_bytes < 0):
+        raise ArgumentError(f"max_workspace_bytes: expected an integer of at least 0, got {max_workspace_bytes!r}")
+    request = _request(operator, direction, (asked or Settings()).checked())
+    return _lender(operator, direction, problem, request, max_workspace_bytes)
+
+
+@contextmanager
+def leased(
+    operator: str,
+    direction: str,
+    problem: Any,
+    *,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+    threads: int | None = None,
+) -> Iterator[Any]:
+    """A cached plan, the caller's alone inside the ``with``; it takes arrays in the layout of ``plan.problem``.
+
+    Raises
+    ------
+    UnsupportedError, ArgumentError, TargetUnavailableError
+        As ``choose``.
+    """
+    with lender(operator, direction, problem, Settings(target, algorithm, threads, accuracy)).lend() as plan:
+        yield plan
+
+
+def plan_for(
+    operator: str,
+    direction: str,
+    problem: Any,
+    *,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+    threads: int | None = None,
+) -> Any:
+    """A new plan, which the caller owns, for arrays in the layout of ``problem``.
+
+    Raises
+    ------
+    UnsupportedError
+        No kernel computes the problem as asked, or the one that does takes another layout.
+    ArgumentError, TargetUnavailableError
+        As ``choose``.
+    """
+    request = _request(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
+    kernel = _select(operator, direction, problem, request, None)
+    if _in_layout(kernel, problem) != problem:
+        raise UnsupportedError(f"{kernel.name} takes images in {kernel.layout} alone, the problem is in {problem.layout}")
+    return _planned(kernel, problem, request.threads)
