@@ -1,0 +1,381 @@
+"""Data sets: the IDX reader, where MNIST is looked for, how it is fetched, and what stands in for it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastconv import data
+from fastconv.data import download, idx, mnist
+from fastconv.errors import ArgumentError, DataError, DataNotFoundError
+
+CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file, written from the format's definition."""
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, CODES[array.dtype.name], array.ndim]) + sizes + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def small_files(size: int = 6) -> dict[str, bytes]:
+    """Four files in MNIST's format with 20 and 10 images."""
+    rng = np.random.default_rng(0)
+    contents = {}
+    for part, count in (("train", 20), ("t10k", 10)):
+        contents[f"{part}-images-idx3-ubyte"] = idx_bytes(rng.integers(0, 256, (count, size, size), dtype=np.uint8))
+        contents[f"{part}-labels-idx1-ubyte"] = idx_bytes((np.arange(count) % 10).astype(np.uint8))
+    return contents
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the small files, compressed."""
+    root = tmp_path / "files"
+    root.mkdir()
+    for name, content in small_files().items():
+        (root / f"{name}.gz").write_bytes(gzip.compress(content))
+    return root
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has no data and an empty cache, and no network; gives the cache."""
+    cache = tmp_path / "cache"
+    monkeypatch.delenv("FASTCONV_DATA", raising=False)
+    monkeypatch.setenv("FASTCONV_CACHE_DIR", str(cache))
+    monkeypatch.setenv("FASTCONV_OFFLINE", "1")
+    return cache
+
+
+# --- the IDX reader
+
+
+@pytest.mark.parametrize("dtype", sorted(CODES))
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_gives_back_what_was_written(tmp_path: Path, dtype: str, compressed: bool) -> None:
+    array = (np.arange(24).reshape(2, 3, 4) - 5).astype(dtype)
+    path = tmp_path / "values"
+    path.write_bytes(gzip.compress(idx_bytes(array)) if compressed else idx_bytes(array))
+    got = idx.read(path)
+    assert got.dtype == array.dtype and got.dtype.isnative and got.flags.writeable
+    np.testing.assert_array_equal(got, array)
+
+
+def test_idx_with_an_empty_axis(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.write_bytes(idx_bytes(np.zeros((0, 28, 28), np.uint8)))
+    assert idx.read(path).shape == (0, 28, 28)
+
+
+GOOD = idx_bytes(np.arange(12, dtype=np.int16).reshape(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "begins with nothing"),
+        (b"\x89PNG\r\n\x1a\n", "begins with 89 50 4e 47"),
+        (b"\0\0\x07\x01\0\0\0\0", "expected an IDX file.*08, 09, 0b, 0c, 0d, 0e"),
+        (b"\0\0\x08\0", "the number of axes"),
+        (GOOD[:9], "expected a header of 12 bytes for 2 axes"),
+        (GOOD[:-1], "expected 36 bytes for 3 x 4 values of int16, but there are 35"),
+        (GOOD + b"\0", "expected 36 bytes for 3 x 4 values of int16, but there are 37"),
+        (gzip.compress(GOOD)[:-9], "expected a whole gzip file"),
+        (gzip.compress(GOOD)[:12], "expected a whole gzip file"),
+        (gzip.compress(GOOD)[:-8] + bytes(8), "expected a whole gzip file"),
+        (idx.GZIP + b"\x08 and no more gzip", "expected a whole gzip file"),
+    ],
+)
+def test_idx_names_the_bad_file(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "bad-file"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=expected) as caught:
+        idx.read(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_idx_with_more_values_than_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    path.write_bytes(bytes([0, 0, 0x0E, 4]) + b"\xff" * 16)
+    with pytest.raises(DataError, match="expected .* bytes"):
+        idx.read(path)
+
+
+def test_idx_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="there is no such file"):
+        idx.read(tmp_path / "none")
+    with pytest.raises(DataError, match="cannot be read"):
+        idx.read(tmp_path)
+
+
+# --- a folder that is named
+
+
+@pytest.mark.parametrize("below", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("spelling", ["{}", "{}.gz", "dotted", "dotted.gz"])
+def test_folder_in_every_usual_spelling(tmp_path: Path, below: str, spelling: str) -> None:
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    for name, content in small_files().items():
+        file = spelling.format(name).replace("dotted", name.replace("-idx", ".idx"))
+        (tmp_path / below / file).write_bytes(gzip.compress(content) if file.endswith(".gz") else content)
+    got = data.load(folder=tmp_path)
+    assert got.x_train.shape == (20, 1, 6, 6) and got.x_test.shape == (10, 1, 6, 6)
+    assert got.x_train.dtype == np.uint8 and got.y_train.dtype == np.int64
+    assert got.input_shape == (1, 6, 6) and got.classes == 10
+    np.testing.assert_array_equal(got.y_test, np.arange(10))
+    assert got.name == f"folder {tmp_path.name}" and "not the canonical files" in got.origin and "\n" not in got.origin
+
+
+def test_folder_named_by_the_environment(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTCONV_DATA", str(folder))
+    assert data.load().origin.endswith("named by FASTCONV_DATA")
+
+
+def test_argument_before_the_environment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTCONV_DATA", str(tmp_path / "nowhere"))
+    assert data.load(folder=folder).x_train.shape == (20, 1, 6, 6)
+
+
+@pytest.mark.parametrize("named_by", ["argument", "environment"])
+def test_named_folder_is_never_replaced(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, named_by: str) -> None:
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    if named_by == "environment":
+        monkeypatch.setenv("FASTCONV_DATA", str(folder))
+    with pytest.raises(DataNotFoundError, match="lacks t10k-labels-idx1-ubyte$") as caught:
+        data.load(folder=folder if named_by == "argument" else None)
+    assert str(caught.value).startswith(str(folder))
+
+
+def test_named_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="there is no such folder"):
+        data.load(folder=tmp_path / "none")
+
+
+def test_labels_that_are_fewer_than_the_images(folder: Path) -> None:
+    path = folder / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros(19, np.uint8))))
+    with pytest.raises(
+        DataError, match="expected 20 labels, as many as train-images-idx3-ubyte.gz has images, got 19"
+    ) as caught:
+        data.load(folder=folder)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "expected"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((20, 36), np.uint8), r"expected \(N, H, W\) of uint8, got \(20, 36\)"),
+        ("train-images-idx3-ubyte", np.zeros((20, 6, 6), np.int16), r"expected \(N, H, W\) of uint8, .* of int16"),
+        ("train-images-idx3-ubyte", np.zeros((0, 6, 6), np.uint8), r"expected \(N, H, W\) of uint8, got \(0, 6, 6\)"),
+        ("t10k-labels-idx1-ubyte", np.zeros((10, 1), np.uint8), r"expected \(N,\) of uint8, got \(10, 1\)"),
+        (
+            "t10k-images-idx3-ubyte",
+            np.zeros((10, 6, 7), np.uint8),
+            r"expected images of \(6, 6\) as for training, got \(6, 7\)",
+        ),
+        ("t10k-labels-idx1-ubyte", np.full(10, 11, np.uint8), "expected labels from 0 to 9 as for training, got 11"),
+    ],
+)
+def test_files_that_do_not_fit(folder: Path, name: str, array: np.ndarray, expected: str) -> None:
+    path = folder / f"{name}.gz"
+    path.write_bytes(gzip.compress(idx_bytes(array)))
+    with pytest.raises(DataError, match=expected) as caught:
+        data.load(folder=folder)
+    assert str(caught.value).startswith(str(path))
+
+
+# --- the download
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's output is not the place."""
+
+
+@pytest.fixture
+def mirror(folder: Path) -> Iterator[str]:
+    """The address of a server with the files of ``folder``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def dead() -> str:
+    """An address at which nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}/"
+
+
+@pytest.fixture
+def small_is_canonical(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checksums of the small files instead of MNIST's."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in small_files().items()}
+    monkeypatch.setattr(mnist, "CHECKSUMS", digests)
+
+
+@pytest.fixture
+def online(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("FASTCONV_OFFLINE")
+    return alone
+
+
+def test_download_from_the_next_mirror(small_is_canonical: None, online: Path, mirror: str, dead: str) -> None:
+    download.fetch(online / "mnist", [dead, mirror + "no-such-folder/", mirror])
+    assert sorted(path.name for path in (online / "mnist").iterdir()) == sorted(f"{name}.gz" for name in mnist.CHECKSUMS)
+    got = data.load()  # no mirror is asked: the real ones do not have the small files
+    assert got.name == "mnist" and got.x_train.shape == (20, 1, 6, 6) and "downloaded earlier" in got.origin
+
+
+def test_load_downloads_once(
+    small_is_canonical: None, online: Path, mirror: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download.fetch, "__defaults__", ([mirror],))
+    assert data.load("mnist").x_test.shape == (10, 1, 6, 6)
+    for path in folder.iterdir():
+        path.unlink()
+    assert data.load("mnist").x_test.shape == (10, 1, 6, 6)
+
+
+def test_only_what_is_missing_is_fetched(small_is_canonical: None, online: Path, mirror: str, folder: Path) -> None:
+    download.fetch(online, [mirror])
+    for name in list(mnist.CHECKSUMS)[:3]:
+        (folder / f"{name}.gz").unlink()
+    last = online / f"{list(mnist.CHECKSUMS)[3]}.gz"
+    last.write_bytes(last.read_bytes()[:-20])
+    download.fetch(online, [mirror])
+    assert mnist.matches(last.stem, gzip.decompress(last.read_bytes()))
+
+
+def test_wrong_checksum_leaves_nothing(online: Path, mirror: str) -> None:
+    with pytest.raises(
+        DataNotFoundError, match="train-images-idx3-ubyte.gz whose content has another SHA-256 .*ba891046e6505d7a"
+    ):
+        download.fetch(online, [mirror])
+    assert not online.exists()
+
+
+def test_damaged_download(small_is_canonical: None, online: Path, mirror: str, folder: Path) -> None:
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataNotFoundError, match="train-images-idx3-ubyte.gz whose gzip is damaged"):
+        download.fetch(online, [mirror])
+    assert not online.exists()
+
+
+def test_every_mirror_fails(online: Path, mirror: str, dead: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "train-images-idx3-ubyte.gz").unlink()
+    monkeypatch.setattr(download.fetch, "__defaults__", ([dead, mirror],))
+    with pytest.raises(DataNotFoundError) as caught:
+        data.load("mnist")
+    message = str(caught.value)
+    assert f"{dead} cannot be reached" in message and "HTTP status 404" in message and str(online) in message
+    assert "FASTCONV_DATA" in message
+
+
+def test_a_mirror_that_never_answers(online: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}/"
+        with pytest.raises(DataNotFoundError, match="did not answer within 0.2 s|cannot be reached"):
+            download.fetch(online, [address])
+
+
+def test_cache_that_cannot_be_written(small_is_canonical: None, tmp_path: Path, mirror: str) -> None:
+    file = tmp_path / "a-file"
+    file.write_text("in the way")
+    with pytest.raises(DataNotFoundError, match=f"cannot be kept in {file}"):
+        download.fetch(file / "mnist", [mirror])
+
+
+def test_damaged_cache_is_not_used(
+    small_is_canonical: None, online: Path, mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download.fetch(online / "mnist", [mirror])
+    path = online / "mnist/t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert mnist.from_cache() is None
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros((10, 6, 6), np.uint8))))
+    assert mnist.from_cache() is None
+
+
+def test_progress_bar_on_a_terminal(
+    small_is_canonical: None, online: Path, mirror: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    download.fetch(online, [mirror])
+    assert "train-images-idx3-ubyte.gz" in capsys.readouterr().err
+
+
+# --- what stands in for MNIST
+
+
+def test_digits_when_there_is_no_mnist(alone: Path) -> None:
+    got = data.load()
+    assert got.name == "uci-digits" and got.input_shape == (1, 8, 8) and got.classes == 10
+    assert "\n" not in got.origin
+    for part in ("UCI digits", "FASTCONV_OFFLINE is set", str(alone), "--data DIR", "FASTCONV_DATA"):
+        assert part in got.origin
+
+
+def test_digits_when_no_mirror_answers(online: Path, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download.fetch, "__defaults__", ([dead],))
+    got = data.load()
+    assert got.name == "uci-digits" and f"{dead} cannot be reached" in got.origin and "\n" not in got.origin
+
+
+def test_mnist_is_not_replaced_when_it_is_asked_for(alone: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="^mnist: .*FASTCONV_OFFLINE is set"):
+        data.load("mnist")
+    with pytest.raises(DataNotFoundError, match="a download was not allowed"):
+        data.load("mnist", download=False)
+
+
+def test_digits_are_split_the_same_way_every_time() -> None:
+    first, second = data.load("uci-digits"), data.load("uci-digits")
+    assert len(first.x_train) == 1437 and len(first.x_test) == 360
+    assert first.x_train.dtype == np.uint8 and first.x_train.max() == 255 and first.x_train.min() == 0
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
+    together = np.concatenate([first.x_train, first.x_test]).reshape(1797, -1)
+    from sklearn.datasets import load_digits
+
+    assert sorted(together.sum(axis=1)) == sorted(np.rint(load_digits().data * 255 / 16).sum(axis=1))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ArgumentError, match="^name: expected one of auto, mnist, uci-digits, got 'cifar'"):
+        data.load("cifar")
+    with pytest.raises(ArgumentError, match="^folder: expected none with uci-digits"):
+        data.load("uci-digits", folder=".")
+
+
+def test_scaled() -> None:
+    got = data.scaled(np.array([0, 51, 255], np.uint8))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, [0, 0.2, 1], rtol=1e-6)
+
+
+@pytest.mark.skipif(not os.environ.get("FASTCONV_DATA"), reason="FASTCONV_DATA does not name a folder with MNIST")
+def test_the_real_mnist() -> None:
+    got = data.load()
+    assert got.name == "mnist" and "checksums are right" in got.origin
+    assert got.x_train.shape == (60000, 1, 28, 28) and got.x_test.shape == (10000, 1, 28, 28)
+    assert got.y_train[:5].tolist() == [5, 0, 4, 1, 9] and got.y_test[:5].tolist() == [7, 2, 1, 0, 4]
