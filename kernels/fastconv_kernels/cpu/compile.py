@@ -36,6 +36,16 @@ def inlined(function: Callable[..., Any]) -> Any:
     return _cached(njit(**OPTIONS, forceinline=True)(function))
 
 
+def _apart(flags: Any) -> Any:
+    """Promise LLVM that no two arguments share memory, which Numba promises for the body of a parallel loop only.
+
+    Without it every vectorised loop begins by comparing addresses, and some are not vectorised at all (pooling: 3 to 7 times
+    slower).  Element for element in place, output the same array as input, remains right: no element depends on another.
+    """
+    flags.noalias = True
+    return flags
+
+
 class threaded:
     """A function whose last parameter is the number of threads and whose body is ``for thread in prange(threads)``.
 
@@ -51,6 +61,7 @@ class threaded:
         twin.__module__ = function.__module__
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self.serial = _cached(njit(**OPTIONS)(function))
+        self.serial._compiler._customize_flags = _apart
         self.parallel = _cached(njit(**OPTIONS, parallel=True)(twin))
 
     def __call__(self, *arguments: Any) -> Any:
