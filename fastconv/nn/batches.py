@@ -1,0 +1,118 @@
+"""Data on its way into a network: checks at the edge, once; then one batch after the other into a buffer of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.devices import to_host
+from fastconv.errors import ArgumentError, DtypeError
+
+from .layers.base import Shape
+from .parameters import Array
+from .planning import Memory
+
+
+def check_images(x: Any, input_shape: Shape, name: str = "x") -> Array:
+    """Images as one C-contiguous array (N, *input_shape), uint8 or float: no copy if they are that already.
+
+    Parameters
+    ----------
+    x : (N, C, H, W), or (N, H, W) for one channel, or (N, features)
+    input_shape : (C, H, W) or (features,)
+    """
+    x = _on_host(x, name)
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise DtypeError(f"{name}: expected uint8 (0 to 255, scaled to [0, 1]) or float, got {x.dtype}")
+    if len(input_shape) == 3 and input_shape[0] == 1 and x.shape[1:] == input_shape[1:]:
+        x = x[:, None]
+    if x.ndim != len(input_shape) + 1 or x.shape[1:] != input_shape:
+        expected = f"(N, {', '.join(map(str, input_shape))})"
+        raise ArgumentError(f"{name}: expected the shape {expected}, which the model was built for, got {x.shape}")
+    return np.ascontiguousarray(x)
+
+
+def image_shape(x: Any) -> Shape:
+    """The ``input_shape`` that a model for ``x`` must have."""
+    shape = _on_host(x, "x").shape
+    if len(shape) == 3:
+        return 1, *shape[1:]
+    if len(shape) not in (2, 4):
+        raise ArgumentError(f"x: expected (N, C, H, W), (N, H, W) or (N, features), got the shape {shape}")
+    return tuple(shape[1:])
+
+
+def _on_host(x: Any, name: str) -> Array:
+    try:
+        return to_host(x)
+    except DtypeError:
+        raise DtypeError(f"{name}: expected an array, got {type(x).__name__}") from None
+
+
+def check_labels(labels: Any, images: int, classes: int, name: str = "y") -> Array:
+    """Labels as integers (N,) int64, from integers or from one-hot rows (N, classes)."""
+    y: Array = np.asarray(labels)
+    if len(y.shape) == 0 or y.shape[0] != images:
+        raise ArgumentError(f"{name}: expected {images} labels, one for each image, got the shape {y.shape}")
+    if y.shape == (images, classes) and classes > 1:
+        return _from_one_hot(y, name)
+    if y.shape not in ((images,), (images, 1)):
+        raise ArgumentError(f"{name}: expected labels ({images},) or one-hot rows ({images}, {classes}), got {y.shape}")
+    if y.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: expected integer labels, got {y.dtype}")
+    y = y.reshape(images)
+    if images and (y.min() < 0 or y.max() >= classes):
+        raise ArgumentError(f"{name}: expected labels from 0 to {classes - 1}, got {y.min()} to {y.max()}")
+    return np.array(y, np.int64)
+
+
+def _from_one_hot(y: Array, name: str) -> Array:
+    if y.dtype.kind not in "iufb" or not ((y == 0) | (y == 1)).all() or (np.count_nonzero(y, axis=1) != 1).any():
+        raise ArgumentError(f"{name}: expected integers or one-hot rows, but some row has not exactly one 1, the rest 0")
+    labels: Array = y.argmax(1).astype(np.int64)
+    return labels
+
+
+class Input:
+    """Where the batches of one size arrive, as the network wants them: its dtype, (N, H, W, C), bytes scaled to [0, 1].
+
+    Attributes
+    ----------
+    images : (N, H, W, C) or (N, features)
+        The batch that was loaded last.
+    labels : (N,) int64
+    """
+
+    def __init__(self, memory: Memory, batch: int, input_shape: Shape, source_dtype: Any, dtype: str) -> None:
+        inside = input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])
+        self.images = memory.take("input.images", (batch, *inside), dtype)
+        self.labels = memory.take("input.labels", (batch,), np.int64)
+        self._scale = self.images.dtype.type(1 / 255) if source_dtype == np.uint8 else None
+        # The images in the source's order of axes: where they are copied to, converted and transposed in one pass.
+        as_given = np.moveaxis(self.images, -1, 1) if len(inside) == 3 else self.images
+        if inside[-1] == 1:  # the same memory either way, but only as a reshape is it known to be contiguous
+            as_given = self.images.reshape(batch, *input_shape)
+        self._as_given = as_given
+        direct = as_given.flags.c_contiguous and source_dtype == self.images.dtype
+        self._staged = as_given if direct else memory.take("input.staged", (batch, *input_shape), source_dtype)
+
+    def gather(self, x: Array, y: Array, order: Array) -> None:
+        """Load the images and labels at the indices ``order`` (N,)."""
+        # "clip" checks no indices, and so writes straight into the buffer; "raise" would go through a temporary array
+        x.take(order, 0, out=self._staged, mode="clip")
+        y.take(order, 0, out=self.labels, mode="clip")
+        self._convert(self._staged)
+
+    def slice(self, x: Array, start: int, y: Array | None = None) -> None:
+        """Load the images (and labels) from ``start`` on."""
+        stop = start + len(self.images)
+        if y is not None:
+            np.copyto(self.labels, y[start:stop])
+        self._convert(x[start:stop])
+
+    def _convert(self, source: Array) -> None:
+        if source is not self._as_given:
+            np.copyto(self._as_given, source, casting="same_kind")
+        if self._scale is not None:
+            np.multiply(self.images, self._scale, out=self.images)

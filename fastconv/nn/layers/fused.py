@@ -1,0 +1,19 @@
+"""The gradient of a ReLU that a convolution or a matrix product has computed along with its output."""
+
+from __future__ import annotations
+
+from fastconv import dispatch
+
+from ..parameters import Array
+from ..planning import Planning
+
+
+class ReluMask:
+    """Sets a gradient to zero, in place, wherever ``out`` = max(0, …) is zero: one pass, nothing saved but ``out``."""
+
+    def __init__(self, out: Array, planning: Planning) -> None:
+        self._out = out
+        self._backward = planning.plan("elementwise", "backward_input", dispatch.Elementwise("relu", out.size, planning.dtype))
+
+    def __call__(self, grad: Array) -> None:
+        self._backward(grad, self._out, self._out, grad)

@@ -1,0 +1,192 @@
+"""Layers joined for one shape of input: their names, their parameters and, for each batch size, their plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv.errors import ArgumentError
+
+from .layers import Layer, Softmax, Stage
+from .layers.base import Shape, written
+from .parameters import Array, Parameters
+from .planning import Engine, Memory, Planning
+
+PLANS = 8
+"""Plans that are kept: training, validation and prediction, each with a last, smaller batch, and two more."""
+
+WEIGHTS, CHANCE, ORDER = range(3)
+"""What a model's seed is used for; each has streams of its own, so that none depends on how much another draws."""
+
+
+def generator(seed: int, *stream: int) -> np.random.Generator:
+    """One of a seed's independent streams of random numbers."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
+
+
+@dataclass
+class NetworkPlan:
+    """The network for one batch size.
+
+    Attributes
+    ----------
+    stages : all, in order
+    learning : those that the backward pass goes through, last first
+    rehearsed : whether it has run once, so that everything in it is compiled
+    """
+
+    stages: list[Stage]
+    learning: list[Stage]
+    rehearsed: bool = False
+
+    def prepare(self) -> None:
+        """Take note of new weights."""
+        for stage in self.stages:
+            stage.prepare()
+
+    def forward(self, x: Array) -> Array:
+        """The outputs for the images ``x`` (N, H, W, C)."""
+        for stage in self.stages:
+            x = stage.forward(x)
+        return x
+
+    def backward(self, grad: Array) -> None:
+        """Fill the gradients of all parameters from that of the outputs, which is overwritten."""
+        passed: Array | None = grad
+        for stage in self.learning:
+            assert passed is not None  # only the first layer that learns passes nothing on
+            passed = stage.backward(passed)
+
+
+class Network:
+    """Layers for one shape of input.
+
+    Parameters
+    ----------
+    layers : layers in order
+    input_shape : (C, H, W) or (features,)
+    seed : int
+        Of the initial weights, and of what is dropped until ``reseed``.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the layers: their kind and a number, as "conv2d_2".
+    shapes : list of shapes
+        What goes into each layer, and at the end what comes out of the last, all (H, W, C) or (features,).
+    parameters : Parameters
+        Named "conv2d_2.weight" and so on.
+
+    Raises
+    ------
+    ArgumentError
+        A layer cannot take what it is given; the message begins with the layer's name.
+    """
+
+    def __init__(self, layers: Sequence[Layer], input_shape: Shape, seed: int, engine: Engine) -> None:
+        self.layers, self.input_shape, self.engine = list(layers), input_shape, engine
+        self.names, self.shapes = _names(self.layers), _shapes(self.layers, input_shape)
+        described = {
+            f"{name}.{role}": (parameter, index)
+            for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True))
+            for role, parameter in layer.parameters(shape).items()
+        }
+        self._first = min((index for _, index in described.values()), default=len(self.layers))
+        self.parameters = Parameters({name: parameter.shape for name, (parameter, _) in described.items()}, engine.dtype)
+        streams = [generator(seed, WEIGHTS, index) for index in range(len(self.layers))]
+        for name, (parameter, index) in described.items():
+            self.parameters.value[name][...] = parameter.draw(streams[index])
+        self._chance: list[np.random.Generator] = []
+        self.reseed(seed)
+        self.memory = Memory()
+        self._plans: dict[tuple[int, bool, bool], NetworkPlan] = {}
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of one image's output."""
+        return self.shapes[-1]
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the outputs are probabilities already."""
+        return _ends_in_softmax(self.layers[-1])
+
+    def reseed(self, seed: int) -> None:
+        """Begin the layers' streams of chance anew."""
+        self._chance = [generator(seed, CHANCE, index) for index in range(len(self.layers))]
+
+    def run_on(self, engine: Engine) -> None:
+        """Compute elsewhere, or with other threads, from now on."""
+        self.engine = engine
+        self._plans.clear()
+
+    def plan(self, batch: int, training: bool = False, logits: bool = False) -> NetworkPlan:
+        """The network for ``batch`` images, from the plans that are kept or new.
+
+        Parameters
+        ----------
+        training : bool
+            Whether ``backward`` will be called.
+        logits : bool
+            Whether a softmax at the end is left out, as losses want it.
+        """
+        key = (batch, training, logits)
+        plan = self._plans.pop(key, None) or self._planned(*key)
+        self._plans[key] = plan  # the one used last is the last
+        if len(self._plans) > PLANS:
+            del self._plans[next(iter(self._plans))]
+        return plan
+
+    def _planned(self, batch: int, training: bool, logits: bool) -> NetworkPlan:
+        stages: list[Stage] = []
+        learning: list[Stage] = []
+        for index, layer in enumerate(self.layers):
+            planning = Planning(
+                self.engine,
+                self.memory,
+                self.parameters,
+                batch,
+                training,
+                input_gradient=index > self._first,
+                name=self.names[index],
+                generator=self._chance[index],
+            )
+            made = layer.stages(self.shapes[index], planning)
+            if logits and index == len(self.layers) - 1 and _ends_in_softmax(layer):
+                made.pop()
+            stages += made
+            if index >= self._first:
+                learning += made
+        return NetworkPlan(stages, learning[::-1])
+
+
+def _names(layers: Sequence[Layer]) -> list[str]:
+    kinds = [type(layer).__name__.lower() for layer in layers]
+    return [f"{kind}_{kinds[: index + 1].count(kind)}" for index, kind in enumerate(kinds)]
+
+
+def _shapes(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
+    shapes = [input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])]
+    for name, layer in zip(_names(layers), layers, strict=True):
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except ArgumentError as error:
+            raise ArgumentError(f"{name}: {error}") from error
+    return shapes
+
+
+def _ends_in_softmax(layer: Layer) -> bool:
+    return isinstance(layer, Softmax) or getattr(layer, "activation", None) == "softmax"
+
+
+def table(network: Network) -> str:
+    """The layers with their output shapes and numbers of parameters, one a line."""
+    rows = [("layer", "output", "parameters")]
+    for name, layer, before, after in zip(network.names, network.layers, network.shapes[:-1], network.shapes[1:], strict=True):
+        count = sum(int(np.prod(parameter.shape)) for parameter in layer.parameters(before).values())
+        rows.append((name, written(after).rpartition("= ")[2], f"{count:,}"))
+    rows.append(("total", "", f"{network.parameters.count:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows)

@@ -1,0 +1,173 @@
+"""Optimizers: how parameters follow their gradients.
+
+An ``Optimizer`` is a description; ``start`` gives it the state it needs for one model.  All parameters are in one flat array,
+so that a step is one launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from fastconv import dispatch
+from fastconv.errors import ArgumentError
+
+from . import checks
+from .parameters import Array, Parameters, aligned
+from .planning import Engine
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The base of all optimizers.
+
+    Parameters
+    ----------
+    learning_rate : float or callable (step) -> float
+        A number, or a schedule of ``fastconv.nn.schedules``; steps count from 0.
+    """
+
+    operator: ClassVar[str]
+    learning_rate: float | Schedule
+
+    def __post_init__(self) -> None:
+        if not callable(self.learning_rate):
+            checks.number("learning_rate", self.learning_rate)
+        for field in fields(self):
+            if field.type == "float":
+                checks.number(field.name, getattr(self, field.name))
+
+    @property
+    def states(self) -> int:
+        """How many numbers are remembered for each parameter."""
+        raise NotImplementedError
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The kernel's arguments that stay the same at every step."""
+        raise NotImplementedError
+
+    def start(self, parameters: Parameters, engine: Engine) -> Updates:
+        """The optimizer at work on one model's parameters."""
+        return Updates(self, parameters, engine)
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent as PyTorch defines it.
+
+    g = gradient + weight_decay * p, v = momentum * v + g, p = p - learning_rate * (g + momentum * v if nesterov else v).
+    The state is v, zero at first; without momentum there is none.
+    """
+
+    operator = "sgd"
+    learning_rate: float | Schedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and not self.momentum:
+            raise ArgumentError("nesterov: expected a momentum above 0 with it")
+
+    @property
+    def states(self) -> int:
+        return 1 if self.momentum else 0
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam with corrected bias, as PyTorch defines it.
+
+    ``weight_decay`` adds weight_decay * p to the gradient, or, ``decoupled``, shrinks p by learning_rate * weight_decay
+    instead (AdamW).  The state is the running means of the gradient and of its square.
+
+    Sources: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015; Loshchilov & Hutter, "Decoupled Weight Decay
+    Regularization", 2019.
+    """
+
+    operator = "adam"
+    learning_rate: float | Schedule = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta1", "beta2"):
+            checks.number(name, getattr(self, name), below=1.0)
+
+    @property
+    def states(self) -> int:
+        return 2
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        return {
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+            "weight_decay": self.weight_decay,
+            "decoupled": self.decoupled,
+        }
+
+
+class Updates:
+    """An optimizer with its state for one model.
+
+    Attributes
+    ----------
+    step : int
+        Updates so far.
+    state : list of arrays
+        As flat as the parameters.
+    """
+
+    def __init__(self, optimizer: Optimizer, parameters: Parameters, engine: Engine) -> None:
+        self.step = 0
+        self._values, self._gradients = parameters.values, parameters.gradients
+        self.state: list[Array] = [aligned(self._values.size, engine.dtype) for _ in range(optimizer.states)]
+        self._plan = engine.plan(optimizer.operator, "update", dispatch.Update(self._values.size, engine.dtype))
+        self._constants = optimizer.constants
+        rate = optimizer.learning_rate
+        self._rate = rate if callable(rate) else None
+        self._constant_rate = 0.0 if callable(rate) else float(rate)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return self._constant_rate if self._rate is None else float(self._rate(self.step))
+
+    def apply(self) -> None:
+        """Update the parameters with their gradients, in place."""
+        self._launch(self.learning_rate)
+        self.step += 1
+
+    def rehearse(self) -> None:
+        """Compile what ``apply`` will run, by zero gradients at rate 0, which change nothing if no step came before."""
+        if self.step == 0:
+            self._gradients.fill(0)
+            self._launch(0.0)
+
+    def _launch(self, rate: float) -> None:
+        raise NotImplementedError
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """An optimizer from its name, with its defaults."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    return OPTIMIZERS[checks.one_of("optimizer", optimizer, tuple(OPTIMIZERS))]()

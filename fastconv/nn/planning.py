@@ -1,0 +1,99 @@
+"""What layers are planned with: buffers, parameters, and where the kernels run.
+
+Everything that a step needs is made when the batch size is known.  The steps themselves then allocate no arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv import dispatch
+
+from .parameters import Array, Parameters, aligned
+
+
+class Memory:
+    """Buffers by name: that of a smaller batch is the beginning of the largest one's.
+
+    No two batches are computed at the same time, so that a last, smaller batch and the evaluation cost no memory of their own.
+    """
+
+    def __init__(self) -> None:
+        self._flat: dict[tuple[str, str], Array] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A C-contiguous buffer that starts on a cache line; what is in it is undefined."""
+        key, size = (name, np.dtype(dtype).name), prod(shape)
+        flat = self._flat.get(key)
+        if flat is None or flat.size < size:
+            flat = self._flat[key] = aligned(size, dtype)
+        return flat[:size].reshape(shape)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where a network is computed: the dtype of everything in it, and what is asked of ``dispatch``."""
+
+    dtype: str = "float32"
+    target: str | None = None
+    threads: int | None = None
+
+    def plan(self, operator: str, direction: str, problem: Any) -> Any:
+        """A kernel's plan that is ours alone."""
+        return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads)
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What one layer is given to plan with.
+
+    Attributes
+    ----------
+    batch : int
+        Images.
+    training : bool
+        Whether the backward pass will be asked for, and dropout drops.
+    input_gradient : bool
+        Whether anything before the layer learns, so that the gradient of its input is needed.
+    name : str
+        The layer's, under which its parameters and buffers are kept.
+    generator : numpy.random.Generator
+        The layer's own source of chance.
+    """
+
+    engine: Engine
+    memory: Memory
+    parameters: Parameters
+    batch: int
+    training: bool
+    input_gradient: bool
+    name: str
+    generator: np.random.Generator
+
+    @property
+    def dtype(self) -> str:
+        return self.engine.dtype
+
+    def plan(self, operator: str, direction: str, problem: Any) -> Any:
+        """A kernel's plan that is ours alone."""
+        return self.engine.plan(operator, direction, problem)
+
+    def following(self, part: str) -> Planning:
+        """For a stage that follows another of the same layer: it keeps its buffers apart, and its input has a gradient."""
+        return replace(self, name=f"{self.name}.{part}", input_gradient=True)
+
+    def buffer(self, role: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """A buffer of the layer's for one batch: ``shape`` is that of one image's part."""
+        return self.memory.take(f"{self.name}.{role}", (self.batch, *shape), dtype or self.dtype)
+
+    def value(self, role: str) -> Array:
+        """One of the layer's parameters."""
+        return self.parameters.value[f"{self.name}.{role}"]
+
+    def gradient(self, role: str) -> Array:
+        """The gradient of one of the layer's parameters."""
+        return self.parameters.gradient[f"{self.name}.{role}"]
