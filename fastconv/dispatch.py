@@ -234,7 +234,7 @@ def _in_layout(kernel: Kernel, problem: Any) -> Any:
 def _threads(kernel: Kernel, threads: int | None) -> int:
     if kernel.target == "numpy":
         return threads or 1
-    from fastconv_kernels.cpu.threads import available_threads  # noqa: PLC0415 - imports Numba: not for the reference's sake
+    from fastconv_kernels.cpu.threads import available_threads
 
     available = available_threads()
     if threads is not None and threads > available:

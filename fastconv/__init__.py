@@ -1,0 +1,83 @@
+"""Convolution, pooling and matrix products in pure Python and Numba, and a small network library on top.
+
+``import fastconv as fc`` compiles nothing, imports no Numba and creates no CUDA context.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .devices import to_device, to_host
+from .dispatch import Conv, Matmul, Pool, use
+from .errors import (
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    DataNotFoundError,
+    DtypeError,
+    FastconvError,
+    TargetUnavailableError,
+    TrainingError,
+    UnsupportedError,
+)
+from .explanation import explain, info
+from .functional import (
+    conv1d,
+    conv2d,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv_transpose2d,
+    linear,
+    matmul,
+    plan_conv2d,
+)
+
+if TYPE_CHECKING:
+    from . import data, nn, zoo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "CheckpointError",
+    "Conv",
+    "DataError",
+    "DataNotFoundError",
+    "DtypeError",
+    "FastconvError",
+    "Matmul",
+    "Pool",
+    "TargetUnavailableError",
+    "TrainingError",
+    "UnsupportedError",
+    "conv1d",
+    "conv2d",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "conv_transpose2d",
+    "data",
+    "explain",
+    "info",
+    "linear",
+    "matmul",
+    "nn",
+    "plan_conv2d",
+    "to_device",
+    "to_host",
+    "use",
+    "zoo",
+]
+
+_LATER = ("data", "nn", "zoo")
+"""Packages that are imported when they are first named: most users of the kernels need none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

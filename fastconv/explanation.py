@@ -1,0 +1,163 @@
+"""What would compute something and why, and what there is: for people, as text, and for programs, as values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from . import dispatch
+from .devices import cuda_status
+from .dispatch import Kernel, Settings
+from .errors import ArgumentError, UnsupportedError
+from .functional._describe import DESCRIBERS
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a kernel is chosen for a problem.
+
+    Attributes
+    ----------
+    operator, direction : str
+    problem
+    walk : tuple of (kernel name, objections)
+        In the order in which kernels are asked; the first without objections is chosen.
+    chosen : str or None
+        The kernel's name; None: no kernel computes it as asked.
+    threads, workspace_bytes : int or None
+        Of the chosen kernel's plan.
+    flops, bytes : int or None
+        Of the problem; bytes: every array once.
+    """
+
+    operator: str
+    direction: str
+    problem: Any
+    walk: tuple[tuple[str, tuple[str, ...]], ...]
+    chosen: str | None
+    threads: int | None
+    workspace_bytes: int | None
+    flops: int | None
+    bytes: int | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.operator} {self.direction}: {self.problem}"]
+        for name, against in self.walk:
+            mark = "→" if name == self.chosen else " "
+            lines.append(f"  {mark} {name}: {'; '.join(against) if against else 'takes it'}")
+        if self.chosen is None:
+            lines.append("  no kernel computes it as asked")
+        else:
+            lines.append(f"  chosen {self.chosen}, {self.threads} thread(s), workspace {self.workspace_bytes:,} bytes")
+        if self.flops is not None and self.bytes:
+            lines.append(f"  {self.flops:,} flop over {self.bytes:,} bytes: {self.flops / self.bytes:.1f} flop per byte")
+        elif self.bytes is not None:
+            lines.append(f"  {self.bytes:,} bytes")
+        return "\n".join(lines)
+
+
+def explain(
+    what: Any,
+    *arguments: Any,
+    operator: str | None = None,
+    direction: str = "forward",
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+    threads: int | None = None,
+    **keywords: Any,
+) -> Explanation:
+    """Walk the kernels for a problem, and say what each answers.
+
+    Parameters
+    ----------
+    what : problem, plan or function
+        A problem (``fastconv.Conv(…)``, …); a plan (of ``plan_conv2d``); or one of conv2d, conv2d_backward_input,
+        conv2d_backward_weight and matmul, with ``*arguments`` and ``**keywords`` as in a call, shapes in place of arrays
+        if one likes.
+    operator, direction : str
+        Of a problem: ``operator`` is needed where several have problems of its kind, as "softmax" and "cross_entropy" do.
+    algorithm, target, accuracy, threads
+        See ``fastconv.use``.
+
+    Returns
+    -------
+    Explanation
+        Printing it shows the walk, the objections, the chosen kernel, its workspace, flops and bytes.
+
+    Raises
+    ------
+    ArgumentError
+        There is nothing to explain.
+    TargetUnavailableError
+        The target cannot run here.
+    """
+    if describe := DESCRIBERS.get(what) if callable(what) else None:
+        problem, operator, direction = describe(*arguments, **keywords)
+    elif arguments or keywords:
+        raise ArgumentError("what: expected conv2d, its gradients or matmul where arguments of a call follow")
+    else:
+        problem = getattr(what, "problem", what)
+        operator = operator or _operator_of(problem)
+    asked = Settings(target, algorithm, threads, accuracy)
+    walked = dispatch.walk(operator, direction, problem, asked)
+    try:
+        lender = dispatch.lender(operator, direction, problem, asked)
+    except UnsupportedError:
+        lender = None
+    return Explanation(
+        operator,
+        direction,
+        problem,
+        tuple((kernel.name, against) for kernel, against in walked),
+        lender and lender.kernel.name,
+        lender and lender.threads,
+        lender and lender.workspace_bytes,
+        getattr(problem, "flops", None),
+        getattr(problem, "bytes", None),
+    )
+
+
+def _operator_of(problem: Any) -> str:
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(problem).__name__).lower()
+    if not any(name == operator for operator, _ in dispatch.OPERATORS):
+        raise ArgumentError(f"operator: expected the name of one for {problem!r}")
+    return name
+
+
+@dataclass(frozen=True)
+class Info:
+    """What there is here.
+
+    Attributes
+    ----------
+    kernels : tuple of (Kernel, reason)
+        Every kernel in every table, and why it cannot run here; an empty reason: it can.
+    cuda : str
+        Why CUDA cannot be used, empty if it can.
+    """
+
+    kernels: tuple[tuple[Kernel, str], ...]
+    cuda: str
+
+    def __str__(self) -> str:
+        width = max(len(kernel.name) for kernel, _ in self.kernels)
+        lines = [
+            f"{kernel.name:<{width}}  {reason or 'available'}  {kernel.summary}".rstrip() for kernel, reason in self.kernels
+        ]
+        return "\n".join([*lines, f"cuda: {self.cuda or 'available'}"])
+
+
+def info() -> Info:
+    """Every kernel with its availability here, and the state of CUDA.
+
+    Returns
+    -------
+    Info
+        Printing it shows a line for each kernel.
+    """
+    cuda = cuda_status()
+    reason = "" if cuda.available else cuda.reason
+    found = [kernel for entry in dispatch.OPERATORS for kernel in dispatch.kernels(*entry)]
+    return Info(tuple((kernel, reason if kernel.target == "cuda" else "") for kernel in found), reason)

@@ -1,0 +1,185 @@
+"""What a caller may pass, checked before anything is touched; every message begins with the argument's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..devices import on_cuda
+from ..dispatch import Conv, padding_pairs
+from ..errors import ArgumentError, DtypeError, TargetUnavailableError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Ints = int | tuple[int, int]
+Shape = tuple[int, ...]
+
+FLOATS = ("float32", "float64")
+LAYOUTS = ("NCHW", "NHWC")
+IMAGE_AXES = {"NCHW": "(N, C, H, W) or (C, H, W)", "NHWC": "(N, H, W, C) or (H, W, C)"}
+WEIGHT_AXES = {"NCHW": "(K, C / groups, R, S)", "NHWC": "(R, S, C / groups, K)"}
+
+
+def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """``value`` as NumPy sees it, without a copy: float32 or float64, and ``dtype`` if that is given."""
+    if not isinstance(value, np.ndarray):
+        if on_cuda(value):
+            raise TargetUnavailableError(f"{name}: lives on a CUDA device, and this version has no CUDA kernels")
+        if not hasattr(value, "__array__"):
+            raise DtypeError(f"{name}: expected an array of {' or '.join(FLOATS)}, got {type(value).__name__}")
+        try:
+            value = np.asarray(value)
+        except Exception as error:
+            raise DtypeError(f"{name}: expected an array, but reading it as one fails: {error}") from error
+    found = value.dtype.newbyteorder("=")
+    if found.name not in FLOATS:
+        raise DtypeError(f"{name}: expected {' or '.join(FLOATS)}, got {value.dtype}")
+    if dtype is not None and found != dtype:
+        raise DtypeError(f"{name}: expected {dtype} as the first argument is, got {value.dtype}")
+    return np.asarray(value)
+
+
+def dtype_name(name: str, value: Any) -> str:
+    """ "float32" or "float64" from whatever NumPy takes for one of them."""
+    try:
+        found = str(np.dtype(value).name)
+    except TypeError:
+        found = repr(value)
+    if found not in FLOATS:
+        raise DtypeError(f"{name}: expected {' or '.join(FLOATS)}, got {found}")
+    return found
+
+
+class _Writable:
+    """Another name for a read-only array's memory: read by kernels, which are compiled for one kind of array alone."""
+
+    def __init__(self, source: Array) -> None:
+        self._source = source
+        description = dict(source.__array_interface__)
+        description["data"] = (description["data"][0], False)
+        self.__array_interface__ = description
+
+
+def usable(value: Array) -> Array:
+    """``value`` as kernels read it: native, aligned; copied only if it is not.  Its strides stay."""
+    if not value.dtype.isnative or not value.flags.aligned:
+        return value.astype(value.dtype.newbyteorder("="), order="K")
+    return value if value.flags.writeable else np.asarray(_Writable(value))
+
+
+def contiguous(value: Array) -> Array:
+    """``value`` as kernels read it, C-contiguous; copied at most once."""
+    if value.flags.c_contiguous:
+        return usable(value)
+    return np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
+
+
+def shape(name: str, value: Any, lengths: tuple[int, ...]) -> Shape:
+    """``value`` as a tuple of integers of at least 0, as many as ``lengths`` allows."""
+    try:
+        sizes = tuple(int(size) for size in value if integer(size))
+        right = len(sizes) == len(tuple(value)) and len(sizes) in lengths and min(sizes, default=0) >= 0
+    except TypeError:
+        right = False
+    if not right:
+        raise ArgumentError(f"{name}: expected {' or '.join(map(str, lengths))} sizes of at least 0, got {value!r}")
+    return sizes
+
+
+def integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """(vertical, horizontal) from an integer or a pair, each at least ``least``."""
+    numbers = (value, value) if integer(value) else value
+    if (
+        not isinstance(numbers, (tuple, list))
+        or len(numbers) != 2
+        or not all(integer(number) and number >= least for number in numbers)
+    ):
+        raise ArgumentError(f"{name}: expected an integer or a pair of them, at least {least}, got {value!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise ArgumentError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
+
+
+def images(name: str, value: Any, layout: str, dtype: np.dtype[Any] | None = None) -> tuple[Array, bool]:
+    """(the images with a batch axis, whether they came with it)."""
+    one_of("layout", layout, LAYOUTS)
+    found = array(name, value, dtype)
+    if found.ndim not in (3, 4):
+        raise ArgumentError(f"{name}: expected {IMAGE_AXES[layout]}, got shape {found.shape}")
+    return (found, True) if found.ndim == 4 else (found[None], False)
+
+
+def weights(name: str, value: Any, layout: str, dtype: np.dtype[Any]) -> Array:
+    found = array(name, value, dtype)
+    if found.ndim != 4:
+        raise ArgumentError(f"{name}: expected {WEIGHT_AXES[layout]}, got shape {found.shape}")
+    return found
+
+
+def shaped(name: str, value: Any, expected: Shape, dtype: np.dtype[Any]) -> Array:
+    """``value``, which must have the shape ``expected``."""
+    found = array(name, value, dtype)
+    if found.shape != expected:
+        raise ArgumentError(f"{name}: expected shape {expected}, got {found.shape}")
+    return found
+
+
+def output(out: Any, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
+    """``out`` if it can be written in place, or a new array if it is None."""
+    if out is None:
+        return np.empty(expected, dtype)
+    if not isinstance(out, np.ndarray):
+        raise ArgumentError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise ArgumentError(f"out: expected {dtype}, got {out.dtype}")
+    if out.shape != expected:
+        raise ArgumentError(f"out: expected shape {expected}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ArgumentError("out: expected an array that can be written, got a read-only one")
+    if not (out.flags.c_contiguous and out.flags.aligned):
+        raise ArgumentError(f"out: expected a C-contiguous, aligned array, got strides {out.strides}")
+    for name, value in inputs.items():
+        if value is not None and np.may_share_memory(out, value):
+            raise ArgumentError(f"out: expected memory of its own, but it overlaps with {name}")
+    return out
+
+
+def conv_problem(
+    x_shape: Shape,
+    weight_shape: Shape,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    dtype: str,
+    layout: str,
+    names: tuple[str, str] = ("x", "weight"),
+) -> Conv:
+    """The problem of a convolution, all its numbers checked; ``names`` are the caller's for input and weight."""
+    stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    if not integer(groups) or groups < 1:
+        raise ArgumentError(f"groups: expected an integer of at least 1, got {groups!r}")
+    if layout == "NCHW":
+        (N, C, H, W), (K, depth, R, S) = x_shape, weight_shape
+    else:
+        (N, H, W, C), (R, S, depth, K) = x_shape, weight_shape
+    if C and C % groups == 0 and depth != C // groups:
+        raise ArgumentError(
+            f"{names[1]}: expected {C // groups} channels for each output channel (C / groups = {C} / {groups}), "
+            f"got {depth} in the shape {weight_shape}"
+        )
+    try:
+        pads = padding_pairs(padding, (R, S), stride, dilation, (H, W))
+        return Conv(N, C, H, W, K, R, S, stride, pads, dilation, int(groups), dtype, layout)
+    except ValueError as error:
+        argument, _, message = str(error).partition(":")
+        name = {"x": names[0], "weight": names[1]}.get(argument, argument)
+        raise ArgumentError(f"{name}:{message}") from None

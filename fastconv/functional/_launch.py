@@ -1,0 +1,67 @@
+"""From checked arrays to a kernel and back: layouts converted around the plan where it takes another than the caller's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Lender
+from ._check import Array, usable
+from ._layout import entering, leaving, room, weight_view
+
+
+def run_forward(
+    lender: Lender,
+    layout: str,
+    x: Array,
+    weight: Array,
+    out: Array,
+    bias: Array | None = None,
+    residual: Array | None = None,
+    activation: str | None = None,
+) -> None:
+    """Write the convolution of ``x`` with ``weight`` and its epilogue into ``out``, all in ``layout``."""
+    with lender.lend() as plan:
+        packed = plan.pack(usable(weight_view(weight, layout, lender.problem.layout)))
+        run_packed(lender, plan, layout, x, packed, out, bias, residual, activation)
+
+
+def run_packed(
+    lender: Lender,
+    plan: Any,
+    layout: str,
+    x: Array,
+    packed: Any,
+    out: Array,
+    bias: Array | None,
+    residual: Array | None,
+    activation: str | None,
+) -> None:
+    """``run_forward`` with weights that a plan of the same lender has packed."""
+    inner, target = lender.problem.layout, lender.kernel.target
+    result = room(out, layout, inner)
+    addend = None if residual is None else entering(residual, layout, inner, target)
+    plan(entering(x, layout, inner, target), packed, result, bias, addend, activation)
+    leaving(result, out, layout, target)
+
+
+def run_backward_input(lender: Lender, layout: str, grad_output: Array, weight: Array, out: Array) -> None:
+    """Write the gradient of the input into ``out``, all in ``layout``."""
+    inner, target = lender.problem.layout, lender.kernel.target
+    result = room(out, layout, inner)
+    with lender.lend() as plan:
+        packed = plan.pack(usable(weight_view(weight, layout, inner)))
+        plan(entering(grad_output, layout, inner, target), packed, result)
+    leaving(result, out, layout, target)
+
+
+def run_backward_weight(lender: Lender, layout: str, grad_output: Array, x: Array, out: Array) -> None:
+    """Write the gradient of the weight into ``out``, all in ``layout``."""
+    inner, target = lender.problem.layout, lender.kernel.target
+    view = weight_view(out, layout, inner)
+    result = view if view.flags.c_contiguous else np.empty(view.shape, out.dtype)
+    with lender.lend() as plan:
+        plan(entering(grad_output, layout, inner, target), entering(x, layout, inner, target), result)
+    if result is not view:
+        np.copyto(view, result)

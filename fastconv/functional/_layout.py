@@ -1,0 +1,58 @@
+"""Images between the caller's layout and the kernel's: converted at most once each way, not at all where memory agrees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dispatch
+from ._check import Array, contiguous
+
+CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def weight_view(weight: Array, layout: str, wanted: str) -> Array:
+    """The same weights, seen as ``wanted`` has them: (K, C / G, R, S) or (R, S, C / G, K)."""
+    if layout == wanted:
+        return weight
+    return weight.transpose(2, 3, 1, 0) if wanted == "NHWC" else weight.transpose(3, 2, 0, 1)
+
+
+def image_view(images: Array, layout: str, wanted: str) -> Array:
+    """The same images, seen as ``wanted`` has them: (N, C, H, W) or (N, H, W, C)."""
+    if layout == wanted:
+        return images
+    return images.transpose(CHANNELS_LAST if wanted == "NHWC" else CHANNELS_FIRST)
+
+
+def entering(images: Array, layout: str, wanted: str, target: str) -> Array:
+    """``images`` as a C-contiguous array in the layout ``wanted``."""
+    view = image_view(images, layout, wanted)
+    if layout == wanted or view.flags.c_contiguous or not images.flags.c_contiguous or not images.dtype.isnative:
+        return contiguous(view)
+    converted = np.empty(view.shape, images.dtype)
+    _transpose(contiguous(images), converted, wanted, target)
+    return converted
+
+
+def room(out: Array, layout: str, wanted: str) -> Array:
+    """An array in the layout ``wanted`` for what ``leaving`` brings to ``out``: ``out`` itself where memory agrees."""
+    view = image_view(out, layout, wanted)
+    return view if view.flags.c_contiguous else np.empty(view.shape, out.dtype)
+
+
+def leaving(images: Array, out: Array, layout: str, target: str) -> None:
+    """Bring ``images``, from ``room``, to ``out`` in the layout ``layout``."""
+    if not np.may_share_memory(images, out):
+        _transpose(images, out, layout, target)
+
+
+def _transpose(images: Array, out: Array, wanted: str, target: str) -> None:
+    """Write ``images`` into ``out``, which is in the other layout; both C-contiguous."""
+    N, C, H, W = images.shape if wanted == "NHWC" else out.shape
+    operator = "nchw_to_nhwc" if wanted == "NHWC" else "nhwc_to_nchw"
+    problem: Any = dispatch.Transposition(N, C, H * W, str(images.dtype))
+    with dispatch.leased(operator, "forward", problem, target=target) as plan:
+        shapes = ((N, C, H * W), (N, H * W, C)) if wanted == "NHWC" else ((N, H * W, C), (N, C, H * W))
+        plan(images.reshape(shapes[0]), out.reshape(shapes[1]))
