@@ -111,9 +111,9 @@ def explain(
         direction,
         problem,
         tuple((kernel.name, against) for kernel, against in walked),
-        lender and lender.kernel.name,
-        lender and lender.threads,
-        lender and lender.workspace_bytes,
+        lender.kernel.name if lender else None,
+        lender.threads if lender else None,
+        lender.workspace_bytes if lender else None,
         getattr(problem, "flops", None),
         getattr(problem, "bytes", None),
     )
@@ -143,9 +143,8 @@ class Info:
 
     def __str__(self) -> str:
         width = max(len(kernel.name) for kernel, _ in self.kernels)
-        lines = [
-            f"{kernel.name:<{width}}  {reason or 'available'}  {kernel.summary}".rstrip() for kernel, reason in self.kernels
-        ]
+        rows = [(kernel.name.ljust(width), reason or "available", kernel.summary) for kernel, reason in self.kernels]
+        lines = ["  ".join(row).rstrip() for row in rows]
         return "\n".join([*lines, f"cuda: {self.cuda or 'available'}"])
 
 

@@ -41,7 +41,7 @@ def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
 
 
 def dtype_name(name: str, value: Any) -> str:
-    """ "float32" or "float64" from whatever NumPy takes for one of them."""
+    """The name of what NumPy takes for one of them: "float32" or "float64"."""
     try:
         found = str(np.dtype(value).name)
     except TypeError:
