@@ -1,0 +1,26 @@
+"""Optimizers: the ranked tables, best first, the reference last.  Plans update flat arrays (size,) in place:
+
+sgd   ``plan(parameters, gradients, velocity=None, *, learning_rate, momentum=0, nesterov=False, weight_decay=0)``; momentum needs
+      the ``velocity``, zeros before the first step
+adam  ``plan(parameters, gradients, mean, square, *, step, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0,
+      decoupled=False)``; ``step`` counts from 1, both moments are zeros before it; ``decoupled`` makes it AdamW
+"""
+
+from __future__ import annotations
+
+from ..registry import Kernel
+from . import flat_cpu, reference
+
+_FLAT, _REFERENCE = "one pass over flat arrays", "the formulas of torch.optim on whole arrays"
+_ADAM = "Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015"
+_SGD = "Sutskever et al., On the importance of initialization and momentum in deep learning, 2013"
+
+SGD_UPDATE = [
+    Kernel("sgd", "update", "flat", "cpu", flat_cpu.Sgd, summary=_FLAT, source=_SGD),
+    Kernel("sgd", "update", "reference", "numpy", reference.Sgd, summary=_REFERENCE, source=_SGD),
+]
+
+ADAM_UPDATE = [
+    Kernel("adam", "update", "flat", "cpu", flat_cpu.Adam, summary=_FLAT, source=_ADAM),
+    Kernel("adam", "update", "reference", "numpy", reference.Adam, summary=_REFERENCE, source=_ADAM),
+]
