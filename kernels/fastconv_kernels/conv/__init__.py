@@ -12,19 +12,47 @@ backward_weight ``plan(grad_output, x, out)``, out of the weight's shape
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..registry import Kernel
-from . import reference
+from . import implicit_gemm_cpu, implicit_gemm_weight_cpu, reference, winograd_cpu, winograd_weight_cpu
 
-_SUMMARY = "a matrix product for each tap of the window"
+DIRECTIONS = "forward", "backward_input", "backward_weight"
 
-FORWARD = [
-    Kernel("conv", "forward", "reference", "numpy", reference.Forward, summary=_SUMMARY),
-]
 
-BACKWARD_INPUT = [
-    Kernel("conv", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_SUMMARY),
-]
+def _rows(algorithm: str, target: str, plans: tuple[Any, Any, Any], **about: Any) -> tuple[Kernel, ...]:
+    """An algorithm's row in each of the three tables."""
+    return tuple(
+        Kernel("conv", direction, algorithm, target, plan, **about) for direction, plan in zip(DIRECTIONS, plans, strict=True)
+    )
 
-BACKWARD_WEIGHT = [
-    Kernel("conv", "backward_weight", "reference", "numpy", reference.BackwardWeight, summary=_SUMMARY),
-]
+
+RANKED = (
+    _rows(
+        "winograd",
+        "cpu",
+        (winograd_cpu.Forward, winograd_cpu.BackwardInput, winograd_weight_cpu.BackwardWeight),
+        refuses=winograd_cpu.refuses,
+        declines=winograd_cpu.declines,
+        layout="NHWC",
+        accuracy=winograd_cpu.ACCURACY,
+        summary="F(4x4, 3x3) with points 0, ±1/√2, ±√2, ∞: 36 products of patches and filters transformed in registers.",
+        source="Winograd 1980; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
+    ),
+    _rows(
+        "implicit_gemm",
+        "cpu",
+        (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
+        layout="NHWC",
+        summary="A register tile of pixels x channels, pixels addressed through a table; the matrix of windows is never built.",
+        source="Dukhan, The Indirect Convolution Algorithm, 2019; Georganas et al., 2018",
+    ),
+    _rows(
+        "reference",
+        "numpy",
+        (reference.Forward, reference.BackwardInput, reference.BackwardWeight),
+        summary="A matrix product for each tap of the window: the truth that the others are tested against.",
+    ),
+)
+
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))

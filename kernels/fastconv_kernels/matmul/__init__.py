@@ -9,8 +9,17 @@ direction.
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import reference
+from . import blocked_cpu, reference
 
 FORWARD = [
-    Kernel("matmul", "forward", "reference", "numpy", reference.Forward, summary="NumPy's own product"),
+    Kernel(
+        "matmul",
+        "forward",
+        "blocked",
+        "cpu",
+        blocked_cpu.BlockedMatmul,
+        summary="Panels of A and B packed for the caches, a tile of C in registers, bias, residual and relu in its store.",
+        source="Goto & van de Geijn, 2008; Van Zee & van de Geijn, BLIS, 2015",
+    ),
+    Kernel("matmul", "forward", "reference", "numpy", reference.Forward, summary="NumPy's own product."),
 ]

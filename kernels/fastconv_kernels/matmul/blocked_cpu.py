@@ -31,7 +31,6 @@ from ..cpu.tile import (
     store_tile,
 )
 from ..cpu.workspace import caches, even, workspace
-from ..registry import Kernel
 
 TILES = (14, 2), (14, 1), (6, 2), (12, 1)
 """(rows, vectors) whose panels keep both multipliers busy, for 32 and for 16 registers."""
@@ -176,14 +175,3 @@ def blocks_for(tile, M, N, K):
     mc = even(M, memory.level2 // 3 // (kc * itemsize), tile.rows)  # a third: B's panel and C pass through too
     nc = even(N, memory.level3 // 4 // (kc * itemsize), tile.columns)  # a quarter: level 3 is shared by the cores
     return mc, kc, nc
-
-
-FORWARD = Kernel(
-    "matmul",
-    "forward",
-    "blocked",
-    "cpu",
-    BlockedMatmul,
-    summary="Panels of A and B packed for the caches, a tile of C in registers, bias, residual and relu in its store.",
-    source="Goto & van de Geijn 2008; Van Zee & van de Geijn, BLIS, 2015",
-)
