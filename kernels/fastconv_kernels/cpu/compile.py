@@ -18,7 +18,7 @@ from numba import njit
 from .cache import KernelCache
 from .threads import parallel_launch, runs_parallel
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def _cached(dispatcher: Any) -> Any:
@@ -55,8 +55,10 @@ class threaded:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         assert isinstance(function, FunctionType)
-        # Numba's cache tells functions apart by name and line, not by options: the second needs a name of its own.
-        twin = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+        # The cache tells functions apart by name and line, not by options: the second needs a name of its own.
+        twin = FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+        )
         twin.__qualname__ = function.__qualname__ + "_parallel"
         twin.__module__ = function.__module__
         self.__doc__, self.__name__ = function.__doc__, function.__name__

@@ -2,21 +2,31 @@
 
 A kernel divides its work by a rule that depends on the problem alone, never on who executes it, so that results have the
 same bits for any number of threads.  That also makes it always right to run a loop on one thread instead of several, which
-is what happens where several would not be safe: in a process forked after Numba's threads were started, and while another
-Python thread is inside Numba's "workqueue" layer, which cannot be entered twice.
+is what happens where several would not be safe: in a process forked from one in which Numba's threads, or anybody's GNU
+OpenMP, had been started, and while another Python thread is inside Numba's "workqueue" layer, which cannot be entered twice.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as pool
 
 _entered = threading.Lock()
-_started_in: int | None = None
-"""The process that first used Numba's threads."""
+"""Held while the threads are being started, and by whoever is inside the "workqueue" layer."""
+
+_started = False
+"""Whether this process has had a loop run on Numba's threads."""
+
+_alone = False
+"""Whether this process must do without threads, because of what its parent had done before the fork."""
+
+_forked = False
 
 
 def available_threads() -> int:
@@ -25,19 +35,22 @@ def available_threads() -> int:
 
 
 def runs_parallel() -> bool:
-    """Whether this process may use Numba's threads: not if it was forked from one that did."""
-    return _started_in is None or _started_in == os.getpid()
+    """Whether this process may use Numba's threads."""
+    return not _alone
 
 
 def parallel_launch(parallel: Any, serial: Any, arguments: tuple[Any, ...], threads: int) -> Any:
     """Call ``parallel`` on ``threads`` of Numba's threads, or ``serial`` where that would not be safe."""
-    global _started_in
-    if _started_in is None:
+    global _started, _alone
+    if not _started:
         with _entered:  # the first call chooses and starts the layer: alone
+            if _forked and not pool._is_initialized and _openmp_is_loaded():
+                _alone = True
+                return serial(*arguments)
             result = _masked(parallel, arguments, threads)
-            _started_in = os.getpid()
+            _started = True
             return result
-    if numba.threading_layer() != "workqueue":
+    if pool.threading_layer() != "workqueue":
         return _masked(parallel, arguments, threads)
     if not _entered.acquire(blocking=False):
         return serial(*arguments)
@@ -57,3 +70,31 @@ def _masked(parallel: Any, arguments: tuple[Any, ...], threads: int) -> Any:
         return parallel(*arguments)
     finally:
         numba.set_num_threads(before)
+
+
+def _openmp_is_loaded() -> bool:
+    """Whether GNU OpenMP is in this process already: then the parent, as through PyTorch, may have started its threads.
+
+    After a fork it waits for ever for threads that only the parent has, and there is no way to ask it.
+    """
+    try:
+        return "libgomp" in Path("/proc/self/maps").read_text()
+    except OSError:
+        return False  # not Linux, where alone Numba uses GNU OpenMP
+
+
+def _after_fork_in_child() -> None:
+    global _entered, _started, _alone, _forked
+    global_compiler_lock.release()
+    # Numba's pool may be the user's own doing; while the lock is held, another thread may be starting it this moment.
+    _alone = _alone or pool._is_initialized or _entered.locked()
+    _entered, _started, _forked = threading.Lock(), False, True
+
+
+if hasattr(os, "register_at_fork"):
+    # A child inherits locks as they are: one that another thread holds at the fork would stay locked for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=_after_fork_in_child,
+    )
