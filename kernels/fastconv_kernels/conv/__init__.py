@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import Kernel
-from . import implicit_gemm_cpu, implicit_gemm_weight_cpu, reference, winograd_cpu, winograd_weight_cpu
+from . import direct_cpu, implicit_gemm_cpu, implicit_gemm_weight_cpu, reference, winograd_cpu, winograd_weight_cpu
 
 DIRECTIONS = "forward", "backward_input", "backward_weight"
 
@@ -56,3 +56,17 @@ RANKED = (
 )
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
+FORWARD.insert(
+    0,
+    Kernel(
+        "conv",
+        "forward",
+        "direct",
+        "cpu",
+        direct_cpu.Forward,
+        declines=direct_cpu.declines,
+        layout="NCHW",
+        summary="Lanes over pixels, shifted images read where they are: for images of few channels.",
+        source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+)

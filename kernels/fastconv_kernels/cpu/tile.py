@@ -43,6 +43,10 @@ class Tile:
         self.itemsize = element.bitwidth // 8
         self._numba_type_ = TileType(rows, vectors, Vector(element, self.lanes))  # read at every call: the quick way in
 
+    def fits(self):
+        """Whether the sums, a row of B and an element of A fit in the registers of this machine."""
+        return self.rows * self.vectors + self.vectors + 1 <= registers()
+
     def __repr__(self):
         return f"Tile({self.rows} x {self.vectors} vectors of {self.lanes})"
 
@@ -59,7 +63,7 @@ def fitting(shapes, columns, dtype):
         waste = -(-columns // width) * width / columns
         return waste * (1 + 1 / rows + 1 / (vectors * 8))
 
-    possible = [shape for shape in shapes if shape[0] * shape[1] + shape[1] + 1 <= registers()]
+    possible = [shape for shape in shapes if Tile(*shape, dtype).fits()]
     return Tile(*min(possible, key=cost), dtype)
 
 
