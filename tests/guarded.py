@@ -14,7 +14,7 @@ GUARD = 128
 
 @contextmanager
 def guarded(shape: Any, dtype: Any, *, complete: bool = True) -> Iterator[Any]:
-    """An array full of NaN between two walls of NaN; on leaving, the walls stand and, if ``complete``, no NaN is left inside."""
+    """An array full of NaN between walls of NaN; on leaving, the walls stand and, if ``complete``, all inside is written."""
     size = int(np.prod(shape))
     memory = np.full(size + 2 * GUARD, np.nan, dtype)
     inside = memory[GUARD : GUARD + size]

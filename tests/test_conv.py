@@ -1,0 +1,205 @@
+"""Every convolution kernel in the tables against the NumPy reference, and the reference against the loops that define it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import naive
+from conv_cases import (
+    KERNELS,
+    LARGE,
+    PROBLEMS,
+    TABLES,
+    agrees,
+    bound,
+    cases,
+    in_layout,
+    launch,
+    operands,
+    result,
+    shapes,
+    truth,
+)
+from fastconv_kernels.conv import reference
+from fastconv_kernels.cpu.threads import available_threads
+from fastconv_kernels.problems import Conv
+from guarded import gamma, guarded, integers, normal, same, within
+
+FORWARD = TABLES["forward"]
+SMALL = {name: problem for name, problem in PROBLEMS.items() if problem.flops < 100_000}
+LARGER = {"large": LARGE, "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2), "1x1": Conv(2, 64, 31, 30, 48, 1, 1)}
+MIDDLE = {"padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))), "few": Conv(1, 2, 8, 37, 20, 3, 3)}
+
+
+def channels_first(array: Any, problem: Conv, weight: bool) -> Any:
+    if problem.layout == "NCHW":
+        return array
+    return array.transpose(3, 2, 0, 1) if weight else array.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("direction", TABLES)
+def test_the_reference_is_the_definition(direction: str, name: str, layout: str) -> None:
+    problem = replace(SMALL[name], layout=layout, dtype="float64")
+    first, second = operands(direction, problem, integers)
+    expected = getattr(naive, direction)(
+        channels_first(first, problem, False), channels_first(second, problem, direction != "backward_weight"), problem
+    )
+    got = channels_first(getattr(reference, direction)(first, second, problem), problem, direction == "backward_weight")
+    same(got, expected, f"reference.{direction} of {problem}")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_every_kernel_has_problems(kernel: Any) -> None:
+    assert cases([kernel]), f"{kernel.name} refuses every problem of conv_cases: none of the tests below runs it"
+    assert cases([kernel], LARGER), f"{kernel.name} refuses every large problem: add one to LARGER"
+    assert cases([kernel], MIDDLE), f"{kernel.name} refuses every problem of middle size: add one to MIDDLE"
+
+
+@pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kernel", "problem"), cases())
+def test_agrees_with_the_reference(kernel: Any, problem: Conv, dtype: str, fill: Any) -> None:
+    agrees(kernel.name, replace(problem, dtype=dtype), fill)
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases([*TABLES["backward_input"], *TABLES["backward_weight"]], MIDDLE))
+def test_is_the_adjoint_of_the_convolution(kernel: Any, problem: Conv) -> None:
+    """<g, conv(x, w)> = <x, backward_input(g, w)> = <w, backward_weight(g, x)>: exact on integers, else within the bounds."""
+    (x, weight), gradient = operands("forward", problem, integers), operands("backward_input", problem, integers, 1)[0]
+    outcome = truth("forward", problem, x, weight)
+    given, other = ((gradient, weight), x) if kernel.direction == "backward_input" else ((gradient, x), weight)
+    got = np.vdot(other.astype("float64"), result(kernel, problem, *given).astype("float64"))
+    allowed = 0.0 if kernel.exact else np.vdot(abs(other), bound(kernel, problem, *given))
+    assert abs(got - np.vdot(gradient, outcome)) <= allowed, f"{kernel.name} of {problem}"
+
+
+@pytest.mark.parametrize(("bias", "residual", "activation"), list(product([False, True], [False, True], [None, "relu"])))
+@pytest.mark.parametrize(("kernel", "problem"), cases(FORWARD, MIDDLE))
+def test_epilogue(kernel: Any, problem: Conv, bias: bool, residual: bool, activation: str | None) -> None:
+    rng = np.random.default_rng(2)
+    x, weight = operands("forward", problem, integers)
+    addend = integers(rng, problem.out_shape, problem.dtype)
+    offset = integers(rng, (problem.K,), problem.dtype)
+    spread = offset if problem.layout == "NHWC" else offset[:, None, None]
+    expected = truth("forward", problem, x, weight) + bias * spread + residual * addend
+    got = result(
+        kernel,
+        problem,
+        x,
+        weight,
+        bias=offset if bias else None,
+        residual=addend if residual else None,
+        activation=activation,
+    )
+    sizes = bound(kernel, problem, x, weight) + gamma(problem.depth + 2, problem.dtype) * (abs(spread) + abs(addend))
+    within(
+        got, np.maximum(expected, 0) if activation else expected, 0.0 if kernel.exact else sizes, f"{kernel.name} {problem}"
+    )
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases([k for k in KERNELS if k.direction != "backward_weight"], MIDDLE))
+def test_packs_any_strides_again_and_again(kernel: Any, problem: Conv) -> None:
+    first, weight = operands(kernel.direction, problem, integers)
+    other = operands(kernel.direction, problem, integers, 3)[1]
+    plan, (_, _, shape) = kernel.plan(problem, 1), shapes(kernel.direction, problem)
+    outs = [np.empty(shape, problem.dtype) for _ in range(5)]
+    packed = plan.pack(weight)
+    plan(first, packed, outs[0])
+    plan(first, packed, outs[1])
+    packed = plan.pack(np.asfortranarray(other), packed)
+    plan(first, packed, outs[2])
+    spread = np.zeros((*weight.shape[:-1], 2 * weight.shape[-1]), weight.dtype)
+    spread[..., ::2] = weight
+    packed = plan.pack(spread[..., ::2], packed)
+    plan(first, packed, outs[3])
+    packed = plan.pack(weight[::-1, ::-1].copy()[::-1, ::-1], packed)
+    plan(first, packed, outs[4])
+    assert np.array_equal(outs[0], outs[1]), "a second call with the same packed weight differs"
+    assert np.array_equal(outs[2], result(kernel, problem, first, other)), "column-major weights are packed wrongly"
+    assert np.array_equal(outs[3], outs[0]), "weights with gaps are packed wrongly"
+    assert np.array_equal(outs[4], outs[0]), "weights read backwards are packed wrongly"
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases(problems=LARGER))
+def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Conv) -> None:
+    if available_threads() < 2:
+        pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
+    first, second = operands(kernel.direction, problem, normal)
+    plan, alone = kernel.plan(problem, 2), kernel.plan(problem, 1)
+    outs = [np.full(shapes(kernel.direction, problem)[2], np.nan, problem.dtype) for _ in range(3)]
+    for which, out in zip((plan, plan, alone), outs, strict=True):
+        launch(which, kernel.direction, first, second, out)
+    assert np.array_equal(outs[0], outs[1]), "another call of the same plan gives other bits"
+    assert np.array_equal(outs[0], outs[2]), "one thread gives other bits than two"
+    within(outs[0], truth(kernel.direction, problem, first, second), bound(kernel, problem, first, second), kernel.name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize(("kernel", "problem"), cases(problems=MIDDLE))
+def test_what_is_not_finite_stays_so(kernel: Any, problem: Conv, value: float) -> None:
+    """The value stands where every tap meets it, so that what padding multiplies does not matter."""
+    first, second = operands(kernel.direction, problem, normal)
+    place = [size // 2 for size in first.shape]
+    first[tuple(place)] = value
+    with np.errstate(invalid="ignore"):
+        expected = truth(kernel.direction, problem, first, second)
+    assert not np.isfinite(expected).all()
+    assert np.isfinite(expected).any()
+    got = result(kernel, problem, first, second)
+    if kernel.exact:
+        assert np.array_equal(np.isnan(got), np.isnan(expected))
+        assert np.array_equal(got[np.isinf(expected)], expected[np.isinf(expected)])
+        assert np.array_equal(np.isfinite(got), np.isfinite(expected))
+    else:  # a transform spreads it over its patch, and infinity minus infinity is not a number
+        assert not np.isfinite(got[~np.isfinite(expected)]).any()
+        assert np.isfinite(got).any(), "it spread over the whole result"
+
+
+@pytest.mark.parametrize("kernel", FORWARD, ids=lambda kernel: kernel.name)
+def test_relu_keeps_nan(kernel: Any) -> None:
+    for parameter in cases([kernel], MIDDLE):
+        problem = parameter.values[1]
+        x, weight = operands("forward", problem, normal)
+        x[tuple(size // 2 for size in x.shape)] = np.nan
+        got = result(kernel, problem, x, weight, activation="relu")
+        assert np.isnan(got)[np.isnan(truth("forward", problem, x, weight))].all()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"), cases([kernel for kernel in KERNELS if kernel.target != "numpy"], {"large": LARGE})
+)
+def test_a_call_allocates_no_arrays(kernel: Any, problem: Conv) -> None:
+    problem = in_layout(kernel, problem)
+    first, second = operands(kernel.direction, problem, normal)
+    plan, out = kernel.plan(problem, 1), np.empty(shapes(kernel.direction, problem)[2], problem.dtype)
+    packed = second if kernel.direction == "backward_weight" else plan.pack(second)
+    plan(first, packed, out)
+    tracemalloc.start()
+    try:
+        plan(first, packed, out)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000, f"{kernel.name} allocated {peak} bytes; its output has {out.nbytes}"
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_workspace_is_declared(kernel: Any) -> None:
+    for parameter in cases([kernel], MIDDLE):
+        assert 0 <= kernel.plan(parameter.values[1], 1).workspace_bytes < 1 << 28
+
+
+def test_guards_stand_where_a_kernel_writes_too_much() -> None:
+    """The guard itself notices."""
+    with pytest.raises(AssertionError, match="behind"), guarded((3, 5), "float32") as out:
+        out.base[128 + 14 : 128 + 16] = 0
+    with pytest.raises(AssertionError, match="never written"), guarded((3, 5), "float32") as out:
+        out[:2] = 0
