@@ -45,7 +45,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert metadata == METADATA
     assert got.keys() == tensors().keys()
     for name, tensor in tensors().items():
-        assert got[name].dtype == tensor.dtype.newbyteorder("=") and got[name].shape == tensor.shape, name
+        assert (got[name].dtype, got[name].shape) == (tensor.dtype.newbyteorder("="), tensor.shape), name
         np.testing.assert_array_equal(got[name], tensor, err_msg=name)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -58,13 +58,13 @@ def test_without_metadata_and_without_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["complex", "object", "list"])
 def test_what_the_format_cannot_hold(tmp_path: Path, name: str) -> None:
     bad = {"complex": np.zeros(2, np.complex128), "object": np.array([None]), "list": [1.0, 2.0]}[name]
-    with pytest.raises(ArgumentError, match="^tensors: expected arrays of float16, .* for 'w'"):
+    with pytest.raises(ArgumentError, match=r"^tensors: expected arrays of float16, .* for 'w'"):
         checkpoint.save(tmp_path / "file", {"w": bad})  # type: ignore[dict-item]
     assert not list(tmp_path.iterdir())
 
 
 def test_metadata_is_strings(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="^metadata: expected strings by strings"):
+    with pytest.raises(ArgumentError, match=r"^metadata: expected strings by strings"):
         checkpoint.save(tmp_path / "file", {}, {"classes": 10})  # type: ignore[dict-item]
 
 
@@ -77,7 +77,7 @@ def saved(path: Path) -> bytes:
 def test_a_file_cut_short(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "cut.safetensors"
     path.write_bytes(saved(path)[:kept])
-    with pytest.raises(CheckpointError, match="expected a safetensors file") as caught:
+    with pytest.raises(CheckpointError, match=r"expected a safetensors file") as caught:
         checkpoint.load(path)
     assert str(caught.value).startswith(str(path))
 
@@ -86,7 +86,7 @@ def test_a_file_cut_short(tmp_path: Path, kept: int) -> None:
 def test_another_format(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="expected a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"expected a safetensors file"):
         checkpoint.load(path)
 
 
@@ -101,23 +101,23 @@ def test_a_dtype_that_numpy_has_not(tmp_path: Path) -> None:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(CheckpointError, match="there is no such weights file"):
+        with pytest.raises(CheckpointError, match=r"there is no such weights file"):
             checkpoint.load(path)
 
 
 def test_check_writable(tmp_path: Path) -> None:
     checkpoint.check_writable(tmp_path / "new.safetensors")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match="missing does not exist"):
+    with pytest.raises(CheckpointError, match=r"missing does not exist"):
         checkpoint.check_writable(tmp_path / "missing" / "w.safetensors")
-    with pytest.raises(CheckpointError, match="it is a folder"):
+    with pytest.raises(CheckpointError, match=r"it is a folder"):
         checkpoint.check_writable(tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="permissions do not bind this user")
 def test_check_writable_in_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(CheckpointError, match=r"cannot be written"):
         checkpoint.check_writable(tmp_path / "w.safetensors")
 
 
@@ -129,7 +129,7 @@ def test_check_writable_leaves_the_file_alone(tmp_path: Path) -> None:
 
 
 def test_saving_into_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot write the weights"):
+    with pytest.raises(CheckpointError, match=r"cannot write the weights"):
         checkpoint.save(tmp_path / "missing" / "w", {})
 
 
@@ -138,7 +138,8 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     link = tmp_path / "latest"
     link.symlink_to(tmp_path / "real" / "w.safetensors")
     saved(link)
-    assert link.is_symlink() and (tmp_path / "real" / "w.safetensors").is_file()
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "w.safetensors").is_file()
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -151,7 +152,7 @@ def test_a_failure_leaves_the_previous_file(tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, moment, fail)
-        with pytest.raises(CheckpointError, match="the disk is full"):
+        with pytest.raises(CheckpointError, match=r"the disk is full"):
             checkpoint.save(path, {"w": np.zeros(1000, np.float32)})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -176,7 +177,8 @@ def test_a_kill_leaves_a_whole_file(tmp_path: Path) -> None:
     delays = np.random.default_rng(0).uniform(0, 0.05, 5)
     for delay in delays:
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None and process.stdout.readline() == "writing\n"
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(delay)
             process.kill()

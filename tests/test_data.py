@@ -69,7 +69,9 @@ def test_idx_gives_back_what_was_written(tmp_path: Path, dtype: str, compressed:
     path = tmp_path / "values"
     path.write_bytes(gzip.compress(idx_bytes(array)) if compressed else idx_bytes(array))
     got = idx.read(path)
-    assert got.dtype == array.dtype and got.dtype.isnative and got.flags.writeable
+    assert got.dtype == array.dtype
+    assert got.dtype.isnative
+    assert got.flags.writeable
     np.testing.assert_array_equal(got, array)
 
 
@@ -109,14 +111,14 @@ def test_idx_names_the_bad_file(tmp_path: Path, content: bytes, expected: str) -
 def test_idx_with_more_values_than_memory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge"
     path.write_bytes(bytes([0, 0, 0x0E, 4]) + b"\xff" * 16)
-    with pytest.raises(DataError, match="expected .* bytes"):
+    with pytest.raises(DataError, match=r"expected .* bytes"):
         idx.read(path)
 
 
 def test_idx_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="there is no such file"):
+    with pytest.raises(DataNotFoundError, match=r"there is no such file"):
         idx.read(tmp_path / "none")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read"):
         idx.read(tmp_path)
 
 
@@ -131,11 +133,16 @@ def test_folder_in_every_usual_spelling(tmp_path: Path, below: str, spelling: st
         file = spelling.format(name).replace("dotted", name.replace("-idx", ".idx"))
         (tmp_path / below / file).write_bytes(gzip.compress(content) if file.endswith(".gz") else content)
     got = data.load(folder=tmp_path)
-    assert got.x_train.shape == (20, 1, 6, 6) and got.x_test.shape == (10, 1, 6, 6)
-    assert got.x_train.dtype == np.uint8 and got.y_train.dtype == np.int64
-    assert got.input_shape == (1, 6, 6) and got.classes == 10
+    assert got.x_train.shape == (20, 1, 6, 6)
+    assert got.x_test.shape == (10, 1, 6, 6)
+    assert got.x_train.dtype == np.uint8
+    assert got.y_train.dtype == np.int64
+    assert got.input_shape == (1, 6, 6)
+    assert got.classes == 10
     np.testing.assert_array_equal(got.y_test, np.arange(10))
-    assert got.name == f"folder {tmp_path.name}" and "not the canonical files" in got.origin and "\n" not in got.origin
+    assert got.name == f"folder {tmp_path.name}"
+    assert "not the canonical files" in got.origin
+    assert "\n" not in got.origin
 
 
 def test_folder_named_by_the_environment(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +160,13 @@ def test_named_folder_is_never_replaced(folder: Path, alone: Path, monkeypatch: 
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     if named_by == "environment":
         monkeypatch.setenv("FASTCONV_DATA", str(folder))
-    with pytest.raises(DataNotFoundError, match="lacks t10k-labels-idx1-ubyte$") as caught:
+    with pytest.raises(DataNotFoundError, match=r"lacks t10k-labels-idx1-ubyte$") as caught:
         data.load(folder=folder if named_by == "argument" else None)
     assert str(caught.value).startswith(str(folder))
 
 
 def test_named_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="there is no such folder"):
+    with pytest.raises(DataNotFoundError, match=r"there is no such folder"):
         data.load(folder=tmp_path / "none")
 
 
@@ -167,7 +174,7 @@ def test_labels_that_are_fewer_than_the_images(folder: Path) -> None:
     path = folder / "train-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(idx_bytes(np.zeros(19, np.uint8))))
     with pytest.raises(
-        DataError, match="expected 20 labels, as many as train-images-idx3-ubyte.gz has images, got 19"
+        DataError, match=r"expected 20 labels, as many as train-images-idx3-ubyte.gz has images, got 19"
     ) as caught:
         data.load(folder=folder)
     assert str(caught.value).startswith(str(path))
@@ -240,7 +247,9 @@ def test_download_from_the_next_mirror(small_is_canonical: None, online: Path, m
     download.fetch(online / "mnist", [dead, mirror + "no-such-folder/", mirror])
     assert sorted(path.name for path in (online / "mnist").iterdir()) == sorted(f"{name}.gz" for name in mnist.CHECKSUMS)
     got = data.load()  # no mirror is asked: the real ones do not have the small files
-    assert got.name == "mnist" and got.x_train.shape == (20, 1, 6, 6) and "downloaded earlier" in got.origin
+    assert got.name == "mnist"
+    assert got.x_train.shape == (20, 1, 6, 6)
+    assert "downloaded earlier" in got.origin
 
 
 def test_load_downloads_once(
@@ -265,7 +274,7 @@ def test_only_what_is_missing_is_fetched(small_is_canonical: None, online: Path,
 
 def test_wrong_checksum_leaves_nothing(online: Path, mirror: str) -> None:
     with pytest.raises(
-        DataNotFoundError, match="train-images-idx3-ubyte.gz whose content has another SHA-256 .*ba891046e6505d7a"
+        DataNotFoundError, match=r"train-images-idx3-ubyte.gz whose content has another SHA-256 .*ba891046e6505d7a"
     ):
         download.fetch(online, [mirror])
     assert not online.exists()
@@ -274,7 +283,7 @@ def test_wrong_checksum_leaves_nothing(online: Path, mirror: str) -> None:
 def test_damaged_download(small_is_canonical: None, online: Path, mirror: str, folder: Path) -> None:
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataNotFoundError, match="train-images-idx3-ubyte.gz whose gzip is damaged"):
+    with pytest.raises(DataNotFoundError, match=r"train-images-idx3-ubyte.gz whose gzip is damaged"):
         download.fetch(online, [mirror])
     assert not online.exists()
 
@@ -285,7 +294,9 @@ def test_every_mirror_fails(online: Path, mirror: str, dead: str, folder: Path, 
     with pytest.raises(DataNotFoundError) as caught:
         data.load("mnist")
     message = str(caught.value)
-    assert f"{dead} cannot be reached" in message and "HTTP status 404" in message and str(online) in message
+    assert f"{dead} cannot be reached" in message
+    assert "HTTP status 404" in message
+    assert str(online) in message
     assert "FASTCONV_DATA" in message
 
 
@@ -293,7 +304,7 @@ def test_a_mirror_that_never_answers(online: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(download, "ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"http://127.0.0.1:{mute.getsockname()[1]}/"
-        with pytest.raises(DataNotFoundError, match="did not answer within 0.2 s|cannot be reached"):
+        with pytest.raises(DataNotFoundError, match=r"did not answer within 0.2 s|cannot be reached"):
             download.fetch(online, [address])
 
 
@@ -329,7 +340,9 @@ def test_progress_bar_on_a_terminal(
 
 def test_digits_when_there_is_no_mnist(alone: Path) -> None:
     got = data.load()
-    assert got.name == "uci-digits" and got.input_shape == (1, 8, 8) and got.classes == 10
+    assert got.name == "uci-digits"
+    assert got.input_shape == (1, 8, 8)
+    assert got.classes == 10
     assert "\n" not in got.origin
     for part in ("UCI digits", "FASTCONV_OFFLINE is set", str(alone), "--data DIR", "FASTCONV_DATA"):
         assert part in got.origin
@@ -338,20 +351,25 @@ def test_digits_when_there_is_no_mnist(alone: Path) -> None:
 def test_digits_when_no_mirror_answers(online: Path, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download.fetch, "__defaults__", ([dead],))
     got = data.load()
-    assert got.name == "uci-digits" and f"{dead} cannot be reached" in got.origin and "\n" not in got.origin
+    assert got.name == "uci-digits"
+    assert f"{dead} cannot be reached" in got.origin
+    assert "\n" not in got.origin
 
 
 def test_mnist_is_not_replaced_when_it_is_asked_for(alone: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="^mnist: .*FASTCONV_OFFLINE is set"):
+    with pytest.raises(DataNotFoundError, match=r"^mnist: .*FASTCONV_OFFLINE is set"):
         data.load("mnist")
-    with pytest.raises(DataNotFoundError, match="a download was not allowed"):
+    with pytest.raises(DataNotFoundError, match=r"a download was not allowed"):
         data.load("mnist", download=False)
 
 
 def test_digits_are_split_the_same_way_every_time() -> None:
     first, second = data.load("uci-digits"), data.load("uci-digits")
-    assert len(first.x_train) == 1437 and len(first.x_test) == 360
-    assert first.x_train.dtype == np.uint8 and first.x_train.max() == 255 and first.x_train.min() == 0
+    assert len(first.x_train) == 1437
+    assert len(first.x_test) == 360
+    assert first.x_train.dtype == np.uint8
+    assert first.x_train.max() == 255
+    assert first.x_train.min() == 0
     for part in ("x_train", "y_train", "x_test", "y_test"):
         np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
     together = np.concatenate([first.x_train, first.x_test]).reshape(1797, -1)
@@ -361,21 +379,18 @@ def test_digits_are_split_the_same_way_every_time() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ArgumentError, match="^name: expected one of auto, mnist, uci-digits, got 'cifar'"):
+    with pytest.raises(ArgumentError, match=r"^name: expected one of auto, mnist, uci-digits, got 'cifar'"):
         data.load("cifar")
-    with pytest.raises(ArgumentError, match="^folder: expected none with uci-digits"):
+    with pytest.raises(ArgumentError, match=r"^folder: expected none with uci-digits"):
         data.load("uci-digits", folder=".")
-
-
-def test_scaled() -> None:
-    got = data.scaled(np.array([0, 51, 255], np.uint8))
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, [0, 0.2, 1], rtol=1e-6)
 
 
 @pytest.mark.skipif(not os.environ.get("FASTCONV_DATA"), reason="FASTCONV_DATA does not name a folder with MNIST")
 def test_the_real_mnist() -> None:
     got = data.load()
-    assert got.name == "mnist" and "checksums are right" in got.origin
-    assert got.x_train.shape == (60000, 1, 28, 28) and got.x_test.shape == (10000, 1, 28, 28)
-    assert got.y_train[:5].tolist() == [5, 0, 4, 1, 9] and got.y_test[:5].tolist() == [7, 2, 1, 0, 4]
+    assert got.name == "mnist"
+    assert "checksums are right" in got.origin
+    assert got.x_train.shape == (60000, 1, 28, 28)
+    assert got.x_test.shape == (10000, 1, 28, 28)
+    assert got.y_train[:5].tolist() == [5, 0, 4, 1, 9]
+    assert got.y_test[:5].tolist() == [7, 2, 1, 0, 4]

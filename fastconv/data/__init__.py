@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from fastconv.data import digits, download, idx, mnist
-from fastconv.data.dataset import Dataset, scaled
+from fastconv.data.dataset import Dataset
 from fastconv.errors import ArgumentError, DataNotFoundError
 
-__all__ = ["NAMES", "Dataset", "idx", "load", "scaled"]
+__all__ = ["NAMES", "Dataset", "idx", "load"]
 
 NAMES = ("auto", "mnist", "uci-digits")
 HOW_TO_GIVE = "give MNIST with --data DIR or FASTCONV_DATA, a folder with its four files"

@@ -37,9 +37,3 @@ class Dataset:
         """(C, H, W) of one image."""
         channels, height, width = self.x_train.shape[1:]
         return channels, height, width
-
-
-def scaled(images: np.ndarray) -> np.ndarray:
-    """uint8 images as float32 from 0 to 1, which is what the models of the zoo are trained on."""
-    result: np.ndarray = np.multiply(images, np.float32(1 / 255), dtype=np.float32)
-    return result

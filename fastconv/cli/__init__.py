@@ -1,0 +1,74 @@
+"""The command line: ``fastconv train | evaluate | predict | info | warmup | explain``.
+
+What a user gets wrong ends with exit code 2 and one line on standard error, Ctrl-C with 130.  Results go to standard output,
+everything said along the way to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TextIO
+
+from fastconv.errors import FastconvError
+
+from .arguments import parser
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after ``fastconv``; by default those of this process.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 after words that make no command, with 0 after ``--help`` and ``--version``.
+    """
+    arguments = parser().parse_args(argv)
+    module = import_module(f"fastconv.cli.{arguments.module}")  # only what this command needs: starting stays quick
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            getattr(module, arguments.command)(arguments)
+            sys.stdout.flush()
+    except FastconvError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("fastconv: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output, as ``head``, has seen enough.  Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(error: Exception) -> int:
+    line = "; ".join(part.strip() for part in str(error).splitlines())
+    print(f"fastconv: error: {line}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Write a warning as one line, without the place in the source that Python adds."""
+    print(f"fastconv: warning: {message}", file=file or sys.stderr)

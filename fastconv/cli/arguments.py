@@ -1,0 +1,157 @@
+"""The words of the command line.  Nothing is imported here that a ``--help`` would have to wait for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn, TypeAlias
+
+MODELS = "softmax, mlp, lenet5 or mnist-cnn"
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fastconv: error: {message} (try: {self.prog} --help)\n")
+
+
+def parser() -> Parser:
+    """The parser; what it gives has ``command``, the function to call with it, and ``module`` of ``fastconv.cli``."""
+    main = Parser(prog="fastconv", description="Convolutional networks on kernels in pure Python and Numba.")
+    main.add_argument("--version", action=_Version, help="print the version and leave")
+    commands = main.add_subparsers(metavar="COMMAND", required=True)
+    _train(commands)
+    _evaluate(commands)
+    _predict(commands)
+    _info(commands)
+    _warmup(commands)
+    _explain(commands)
+    return main
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"fastconv {version('fastconv')}")
+        parser.exit()
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def _command(commands: Commands, name: str, module: str, summary: str, details: str = "") -> Parser:
+    command: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {details}",
+    )
+    command.set_defaults(command=name, module=module)
+    return command
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+
+
+def _seed(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if 0 <= rate < float("inf"):
+        return rate
+    raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+
+
+def _machine(command: Parser) -> None:
+    group = command.add_argument_group("where it runs")
+    group.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
+    group.add_argument(
+        "--target", choices=("auto", "cpu", "numpy", "cuda"), default="auto", help="numpy is the slow reference"
+    )
+
+
+def _data(command: Parser) -> None:
+    command.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder with the four files of MNIST, compressed or not (default: FASTCONV_DATA, else the user's cache, "
+        "else a download, else the small UCI digits)",
+    )
+
+
+def _train(commands: Commands) -> None:
+    command = _command(commands, "train", "train", "train a network on handwritten digits and test it")
+    command.add_argument("--model", default="mnist-cnn", metavar="NAME", help=f"{MODELS} (default: mnist-cnn)")
+    _data(command)
+    command.add_argument("--epochs", type=_count, metavar="N", help="default: the model's own, 1 to 5; 40 for the UCI digits")
+    command.add_argument("--batch-size", type=_count, metavar="N", help="default: the model's own, 64 or 128")
+    command.add_argument("--lr", type=_rate, metavar="X", help="learning rate (default: 0.001 for adam, 0.01 for sgd)")
+    command.add_argument("--optimizer", choices=("adam", "sgd"), help="sgd with momentum 0.9 (default: the model's own, adam)")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights and order of images (default: 0)")
+    command.add_argument("--out", metavar="FILE", help="write the weights there (safetensors)")
+    command.add_argument("--json", metavar="FILE", help="write times, accuracy and history there")
+    _machine(command)
+
+
+def _evaluate(commands: Commands) -> None:
+    command = _command(commands, "evaluate", "inference", "measure saved weights on the test images")
+    command.add_argument("weights", metavar="WEIGHTS", help="what train --out has written")
+    _data(command)
+    command.add_argument("--batch-size", type=_count, default=128, metavar="N", help="default: 128")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    _machine(command)
+
+
+def _predict(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "predict",
+        "inference",
+        "say which digit each image shows",
+        "Pictures are made grey, inverted if they are dark on bright (the networks learn bright on dark), and fitted into the "
+        "model's input, keeping their proportions; what was done is said for each. IDX files are taken as they are.",
+    )
+    command.add_argument("weights", metavar="WEIGHTS", help="what train --out has written")
+    command.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, … or IDX, compressed or not")
+    command.add_argument(
+        "--invert", choices=("auto", "yes", "no"), default="auto", help="auto: if the picture's edge is bright"
+    )
+    command.add_argument("--limit", type=_count, metavar="N", help="only the first N images of each IDX file")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    _machine(command)
+
+
+def _info(commands: Commands) -> None:
+    command = _command(commands, "info", "tools", "list the kernels and what this machine offers them")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _warmup(commands: Commands) -> None:
+    _command(commands, "warmup", "tools", "compile the kernels ahead, into the user's cache")
+
+
+def _explain(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "explain",
+        "tools",
+        "say which kernel computes a convolution, and why not the others",
+        "A shape is written as n64 c32 28x28 k64 3x3 p1 s1: images, channels, height x width, kernels, their height x width; "
+        "then, as needed, p padding (p1, p1x2, psame), s stride, d dilation, g groups, float64, nhwc.",
+    )
+    command.add_argument("shape", metavar="SHAPE", nargs="+", help='as "n64 c32 28x28 k64 3x3 p1"')
+    command.add_argument("--direction", choices=("forward", "backward_input", "backward_weight"), help="default: all three")
+    _machine(command)

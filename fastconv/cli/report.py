@@ -1,0 +1,59 @@
+"""What commands say and write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from typing import Any
+
+from fastconv import files
+from fastconv.errors import ArgumentError
+
+PACKAGES = ("fastconv", "numpy", "numba", "llvmlite")
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide speed."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from its folder, not installed
+            found[package] = "not installed"
+    return found
+
+
+def as_json(value: Any) -> str:
+    """JSON text; numbers that it does not know, NaN and infinities, become null."""
+    return json.dumps(_known(value), indent=2, ensure_ascii=False)
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def check_json(path: str) -> None:
+    """Raise before the work if ``write_json`` could not write after it."""
+    try:
+        files.check_writable(path)
+    except OSError as error:
+        raise ArgumentError(f"--json: {path} cannot be written, {error}") from error
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write a file, whole or not at all."""
+    try:
+        files.write_atomically(path, as_json(value).encode() + b"\n")
+    except OSError as error:
+        raise ArgumentError(f"--json: {path} cannot be written, {error}") from error

@@ -1,0 +1,28 @@
+"""Where a command runs: ``--threads`` and ``--target``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastconv import dispatch
+from fastconv.errors import ArgumentError
+from fastconv.functional.machine import machine
+
+
+@contextmanager
+def chosen(arguments: Namespace) -> Iterator[dict[str, Any]]:
+    """Hold to the command's threads and target, and give them, resolved, as a report names them.
+
+    Raises
+    ------
+    ArgumentError, TargetUnavailableError
+        Before anything is done: they cannot be had here.
+    """
+    most = machine().threads
+    if arguments.threads is not None and arguments.threads > most:
+        raise ArgumentError(f"--threads: expected at most {most}, which this machine offers, got {arguments.threads}")
+    with dispatch.use(target=arguments.target, threads=arguments.threads) as settings:
+        yield {"threads": settings.threads or most, "target": settings.target or "auto"}
