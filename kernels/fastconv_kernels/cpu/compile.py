@@ -3,6 +3,7 @@
 ``jit``       a function of its own, without the GIL, kept on disk
 ``inlined``   the body of an inner loop: its vectors must stay in registers and never cross a call
 ``threaded``  a loop over threads, compiled for one thread or for several as it is called
+``filled``    the same loop around different bodies
 
 No function checks for division by zero in the way of the optimiser, and none reorders floating-point sums unless it says so.
 """
@@ -10,6 +11,7 @@ No function checks for division by zero in the way of the optimiser, and none re
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -71,3 +73,12 @@ class threaded:
         if threads > 1 and runs_parallel():
             return parallel_launch(self.parallel, self.serial, arguments, threads)
         return self.serial(*arguments)
+
+
+@cache
+def filled(pattern: FunctionType, body: Callable[..., Any]) -> threaded:
+    """A threaded function: the loop ``pattern``, in which the global name ``body`` stands for the function ``body``."""
+    scope = {**pattern.__globals__, "body": inlined(body)}
+    loop = FunctionType(pattern.__code__, scope, f"{pattern.__name__}_{body.__name__}")
+    loop.__module__, loop.__qualname__ = pattern.__module__, loop.__name__  # Numba's cache tells them apart by this name
+    return threaded(loop)

@@ -1,0 +1,34 @@
+"""Activations and maxout: the ranked tables, best first, the reference last.  Arrays may have any shape of the problem's size.
+
+forward, backward_input                ``plan(x, out)``, ``plan(grad_output, x, y, out)`` with y = function(x); ``out`` may be
+                                       one of the inputs
+maxout: forward, backward_input        ``plan(x, out)``, ``plan(grad_output, x, out)``
+"""
+
+from __future__ import annotations
+
+from ..registry import Kernel
+from . import loops_cpu, maxout_cpu, reference
+
+_LOOP, _REFERENCE = "one vectorised pass", "the definition on whole arrays"
+_MAXOUT = "Goodfellow et al., Maxout Networks, 2013"
+
+FORWARD = [
+    Kernel("elementwise", "forward", "loop", "cpu", loops_cpu.Forward, summary=_LOOP),
+    Kernel("elementwise", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
+]
+
+BACKWARD_INPUT = [
+    Kernel("elementwise", "backward_input", "loop", "cpu", loops_cpu.BackwardInput, summary=_LOOP),
+    Kernel("elementwise", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
+]
+
+MAXOUT_FORWARD = [
+    Kernel("maxout", "forward", "loop", "cpu", maxout_cpu.MaxoutForward, summary=_LOOP, source=_MAXOUT),
+    Kernel("maxout", "forward", "reference", "numpy", reference.MaxoutForward, summary=_REFERENCE, source=_MAXOUT),
+]
+
+MAXOUT_BACKWARD_INPUT = [
+    Kernel("maxout", "backward_input", "loop", "cpu", maxout_cpu.MaxoutBackwardInput, summary=_LOOP, source=_MAXOUT),
+    Kernel("maxout", "backward_input", "reference", "numpy", reference.MaxoutBackwardInput, summary=_REFERENCE, source=_MAXOUT),
+]

@@ -1,0 +1,39 @@
+"""Softmax, its logarithm and cross-entropy over the rows of (rows, classes): the ranked tables, best first, the reference last.
+
+softmax, log_softmax  forward ``plan(x, out)``; backward_input ``plan(grad_output, y, out)`` with y what forward wrote
+cross_entropy         ``plan(logits, labels, losses, grad)``: labels (rows,) int64, each in range(classes), or (rows, classes) of
+                      the logits' dtype, weights of the classes (one-hot, say); losses (rows,), and grad, the gradient of the
+                      losses' *mean*
+"""
+
+from __future__ import annotations
+
+from ..registry import Kernel
+from . import reference, rows_cpu
+
+_ROWS, _REFERENCE = "row by row, one pass over memory", "the definition on whole arrays"
+
+SOFTMAX_FORWARD = [
+    Kernel("softmax", "forward", "rows", "cpu", rows_cpu.Softmax, summary=_ROWS),
+    Kernel("softmax", "forward", "reference", "numpy", reference.Softmax, summary=_REFERENCE),
+]
+
+SOFTMAX_BACKWARD_INPUT = [
+    Kernel("softmax", "backward_input", "rows", "cpu", rows_cpu.SoftmaxBackward, summary=_ROWS),
+    Kernel("softmax", "backward_input", "reference", "numpy", reference.SoftmaxBackward, summary=_REFERENCE),
+]
+
+LOG_SOFTMAX_FORWARD = [
+    Kernel("log_softmax", "forward", "rows", "cpu", rows_cpu.LogSoftmax, summary=_ROWS),
+    Kernel("log_softmax", "forward", "reference", "numpy", reference.LogSoftmax, summary=_REFERENCE),
+]
+
+LOG_SOFTMAX_BACKWARD_INPUT = [
+    Kernel("log_softmax", "backward_input", "rows", "cpu", rows_cpu.LogSoftmaxBackward, summary=_ROWS),
+    Kernel("log_softmax", "backward_input", "reference", "numpy", reference.LogSoftmaxBackward, summary=_REFERENCE),
+]
+
+CROSS_ENTROPY_FORWARD = [
+    Kernel("cross_entropy", "forward", "rows", "cpu", rows_cpu.CrossEntropy, summary=_ROWS),
+    Kernel("cross_entropy", "forward", "reference", "numpy", reference.CrossEntropy, summary=_REFERENCE),
+]
