@@ -47,7 +47,7 @@ class Optimizer:
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The kernel's arguments that stay the same at every step."""
+        """The kernel's arguments but for the rate; ``step``, if the kernel wants it, is counted."""
         raise NotImplementedError
 
     def start(self, parameters: Parameters, engine: Engine) -> Updates:
@@ -114,6 +114,7 @@ class Adam(Optimizer):
     @property
     def constants(self) -> dict[str, Any]:
         return {
+            "step": 0,
             "beta1": self.beta1,
             "beta2": self.beta2,
             "epsilon": self.epsilon,
@@ -138,7 +139,8 @@ class Updates:
         self._values, self._gradients = parameters.values, parameters.gradients
         self.state: list[Array] = [aligned(self._values.size, engine.dtype) for _ in range(optimizer.states)]
         self._plan = engine.plan(optimizer.operator, "update", dispatch.Update(self._values.size, engine.dtype))
-        self._constants = optimizer.constants
+        self._arguments = optimizer.constants
+        self._counts = "step" in self._arguments
         rate = optimizer.learning_rate
         self._rate = rate if callable(rate) else None
         self._constant_rate = 0.0 if callable(rate) else float(rate)
@@ -154,13 +156,19 @@ class Updates:
         self.step += 1
 
     def rehearse(self) -> None:
-        """Compile what ``apply`` will run, by zero gradients at rate 0, which change nothing if no step came before."""
+        """Compile what ``apply`` will run, by an update at rate 0; nothing is done after the first step."""
         if self.step == 0:
             self._gradients.fill(0)
             self._launch(0.0)
+            for state in self.state:  # a weight decay has moved it
+                state.fill(0)
 
     def _launch(self, rate: float) -> None:
-        raise NotImplementedError
+        arguments = self._arguments
+        arguments["learning_rate"] = rate
+        if self._counts:
+            arguments["step"] = self.step + 1
+        self._plan(self._values, self._gradients, *self.state, **arguments)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -186,19 +186,18 @@ class MaxoutStage(Stage):
 
     def __init__(self, pieces: int, shape: Shape, planning: Planning) -> None:
         channels = shape[-1] // pieces
-        self._problem = dispatch.Maxout(planning.batch * prod(shape[:-1]), channels, 1, pieces, planning.dtype)
-        self._forward = planning.plan("maxout", "forward", self._problem)
+        problem = dispatch.Maxout(planning.batch * prod(shape[:-1]), channels, 1, pieces, planning.dtype)
+        self._forward = planning.plan("maxout", "forward", problem)
         self._out = planning.buffer("out", (*shape[:-1], channels))
         if planning.training:
-            self._backward = planning.plan("maxout", "backward_input", self._problem)
+            self._backward = planning.plan("maxout", "backward_input", problem)
             self._grad_x = planning.buffer("grad_x", shape)
 
     def forward(self, x: Array) -> Array:
-        self._x = x.reshape(self._problem.x_shape)
-        self._forward(self._x, self._out.reshape(self._problem.out_shape))
+        self._x = x
+        self._forward(x, self._out)
         return self._out
 
     def backward(self, grad: Array) -> Array | None:
-        shapes = self._problem.x_shape, self._problem.out_shape
-        self._backward(grad.reshape(shapes[1]), self._x, self._out.reshape(shapes[1]), self._grad_x.reshape(shapes[0]))
+        self._backward(grad, self._x, self._grad_x)
         return self._grad_x
