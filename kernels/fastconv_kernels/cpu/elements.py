@@ -3,18 +3,77 @@
 An index into a Numba array may be negative, and a view of one counts its references; both stand in the optimiser's way.
 """
 
-from numba import types
-from numba.extending import intrinsic
+import operator
 
-from .simd import Pointer
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+
+class Elements(types.Type):
+    """The address of an ``element``, others after it."""
+
+    def __init__(self, element):
+        self.element = element
+        super().__init__(f"Elements({element})")
+
+
+@register_model(Elements)
+class ElementsModel(models.PrimitiveModel):
+    def __init__(self, manager, elements):
+        super().__init__(manager, elements, manager.lookup(elements.element).get_data_type().as_pointer())
 
 
 @intrinsic
 def elements(_context, array, first):
     """``elements(a, first)[i]`` is element ``first + i`` of the contiguous ``a``, whatever its shape; not checked."""
 
-    def generate(context, builder, signature, values):  # not a @word: only Numba's context can look into an array
+    def generate(context, builder, signature, values):
         array, first = values
         return builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [first])
 
-    return Pointer(array.dtype, 1)(array, types.intp), generate
+    return Elements(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def _after(_context, base, count):
+    def generate(_context, builder, _signature, values):
+        return builder.gep(values[0], [values[1]])
+
+    return base(base, types.intp), generate
+
+
+@intrinsic
+def _get(_context, base, index):
+    def generate(context, builder, signature, values):
+        return context.unpack_value(builder, signature.return_type, builder.gep(values[0], [values[1]]))
+
+    return base.element(base, types.intp), generate
+
+
+@intrinsic
+def _put(_context, base, index, value):
+    def generate(context, builder, _signature, values):
+        address = builder.gep(values[0], [values[1]])
+        context.pack_value(builder, base.element, values[2], address)
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.none(base, types.intp, base.element), generate
+
+
+@overload(operator.add)
+def _elements_plus_count(base, count):
+    if isinstance(base, Elements) and isinstance(count, types.Integer):
+        return lambda base, count: _after(base, count)
+
+
+@overload(operator.getitem)
+def _elements_getitem(base, index):
+    if isinstance(base, Elements):
+        return lambda base, index: _get(base, index)
+
+
+@overload(operator.setitem)
+def _elements_setitem(base, index, value):
+    if isinstance(base, Elements):
+        return lambda base, index, value: _put(base, index, value)

@@ -7,100 +7,104 @@ NHWC takes four taps at a time; a row of zeros fills the last four.
 from numba import prange
 
 from ..cpu.compile import inlined, threaded
+from ..cpu.elements import elements
 from ..cpu.share import share
 
 
 @inlined
-def add_four(a, b, c, d, total, divisor):
-    """total = (total + a + b + c + d) / divisor"""
-    for lane in range(total.size):
-        total[lane] = ((((total[lane] + a[lane]) + b[lane]) + c[lane]) + d[lane]) / divisor
+def add_four(x, taps, known, nothing, total, channels, divisor):
+    """total = (total + four pixels) / divisor; the first ``known`` of ``taps`` are pixels, ``nothing`` takes the others' place."""
+    a, b = x + taps[0] * channels, x + taps[1] * channels if known > 1 else nothing
+    c, d = x + taps[2] * channels if known > 2 else nothing, x + taps[3] * channels if known > 3 else nothing
+    for channel in range(channels):
+        total[channel] = ((((total[channel] + a[channel]) + b[channel]) + c[channel]) + d[channel]) / divisor
 
 
 @threaded
-def forward_nhwc(x, out, zeros, divisors, images, vertical, horizontal, dilation, threads):
-    """out (N * P * Q, C) from x (N * H * W, C); ``images`` is (N, H, W), ``vertical`` and ``horizontal`` are (first, count)."""
+def forward_nhwc(x, out, zeros, divisors, images, top, rows, left, columns, dilation, taps, threads):
+    """out (N * P * Q, C) from x (N * H * W, C); ``images`` is (N, H, W), the others are tables of the windows."""
     for thread in prange(threads):
         N, H, W = images
-        P, Q = divisors.shape
-        one, nothing = x.dtype.type(1), zeros[0]
-        begin, end = share(thread, threads, N * P)
-        for row in range(begin, end):
-            n, p = row // P, row % P
+        C, P, Q = x.shape[1], top.size, left.size
+        nothing, four = elements(zeros, 0), taps[thread]
+        first, end = share(thread, threads, N * P)
+        for row in range(first, end):
+            p = row % P
+            image = elements(x, row // P * H * W * C)
             for q in range(Q):
-                columns = horizontal[1][q]
-                count = vertical[1][p] * columns
-                corner = (n * H + vertical[0][p]) * W + horizontal[0][q]
-                total = out[row * Q + q]
-                total[:] = 0
-                i, j = 0, 0  # the next tap
+                total = elements(out, (row * Q + q) * C)
+                for channel in range(C):
+                    total[channel] = x.dtype.type(0)
+                count, i, j = rows[p] * columns[q], 0, 0
                 for tap in range(0, count, 4):
-                    a, b, c, d = nothing, nothing, nothing, nothing
-                    for place in range(min(4, count - tap)):
-                        a, b, c, d = b, c, d, x[corner + i * dilation[0] * W + j * dilation[1]]
-                        j += 1
-                        if j == columns:
-                            i, j = i + 1, 0
-                    add_four(a, b, c, d, total, divisors[p, q] if tap + 4 >= count else one)
+                    for k in range(min(4, count - tap)):
+                        four[k] = (top[p] + i * dilation[0]) * W + left[q] + j * dilation[1]
+                        i, j = (i, j + 1) if j + 1 < columns[q] else (i + 1, 0)
+                    divisor = divisors[p, q] if tap + 4 >= count else x.dtype.type(1)
+                    add_four(image, four, min(4, count - tap), nothing, total, C, divisor)
 
 
 @threaded
-def backward_nhwc(gradients, out, divisors, images, vertical, horizontal, threads):
-    """out (N * H * W, C) from gradients (N * P * Q, C); the axes are (begin, windows), ``images`` is (N, H, W)."""
+def backward_nhwc(gradients, out, divisors, images, row_begin, row_windows, column_begin, column_windows, threads):
+    """out (N * H * W, C) from gradients (N * P * Q, C); ``images`` is (N, H, W), the tables say which windows cover."""
     for thread in prange(threads):
         N, H, W = images
         P, Q = divisors.shape
-        start, end = share(thread, threads, N * H)
-        for row in range(start, end):
+        C = out.shape[1]
+        first, end = share(thread, threads, N * H)
+        for row in range(first, end):
             n, h = row // H, row % H
             for w in range(W):
-                gradient = out[row * W + w]
-                gradient[:] = 0
-                for i in range(vertical[0][h], vertical[0][h + 1]):
-                    for j in range(horizontal[0][w], horizontal[0][w + 1]):
-                        p, q = vertical[1][i], horizontal[1][j]
-                        given, divisor = gradients[(n * P + p) * Q + q], divisors[p, q]
-                        for lane in range(gradient.size):
-                            gradient[lane] += given[lane] / divisor
+                gradient = elements(out, (row * W + w) * C)
+                for channel in range(C):
+                    gradient[channel] = out.dtype.type(0)
+                for i in range(row_begin[h], row_begin[h + 1]):
+                    for j in range(column_begin[w], column_begin[w + 1]):
+                        p, q = row_windows[i], column_windows[j]
+                        given, divisor = elements(gradients, ((n * P + p) * Q + q) * C), divisors[p, q]
+                        for channel in range(C):
+                            gradient[channel] = gradient[channel] + given[channel] / divisor
 
 
 @threaded
-def forward_nchw(x, out, divisors, height, vertical, horizontal, strides, threads):
-    """out (planes * P, Q) from x (planes * H, W); ``vertical`` is (first, count, dilation), ``horizontal`` (low, high, shift)."""
+def forward_nchw(x, out, divisors, height, top, rows, dilation, low, high, shift, stride, threads):
+    """out (planes * P, Q) from x (planes * H, W); ``top`` and ``rows`` of the windows, the others say where each tap is inside."""
     for thread in prange(threads):
-        P = divisors.shape[0]
-        low, high, shift = horizontal
-        begin, end = share(thread, threads, out.shape[0])
-        for row in range(begin, end):
+        P, Q = divisors.shape
+        W = x.shape[1]
+        first, end = share(thread, threads, out.shape[0])
+        for row in range(first, end):
             plane, p = row // P, row % P
-            total = out[row]
-            total[:] = 0
-            for i in range(vertical[1][p]):
-                h = vertical[0][p] + i * vertical[2]
+            total, divisor = elements(out, row * Q), elements(divisors, p * Q)
+            for q in range(Q):
+                total[q] = x.dtype.type(0)
+            for i in range(rows[p]):
+                h = top[p] + i * dilation
                 for j in range(low.size):
-                    pixels = x[plane * height + h][low[j] * strides + shift[j] :]
-                    total_here = total[low[j] : high[j]]
-                    for lane in range(total_here.size):
-                        total_here[lane] += pixels[lane * strides]
-            for q in range(total.size):
-                total[q] /= divisors[p, q]
+                    pixels = elements(x, (plane * height + h) * W + low[j] * stride + shift[j])
+                    sums = total + low[j]
+                    for q in range(high[j] - low[j]):
+                        sums[q] = sums[q] + pixels[q * stride]
+            for q in range(Q):
+                total[q] = total[q] / divisor[q]
 
 
 @threaded
-def backward_nchw(gradients, out, divisors, height, vertical, horizontal, strides, threads):
-    """out (planes * H, W) from gradients (planes * P, Q); ``vertical`` is (begin, windows), ``horizontal`` (low, high, shift)."""
+def backward_nchw(gradients, out, divisors, height, row_begin, row_windows, low, high, shift, stride, threads):
+    """out (planes * H, W) from gradients (planes * P, Q); the tables as above."""
     for thread in prange(threads):
-        P = divisors.shape[0]
-        low, high, shift = horizontal
-        start, end = share(thread, threads, out.shape[0])
-        for row in range(start, end):
+        P, Q = divisors.shape
+        W = out.shape[1]
+        first, end = share(thread, threads, out.shape[0])
+        for row in range(first, end):
             plane, h = row // height, row % height
-            gradient = out[row]
-            gradient[:] = 0
-            for i in range(vertical[0][h], vertical[0][h + 1]):
-                p = vertical[1][i]
+            gradient = elements(out, row * W)
+            for w in range(W):
+                gradient[w] = out.dtype.type(0)
+            for i in range(row_begin[h], row_begin[h + 1]):
+                p = row_windows[i]
                 for j in range(low.size - 1, -1, -1):  # a pixel's windows from the left are its taps from the right
-                    receivers = gradient[low[j] * strides + shift[j] :]
-                    given, divisor = gradients[plane * P + p][low[j] : high[j]], divisors[p][low[j] : high[j]]
-                    for lane in range(given.size):
-                        receivers[lane * strides] += given[lane] / divisor[lane]
+                    receivers = gradient + (low[j] * stride + shift[j])
+                    given, divisor = elements(gradients, (plane * P + p) * Q + low[j]), elements(divisors, p * Q + low[j])
+                    for q in range(high[j] - low[j]):
+                        receivers[q * stride] = receivers[q * stride] + given[q] / divisor[q]

@@ -27,11 +27,14 @@ class _Windows:
         self.vertical, self.horizontal = axis(problem, 0), axis(problem, 1)
         self.divisors = divisors(problem, self.vertical, self.horizontal)
         self.images = problem.N, problem.H, problem.W
-        self.low_high_shift = self.horizontal.low, self.horizontal.high, self.horizontal.shift
+        across = self.horizontal
+        self.across = across.low, across.high, across.shift, problem.stride[1], self.threads
 
-    def _rows(self, images: Array) -> Array:
-        """As a matrix, whose rows are the pixels (NHWC) or the rows of the planes (NCHW)."""
-        return images.reshape(-1, images.shape[-1])
+
+def _rows(images: Array) -> Array:
+    """As a matrix, whose rows are the pixels (NHWC) or the rows of the planes (NCHW)."""
+    N, first, second, lanes = images.shape
+    return images.reshape(N * first * second, lanes)
 
 
 class Forward(_Windows):
@@ -39,34 +42,29 @@ class Forward(_Windows):
 
     def __init__(self, problem: Pool, threads: int) -> None:
         super().__init__(problem, threads)
-        lanes = problem.out_shape[3]
-        fours = -(-problem.R * problem.S // 4) * 4
-        self.taps = workspace(self.threads, fours + 4, np.int64)[:, : fours + 4]
+        down, across, lanes = self.vertical, self.horizontal, problem.out_shape[3]
+        self.taps = workspace(self.threads, -(-problem.R * problem.S // 4) * 4 + 4, np.int64)
         # Where positions go that nobody asked for: cheaper than compiling every loop twice.
         self.unwanted = np.zeros((self.threads, lanes), np.int32)
-        self.zeros = np.zeros((1, lanes), problem.dtype)
-        self.firsts = (self.vertical.first, self.vertical.count), (self.horizontal.first, self.horizontal.count)
-        self.first_count_dilation = (*self.firsts[0], problem.dilation[0])
+        self.zeros = np.zeros(lanes, problem.dtype)
+        self.windows = self.images, down.first, down.count, across.first, across.count, problem.dilation, self.taps, self.threads
+        self.rows = problem.H, down.first, down.count, problem.dilation[0], *self.across
         self.workspace_bytes = self.taps.nbytes + self.unwanted.nbytes + self.zeros.nbytes
 
     def __call__(self, x: Array, out: Array, indices: Array | None = None) -> Array:
         """Write the pooled images into ``out``, and where the maxima are into ``indices``, int32 or int64."""
-        problem, pixels, pooled, threads = self.problem, self._rows(x), self._rows(out), self.threads
-        across = self.low_high_shift, problem.stride[1], threads
-        if problem.mode == "average":
-            if problem.layout == "NHWC":
-                tables = self.images, *self.firsts, problem.dilation, threads
-                average_cpu.forward_nhwc(pixels, pooled, self.zeros, self.divisors, *tables)
+        pixels, pooled, channels_last = _rows(x), _rows(out), self.problem.layout == "NHWC"
+        if self.problem.mode == "average":
+            if channels_last:
+                average_cpu.forward_nhwc(pixels, pooled, self.zeros, self.divisors, *self.windows)
             else:
-                average_cpu.forward_nchw(pixels, pooled, self.divisors, problem.H, self.first_count_dilation, *across)
+                average_cpu.forward_nchw(pixels, pooled, self.divisors, *self.rows)
             return out
-        kept = indices is not None
-        places = self._rows(indices) if indices is not None else self.unwanted
-        if problem.layout == "NHWC":
-            tables = self.images, *self.firsts, problem.dilation, self.taps, threads
-            max_cpu.forward_nhwc(pixels, pooled, places, kept, *tables)
+        places = self.unwanted if indices is None else _rows(indices)
+        if channels_last:
+            max_cpu.forward_nhwc(pixels, pooled, places, indices is not None, *self.windows)
         else:
-            max_cpu.forward_nchw(pixels, pooled, places, kept, problem.H, self.first_count_dilation, *across)
+            max_cpu.forward_nchw(pixels, pooled, places, indices is not None, *self.rows)
         return out
 
 
@@ -77,24 +75,23 @@ class BackwardInput(_Windows):
 
     def __init__(self, problem: Pool, threads: int) -> None:
         super().__init__(problem, threads)
-        self.covering = (self.vertical.begin, self.vertical.windows), (self.horizontal.begin, self.horizontal.windows)
-        self.covering_rows = (*self.covering[0], problem.P)
-        self.sizes = (*self.images, problem.P, problem.Q)
+        self.down = self.vertical.begin, self.vertical.windows
+        self.covering = *self.down, self.horizontal.begin, self.horizontal.windows, self.threads
 
     def __call__(self, grad_output: Array, *indices_and_out: Array) -> Array:
-        """Write the gradient of the input into ``out``, each element once."""
-        problem, threads, out = self.problem, self.threads, indices_and_out[-1]
-        given, gradient = self._rows(grad_output), self._rows(out)
-        across = self.low_high_shift, problem.stride[1], threads
+        """Write the gradient of the input into ``out``, each element by one thread."""
+        problem, out = self.problem, indices_and_out[-1]
+        given, gradient, channels_last = _rows(grad_output), _rows(out), problem.layout == "NHWC"
         if problem.mode == "average":
-            if problem.layout == "NHWC":
-                average_cpu.backward_nhwc(given, gradient, self.divisors, self.images, *self.covering, threads)
+            if channels_last:
+                average_cpu.backward_nhwc(given, gradient, self.divisors, self.images, *self.covering)
             else:
-                average_cpu.backward_nchw(given, gradient, self.divisors, problem.H, self.covering[0], *across)
+                average_cpu.backward_nchw(given, gradient, self.divisors, problem.H, *self.down, *self.across)
             return out
-        places = self._rows(indices_and_out[0])
-        if problem.layout == "NHWC":
-            max_cpu.backward_nhwc(given, places, gradient, self.sizes, *self.covering, threads)
+        places = _rows(indices_and_out[0])
+        if channels_last:
+            sizes = *self.images, problem.P, problem.Q
+            max_cpu.backward_nhwc(given, places, gradient, sizes, *self.covering)
         else:
-            max_cpu.backward_nchw(given, places, gradient, problem.H, self.covering_rows, *across)
+            max_cpu.backward_nchw(given, places, gradient, problem.H, problem.P, *self.down, *self.across)
         return out
