@@ -67,7 +67,7 @@ def multiply(tile, blocks, shape, a, b, c, epilogue, a_block, b_block):
     mr, nr = tile.rows, tile.columns
     for jc in range(0, N, NC):
         nc = min(NC, N - jc)
-        for pc in range(0, K, KC):
+        for pc in range(0, max(1, K), KC):  # once for K = 0 too: a product of nothing is bias and addend
             kc = min(KC, K - pc)
             for ic in range(0, M, MC):
                 mc = min(MC, M - ic)

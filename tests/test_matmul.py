@@ -1,0 +1,195 @@
+"""Every matrix product in the table against NumPy's in float64, and the public calls over them."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+import naive
+from fastconv_kernels import matmul
+from fastconv_kernels.cpu.threads import available_threads
+from fastconv_kernels.matmul import reference
+from fastconv_kernels.problems import Matmul
+from guarded import gamma, guarded, integers, normal, same, within
+
+KERNELS = matmul.FORWARD
+NAMES = {kernel.name: kernel for kernel in KERNELS}
+# Ones, primes, around tiles and vectors, one slice of K and a bit more, blocks of A and B, nothing at all.
+SIZES = [
+    *[(1, 1, 1), (1, 33, 5), (33, 1, 5), (7, 11, 1), (13, 31, 7), (14, 32, 256), (15, 33, 257), (6, 64, 16), (5, 63, 15)],
+    *[(101, 103, 107), (343, 65, 521), (16, 1030, 40), (128, 10, 84), (0, 5, 5), (5, 0, 5), (5, 5, 0), (0, 0, 0)],
+]
+TRANSPOSED = list(product([False, True], [False, True]))
+
+
+def cases(kernels: Any = KERNELS, sizes: Any = tuple(SIZES)) -> list[Any]:
+    """A pytest parameter (kernel, problem) for every size that a kernel does not refuse."""
+    return [
+        pytest.param(kernel, Matmul(*size), id=f"{kernel.name}-{'x'.join(map(str, size))}")
+        for kernel in kernels
+        for size in sizes
+        if not kernel.refuses(Matmul(*size))
+    ]
+
+
+def operand(rng: Any, rows: int, columns: int, dtype: str, transposed: bool, fill: Any) -> Any:
+    return fill(rng, (columns, rows), dtype).T if transposed else fill(rng, (rows, columns), dtype)
+
+
+def agrees(name: str, problem: Matmul, transposed: tuple[bool, bool], fill: Any) -> None:
+    """Assert that the kernel called ``name`` computes ``problem``: to the bit if it only sums and ``fill`` gives integers."""
+    kernel, rng = NAMES[name], np.random.default_rng(0)
+    a = operand(rng, problem.M, problem.K, problem.dtype, transposed[0], fill)
+    b = operand(rng, problem.K, problem.N, problem.dtype, transposed[1], fill)
+    before = a.copy(), b.copy()
+    with guarded((problem.M, problem.N), problem.dtype) as out:
+        kernel.plan(problem, 1)(a, b, out)
+    exact = kernel.exact and fill is integers
+    factor = kernel.accuracy + (problem.dtype == "float64")  # in float64 the truth is itself rounded
+    sizes = abs(a).astype("float64") @ abs(b).astype("float64")
+    repeat = f"from test_matmul import *; agrees({name!r}, {problem!r}, {transposed}, {fill.__name__})"
+    within(
+        out,
+        a.astype("float64") @ b.astype("float64"),
+        0.0 if exact else factor * gamma(problem.K, problem.dtype) * sizes,
+        repeat,
+    )
+    assert np.array_equal(a, before[0]), "a was written"
+    assert np.array_equal(b, before[1]), "b was written"
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 4, 5), (7, 2, 11), (0, 3, 2), (3, 0, 2), (3, 2, 0)], ids=str)
+def test_the_reference_is_the_definition(size: tuple[int, int, int]) -> None:
+    problem, rng = Matmul(*size, dtype="float64"), np.random.default_rng(0)
+    a, b = integers(rng, (problem.M, problem.K), "float64"), integers(rng, (problem.K, problem.N), "float64")
+    same(reference.forward(a, b, problem), naive.matmul(a, b), "reference.forward")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_every_kernel_has_problems(kernel: Any) -> None:
+    assert cases([kernel]), f"{kernel.name} refuses every size: none of the tests below runs it"
+
+
+@pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
+@pytest.mark.parametrize(("kernel", "problem"), cases())
+def test_agrees_with_numpy(kernel: Any, problem: Matmul, transposed: tuple[bool, bool], dtype: str, fill: Any) -> None:
+    agrees(kernel.name, replace(problem, dtype=dtype), transposed, fill)
+
+
+@pytest.mark.parametrize(("bias", "residual", "activation"), list(product([False, True], [False, True], [None, "relu"])))
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((29, 45, 600), (1, 17, 3), (5, 3, 0))))
+def test_epilogue(kernel: Any, problem: Matmul, bias: bool, residual: bool, activation: str | None) -> None:
+    rng, (M, N, K) = np.random.default_rng(1), (problem.M, problem.N, problem.K)
+    a, b, offset, addend = (integers(rng, shape, "float32") for shape in ((M, K), (K, N), (N,), (M, N)))
+    expected = a.astype("float64") @ b + bias * offset + residual * addend
+    with guarded((M, N), "float32") as out:
+        kernel.plan(problem, 1)(a, b, out, offset if bias else None, addend if residual else None, activation)
+    allowed = (
+        0.0 if kernel.exact else kernel.accuracy * gamma(K + 2, "float32") * (abs(a) @ abs(b) + abs(offset) + abs(addend))
+    )
+    within(
+        out, np.maximum(expected, 0) if activation else expected, allowed, f"{kernel.name} {bias=} {residual=} {activation=}"
+    )
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((300, 200, 700), (40, 1500, 200), (2000, 24, 50))))
+def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Matmul) -> None:
+    if available_threads() < 2:
+        pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
+    rng = np.random.default_rng(3)
+    a, b = normal(rng, (problem.M, problem.K), "float32"), normal(rng, (problem.K, problem.N), "float32")
+    plan, alone = kernel.plan(problem, 2), kernel.plan(problem, 1)
+    outs = [np.full((problem.M, problem.N), np.nan, "float32") for _ in range(3)]
+    for which, out in zip((plan, plan, alone), outs, strict=True):
+        which(a, b, out)
+    assert np.array_equal(outs[0], outs[1]), "another call of the same plan gives other bits"
+    assert np.array_equal(outs[0], outs[2]), "one thread gives other bits than two"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("place", [(0, 0), (20, 300), (36, 598)], ids=str)
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((37, 41, 599),)))
+def test_what_is_not_finite_stays_so(kernel: Any, problem: Matmul, place: tuple[int, int], value: float) -> None:
+    rng = np.random.default_rng(4)
+    a, b = normal(rng, (problem.M, problem.K), "float32"), normal(rng, (problem.K, problem.N), "float32")
+    a[place] = value
+    b[place[1], 40] = 0.0  # infinity times zero
+    with np.errstate(invalid="ignore"):
+        expected = a.astype("float64") @ b.astype("float64")
+    for activation in (None, "relu"):
+        with guarded((problem.M, problem.N), "float32", complete=False) as out:
+            kernel.plan(problem, 1)(a, b, out, activation=activation)
+        wanted = np.maximum(expected, 0) if activation else expected
+        assert np.array_equal(np.isnan(out), np.isnan(wanted))
+        assert np.array_equal(np.isposinf(out), np.isposinf(wanted))
+        assert np.array_equal(np.isneginf(out), np.isneginf(wanted))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"), cases([kernel for kernel in KERNELS if kernel.target != "numpy"], ((300, 200, 700),))
+)
+def test_a_call_allocates_no_arrays(kernel: Any, problem: Matmul) -> None:
+    rng = np.random.default_rng(5)
+    a, b = normal(rng, (problem.M, problem.K), "float32"), normal(rng, (problem.K, problem.N), "float32")
+    plan, out = kernel.plan(problem, 1), np.empty((problem.M, problem.N), "float32")
+    plan(a, b, out)
+    tracemalloc.start()
+    try:
+        plan(a, b, out)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000, f"{kernel.name} allocated {peak} bytes; its output has {out.nbytes}"
+
+
+SHAPES = [
+    *[((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4))],
+    *[
+        ((5, 1, 2, 3), (6, 3, 4)),
+        ((3,), (5, 3, 4)),
+        ((5, 2, 3), (3,)),
+        ((0, 2, 3), (3, 4)),
+        ((2, 0), (0, 4)),
+        ((0, 3), (3, 4)),
+    ],
+]
+
+
+@pytest.mark.parametrize(("a_shape", "b_shape"), SHAPES, ids=str)
+def test_matmul_has_numpys_rules(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(6)
+    a, b = integers(rng, a_shape, "float32"), integers(rng, b_shape, "float32")
+    same(fc.matmul(a, b), np.matmul(a, b), "fc.matmul")
+    out = np.full(np.matmul(a, b).shape, np.nan, "float32")
+    assert fc.matmul(a, b, out=out) is out
+    same(out, np.matmul(a, b), "fc.matmul(out=)")
+
+
+def test_matmul_takes_any_strides() -> None:
+    rng = np.random.default_rng(7)
+    a, b = integers(rng, (20, 30), "float64"), integers(rng, (30, 24), "float64")
+    locked = a.copy()
+    locked.flags.writeable = False
+    for left in (np.asfortranarray(a), a[::-1, ::-1].copy()[::-1, ::-1], np.repeat(a, 2, 1)[:, ::2], locked, a.astype(">f8")):
+        for right in (b, np.asfortranarray(b), np.repeat(b, 2, 0)[::2]):
+            same(fc.matmul(left, right), a @ b, f"strides {left.strides} and {right.strides}")
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("leading", [(), (7,), (2, 3), (0,)], ids=str)
+def test_linear(leading: tuple[int, ...], activation: str | None) -> None:
+    rng = np.random.default_rng(8)
+    x, weight, bias = (integers(rng, shape, "float32") for shape in ((*leading, 20), (9, 20), (9,)))
+    residual = integers(rng, (*leading, 9), "float32")
+    expected = x @ weight.T + bias + residual
+    got = fc.linear(x, weight, bias, residual=residual, activation=activation)
+    same(got, np.maximum(expected, 0) if activation else expected, "fc.linear")
+    same(fc.linear(x, weight), x @ weight.T, "fc.linear")
