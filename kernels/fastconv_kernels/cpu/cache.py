@@ -73,7 +73,10 @@ class KernelCache(_Cache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
-        return str(kernel_cache_folder())
+        try:
+            return str(kernel_cache_folder())
+        except RuntimeError:  # there is no home folder
+            return ""
 
     def enable(self) -> None:
         self._enabled = True
