@@ -55,6 +55,13 @@ def test_without_metadata_and_without_tensors(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "none") == ({}, {})
 
 
+def test_equal_weights_make_equal_files(tmp_path: Path) -> None:
+    words = {name: name for name in "abcdefgh"}
+    for file in "xy":
+        checkpoint.save(tmp_path / file, tensors(), words)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["complex", "object", "list"])
 def test_what_the_format_cannot_hold(tmp_path: Path, name: str) -> None:
     bad = {"complex": np.zeros(2, np.complex128), "object": np.array([None]), "list": [1.0, 2.0]}[name]

@@ -53,7 +53,7 @@ def train(arguments: Namespace) -> None:
         "parameters": model.parameter_count,
         "epochs": history.epochs,
         "batch_size": batch_size,
-        "optimizer": arguments.optimizer,
+        "optimizer": type(optimizer).__name__.lower(),
         "learning_rate": optimizer.learning_rate,
         "seed": arguments.seed,
         **where,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metada
             raise ArgumentError(f"tensors: expected arrays of {', '.join(DTYPES)}, got {kind} for {name!r}")
     # The library writes the memory as it lies: strides are lost, and an F-ordered array would come back scrambled.
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    content = serialized(contiguous, metadata or None)  # it cannot read back an empty table of words
+    content = _in_order(serialized(contiguous, metadata or None))  # it cannot read back an empty table of words
     try:
         files.write_atomically(path, content)
     except OSError as error:
@@ -78,3 +79,11 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, TypeError) as error:  # TypeError: a dtype that NumPy has not, as bfloat16
         raise CheckpointError(f"{path}: expected a safetensors file, but it is damaged or something else ({error})") from error
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its header's entries sorted: the library shuffles the words, and equal models make equal files."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors that follow stay aligned
+    return len(header).to_bytes(8, "little") + header + content[end:]
