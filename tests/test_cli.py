@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastconv import nn
+from fastconv import __version__, nn
 from fastconv.cli import arguments, main, pictures, report, shapes
 from fastconv.dispatch import Conv
 from fastconv.errors import ArgumentError, DataError
@@ -68,6 +68,13 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
         main(words)
     assert caught.value.code == 0
     assert f"usage: fastconv{'' if len(words) == 1 else ' ' + words[0]} " in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"fastconv {__version__}\n"
 
 
 @pytest.mark.parametrize(

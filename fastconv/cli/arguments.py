@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn, TypeAlias
 
+from fastconv import __version__
+
 MODELS = "softmax, mlp, lenet5 or mnist-cnn"
 
 
@@ -34,9 +36,7 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
-
-        print(f"fastconv {version('fastconv')}")
+        print(f"fastconv {__version__}")
         parser.exit()
 
 

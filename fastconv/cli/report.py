@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from math import isfinite
 from typing import Any
 
-from fastconv import files
+from fastconv import __version__, files
 from fastconv.errors import ArgumentError
 
-PACKAGES = ("fastconv", "numpy", "numba", "llvmlite")
+PACKAGES = ("numpy", "numba", "llvmlite")
 
 
 def say(line: str) -> None:
@@ -20,14 +20,8 @@ def say(line: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide speed."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from its folder, not installed
-            found[package] = "not installed"
-    return found
+    """Of fastconv, of Python and of the packages that decide speed."""
+    return {"fastconv": __version__, "python": sys.version.split()[0], **{package: version(package) for package in PACKAGES}}
 
 
 def as_json(value: Any) -> str:
