@@ -185,7 +185,8 @@ def _parsed(target: str | None, algorithm: str | None, threads: str | None, accu
     try:
         return asked.checked()
     except (ArgumentError, TargetUnavailableError) as error:
-        raise type(error)(f"environment variable FASTCONV_{str(error)[:1].upper()}{str(error)[1:]}") from None
+        name, _, problem = str(error).partition(":")
+        raise type(error)(f"FASTCONV_{name.upper()}:{problem}") from None
 
 
 def settings() -> Settings:

@@ -90,7 +90,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--optimizer", "lbfgs"], "argument --optimizer: invalid choice: 'lbfgs'"),
         (["train", "--target", "tpu"], "argument --target: invalid choice: 'tpu'"),
         (["train", "--model", "resnet"], "--model: expected one of softmax, mlp, lenet5, mnist-cnn, got 'resnet'"),
-        (["train", "--threads", "9999"], "--threads: expected at most"),
+        (["train", "--threads", "9999"], "threads: expected at most"),
         (["train", "--target", "cuda"], "target: cuda cannot be used: "),
         (["train", "--data", "/no/such/folder"], "/no/such/folder: expected a folder with the four files of MNIST"),
         (["train", "--out", "/no/such/folder/w"], "/no/such/folder/w: cannot write weights there"),
@@ -103,6 +103,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], expected: str) -> None:
     assert expected in fails(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("FASTCONV_THREADS", "9999"), ("FASTCONV_THREADS", "two"), ("FASTCONV_TARGET", "tpu"), ("FASTCONV_TARGET", "cuda")],
+)
+def test_mistakes_in_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = fails(capsys, "train", "--model", "softmax")
+    assert name.removeprefix("FASTCONV_").lower() in line.lower()
+    assert value in line
 
 
 def test_paths_are_checked_before_the_training(
@@ -430,6 +443,9 @@ def test_processes_give_the_exit_codes(tmp_path: Path) -> None:
     done = run("explain", "c1 k1 5x5 3x3", "--target", "numpy", "--direction", "forward")
     assert done.returncode == 0
     assert "conv_forward__reference_numpy" in done.stdout
+    done = run("info", FASTCONV_LANES="5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastconv: error: FASTCONV_LANES: expected one of (4, 8, 16), got '5'\n"
 
 
 def test_errors_of_several_lines_become_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

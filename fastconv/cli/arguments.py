@@ -78,9 +78,7 @@ def _rate(text: str) -> float:
 def _machine(command: Parser) -> None:
     group = command.add_argument_group("where it runs")
     group.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
-    group.add_argument(
-        "--target", choices=("auto", "cpu", "numpy", "cuda"), default="auto", help="numpy is the slow reference"
-    )
+    group.add_argument("--target", choices=("auto", "cpu", "numpy", "cuda"), help="numpy is the slow reference")
 
 
 def _data(command: Parser) -> None:

@@ -22,7 +22,8 @@ def chosen(arguments: Namespace) -> Iterator[dict[str, Any]]:
         Before anything is done: they cannot be had here.
     """
     most = machine().threads
-    if arguments.threads is not None and arguments.threads > most:
-        raise ArgumentError(f"--threads: expected at most {most}, which this machine offers, got {arguments.threads}")
-    with dispatch.use(target=arguments.target, threads=arguments.threads) as settings:
+    with dispatch.use(target=arguments.target, threads=arguments.threads):
+        settings = dispatch.settings()  # the environment's too, where the command says nothing
+        if settings.threads is not None and settings.threads > most:
+            raise ArgumentError(f"threads: expected at most {most}, which this machine offers, got {settings.threads}")
         yield {"threads": settings.threads or most, "target": settings.target or "auto"}

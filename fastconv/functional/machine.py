@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -29,11 +31,19 @@ class Machine:
 
 
 def machine() -> Machine:
-    """Look; imports Numba, compiles nothing."""
+    """Look; imports Numba, compiles nothing.
+
+    Raises
+    ------
+    ArgumentError
+        FASTCONV_LANES asks for lanes that there are not.
+    """
     import llvmlite.binding as llvm
 
     from fastconv_kernels.cpu import cache, simd, threads
 
-    return Machine(
-        llvm.get_host_cpu_name(), simd.register_bytes() // 4, threads.available_threads(), cache.kernel_cache_folder()
-    )
+    try:
+        lanes = simd.register_bytes() // 4
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+    return Machine(llvm.get_host_cpu_name(), lanes, threads.available_threads(), cache.kernel_cache_folder())
