@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+from .activation import (
+    elu,
+    elu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    maxout,
+    maxout_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
 from .conv import conv1d, conv2d, conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
+from .loss import (
+    cross_entropy,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 from .matmul import linear, matmul
 from .plans import ConvPlan, PackedWeight, plan_conv2d
+from .pool import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    global_avg_pool,
+    max_pool2d,
+    max_pool2d_backward,
+)
 
 __all__ = [
     "ConvPlan",
     "PackedWeight",
+    "avg_pool2d",
+    "avg_pool2d_backward",
     "conv1d",
     "conv2d",
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv_transpose2d",
+    "cross_entropy",
+    "elu",
+    "elu_backward",
+    "global_avg_pool",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
+    "log_softmax",
+    "log_softmax_backward",
     "matmul",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "maxout",
+    "maxout_backward",
     "plan_conv2d",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]

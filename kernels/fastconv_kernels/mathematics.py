@@ -16,7 +16,8 @@ LOG2_E = np.float32(1.44269504)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # the high part times n is exact
 LEAST, MOST = np.float32(-104), np.float32(89)  # beyond: 0 and infinity
 POLYNOMIAL = tuple(
-    np.float32(c) for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+    np.float32(c)
+    for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 )
 ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)
 

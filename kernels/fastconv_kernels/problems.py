@@ -303,7 +303,7 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Maxout:
-    """y (outer, channels, inner) = the largest of each ``pieces`` neighbouring channels of x (outer, channels * pieces, inner)."""
+    """y (outer, channels, inner) = the largest of each ``pieces`` neighbours in x (outer, channels * pieces, inner)."""
 
     outer: int
     channels: int

@@ -65,15 +65,18 @@ def _put(_context, base, index, value):
 def _elements_plus_count(base, count):
     if isinstance(base, Elements) and isinstance(count, types.Integer):
         return lambda base, count: _after(base, count)
+    return None
 
 
 @overload(operator.getitem)
 def _elements_getitem(base, index):
     if isinstance(base, Elements):
         return lambda base, index: _get(base, index)
+    return None
 
 
 @overload(operator.setitem)
 def _elements_setitem(base, index, value):
     if isinstance(base, Elements):
         return lambda base, index, value: _put(base, index, value)
+    return None

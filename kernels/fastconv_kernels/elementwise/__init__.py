@@ -30,5 +30,7 @@ MAXOUT_FORWARD = [
 
 MAXOUT_BACKWARD_INPUT = [
     Kernel("maxout", "backward_input", "loop", "cpu", maxout_cpu.MaxoutBackwardInput, summary=_LOOP, source=_MAXOUT),
-    Kernel("maxout", "backward_input", "reference", "numpy", reference.MaxoutBackwardInput, summary=_REFERENCE, source=_MAXOUT),
+    Kernel(
+        "maxout", "backward_input", "reference", "numpy", reference.MaxoutBackwardInput, summary=_REFERENCE, source=_MAXOUT
+    ),
 ]

@@ -43,7 +43,9 @@ def maxout_backward(gradient, x, out, channels, inner, pieces, threads):
                 value, winner = source[i], int64(0)
                 for piece in range(1, pieces):
                     challenger = source[piece * inner + i]
-                    if value == value and (challenger > value or challenger != challenger):  # the first of equals, the first NaN
+                    if value == value and (
+                        challenger > value or challenger != challenger
+                    ):  # the first of equals, the first NaN
                         value, winner = challenger, piece
                 for piece in range(pieces):
                     target[piece * inner + i] = given[i] if piece == winner else x.dtype.type(0)

@@ -1,9 +1,8 @@
-"""Softmax, its logarithm and cross-entropy over the rows of (rows, classes): the ranked tables, best first, the reference last.
+"""Softmax, its logarithm and cross-entropy over rows: the ranked tables, best first, the reference last.
 
 softmax, log_softmax  forward ``plan(x, out)``; backward_input ``plan(grad_output, y, out)`` with y what forward wrote
-cross_entropy         ``plan(logits, labels, losses, grad)``: labels (rows,) int64, each in range(classes), or (rows, classes) of
-                      the logits' dtype, weights of the classes (one-hot, say); losses (rows,), and grad, the gradient of the
-                      losses' *mean*
+cross_entropy         ``plan(logits, labels, losses, grad)``: labels (rows,) int64, each in range(classes), or weights (rows,
+                      classes) of the logits' dtype, one-hot, say; losses (rows,); grad, the gradient of their *mean*
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class CrossEntropy(_Plan):
         self.scale = np.dtype(problem.dtype).type(1 / max(1, problem.rows))
 
     def __call__(self, logits: Array, labels: Array, losses: Array, grad: Array) -> Array:
-        """Write each row's loss, and the gradient of their mean; labels (rows,) int64 or (rows, classes) of the logits' dtype."""
+        """Write each row's loss, and the gradient of their mean."""
         loop = cross_entropy if labels.ndim == 1 else cross_entropy_of_distributions
         loop(logits, labels, losses, grad, self.scale, self.threads)
         return losses

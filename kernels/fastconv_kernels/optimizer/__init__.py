@@ -1,7 +1,7 @@
 """Optimizers: the ranked tables, best first, the reference last.  Plans update flat arrays (size,) in place:
 
-sgd   ``plan(parameters, gradients, velocity=None, *, learning_rate, momentum=0, nesterov=False, weight_decay=0)``; momentum needs
-      the ``velocity``, zeros before the first step
+sgd   ``plan(parameters, gradients, velocity=None, *, learning_rate, momentum=0, nesterov=False, weight_decay=0)``;
+      momentum needs the ``velocity``, zeros before the first step
 adam  ``plan(parameters, gradients, mean, square, *, step, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0,
       decoupled=False)``; ``step`` counts from 1, both moments are zeros before it; ``decoupled`` makes it AdamW
 """

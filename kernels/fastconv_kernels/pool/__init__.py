@@ -16,7 +16,12 @@ _REFERENCE = "every tap of the window a strided view of the padded image"
 
 FORWARD = [
     Kernel(
-        "pool", "forward", "windows", "cpu", windows_cpu.Forward, summary="each output folds its window, lanes over channels or columns"
+        "pool",
+        "forward",
+        "windows",
+        "cpu",
+        windows_cpu.Forward,
+        summary="each output folds its window, lanes over channels or columns",
     ),
     Kernel("pool", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
 ]

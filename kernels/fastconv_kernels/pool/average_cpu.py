@@ -13,7 +13,7 @@ from ..cpu.share import share
 
 @inlined
 def add_four(x, taps, known, nothing, total, channels, divisor):
-    """total = (total + four pixels) / divisor; the first ``known`` of ``taps`` are pixels, ``nothing`` takes the others' place."""
+    """total = (total + four pixels) / divisor; ``nothing`` for all but the first ``known`` of ``taps``."""
     a, b = x + taps[0] * channels, x + taps[1] * channels if known > 1 else nothing
     c, d = x + taps[2] * channels if known > 2 else nothing, x + taps[3] * channels if known > 3 else nothing
     for channel in range(channels):
@@ -68,7 +68,7 @@ def backward_nhwc(gradients, out, divisors, images, row_begin, row_windows, colu
 
 @threaded
 def forward_nchw(x, out, divisors, height, top, rows, dilation, low, high, shift, stride, threads):
-    """out (planes * P, Q) from x (planes * H, W); ``top`` and ``rows`` of the windows, the others say where each tap is inside."""
+    """out (planes * P, Q) from x (planes * H, W); ``top``, ``rows`` are of windows, ``low``, ``high``, ``shift`` of taps."""
     for thread in prange(threads):
         P, Q = divisors.shape
         W = x.shape[1]

@@ -130,7 +130,7 @@ def backward_nhwc(gradients, indices, out, images, row_begin, row_windows, colum
 
 @threaded
 def forward_nchw(x, out, indices, kept, height, top, rows, dilation, low, high, shift, stride, threads):
-    """out (planes * P, Q) from x (planes * H, W); ``top`` and ``rows`` of the windows, the others say where each tap is inside."""
+    """out (planes * P, Q) from x (planes * H, W); ``top``, ``rows`` are of windows, ``low``, ``high``, ``shift`` of taps."""
     for thread in prange(threads):
         P, Q, W = top.size, out.shape[1], x.shape[1]
         first, end = share(thread, threads, out.shape[0])

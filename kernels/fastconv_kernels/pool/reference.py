@@ -35,13 +35,13 @@ def _framed(problem: Pool) -> tuple[int, int]:
     )
 
 
-def _interior(problem: Pool) -> tuple[slice, ...]:
+def _interior(problem: Pool) -> tuple[Any, ...]:
     """Where the image lies in its frame."""
     (top, _), (left, _) = problem.padding
     return (..., slice(top, top + problem.H), slice(left, left + problem.W))
 
 
-def _taps(problem: Pool) -> Iterator[tuple[slice, ...]]:
+def _taps(problem: Pool) -> Iterator[tuple[Any, ...]]:
     """Where tap (0, 0), (0, 1), … of all windows lies in the frame."""
     for i in range(problem.R):
         for j in range(problem.S):
@@ -156,7 +156,7 @@ class BackwardInput:
         self.problem, self.threads = problem, threads
 
     def __call__(self, grad_output: Array, *indices_and_out: Array) -> Array:
-        """Write the gradient of the input into ``out``; called (grad_output, indices, out) for max, (grad_output, out) for average."""
+        """Write the gradient of the input into ``out``, the last argument; a maximum has ``indices`` before it."""
         problem, out = self.problem, indices_and_out[-1]
         gradient = _nchw(grad_output, problem)
         if problem.mode == "average":

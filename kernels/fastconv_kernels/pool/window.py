@@ -18,7 +18,7 @@ def counted(output, taps, stride, padding, dilation, end):
 
 
 def larger(best, place, value, there):
-    """The maximum so far and where it is: the first of equals, but NaN before everything, the last of them, as torch has it."""
+    """The maximum so far and where it is: the first of equals, the last NaN before everything, as torch has it."""
     wins = (value > best) | (value != value)
     return (value if wins else best), (there if wins else place)
 

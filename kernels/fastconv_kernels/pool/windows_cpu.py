@@ -47,7 +47,16 @@ class Forward(_Windows):
         # Where positions go that nobody asked for: cheaper than compiling every loop twice.
         self.unwanted = np.zeros((self.threads, lanes), np.int32)
         self.zeros = np.zeros(lanes, problem.dtype)
-        self.windows = self.images, down.first, down.count, across.first, across.count, problem.dilation, self.taps, self.threads
+        self.windows = (
+            self.images,
+            down.first,
+            down.count,
+            across.first,
+            across.count,
+            problem.dilation,
+            self.taps,
+            self.threads,
+        )
         self.rows = problem.H, down.first, down.count, problem.dilation[0], *self.across
         self.workspace_bytes = self.taps.nbytes + self.unwanted.nbytes + self.zeros.nbytes
 

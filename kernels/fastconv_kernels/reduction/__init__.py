@@ -9,6 +9,13 @@ from ..registry import Kernel
 from . import parts_cpu, reference
 
 CHANNEL_SUM_FORWARD = [
-    Kernel("channel_sum", "forward", "parts", "cpu", parts_cpu.ChannelSum, summary="parts fixed by the problem, four rows at a time"),
+    Kernel(
+        "channel_sum",
+        "forward",
+        "parts",
+        "cpu",
+        parts_cpu.ChannelSum,
+        summary="parts fixed by the problem, four rows at a time",
+    ),
     Kernel("channel_sum", "forward", "reference", "numpy", reference.ChannelSum, summary="NumPy's sum"),
 ]

@@ -1,0 +1,183 @@
+"""Activations, element by element, and maxout; each with the gradient of its input.
+
+All take arrays of any shape, float32 or float64, in any strides, and write into ``out`` if that is given: C-contiguous, of the
+same shape and dtype; it may be the input itself.  ``algorithm`` and ``target`` are those of ``fastconv.use``.
+Wrong arguments raise ``ArgumentError`` or ``DtypeError``.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from .. import dispatch
+from ..dispatch import Elementwise, Maxout, Settings
+from ..errors import ArgumentError
+from . import _check
+from ._check import Array
+from ._flat import axis_of, number, output
+
+
+def relu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
+    """max(x, 0); NaN stays NaN."""
+    return _forward("relu", x, 0.0, out, algorithm, target)
+
+
+def relu_backward(
+    grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``grad_output`` where ``x``, relu's input or its result, is not at most 0; 0 elsewhere."""
+    return _backward("relu", grad_output, "x", x, 0.0, out, algorithm, target)
+
+
+def leaky_relu(
+    x: Any, negative_slope: float = 0.01, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``x`` where it is positive, ``negative_slope * x`` elsewhere.
+
+    Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013.
+    """
+    return _forward("leaky_relu", x, number("negative_slope", negative_slope), out, algorithm, target)
+
+
+def leaky_relu_backward(
+    grad_output: Any,
+    x: Any,
+    negative_slope: float = 0.01,
+    *,
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """``grad_output`` where ``x``, the input, is positive, ``negative_slope * grad_output`` elsewhere."""
+    return _backward("leaky_relu", grad_output, "x", x, number("negative_slope", negative_slope), out, algorithm, target)
+
+
+def elu(
+    x: Any, alpha: float = 1.0, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``x`` where it is positive, ``alpha * (e**x - 1)`` elsewhere.
+
+    Source: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units", 2016.
+    """
+    return _forward("elu", x, number("alpha", alpha), out, algorithm, target)
+
+
+def elu_backward(
+    grad_output: Any,
+    x: Any,
+    alpha: float = 1.0,
+    *,
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """``grad_output`` where ``x``, the input, is positive, ``alpha * e**x * grad_output`` elsewhere."""
+    return _backward("elu", grad_output, "x", x, number("alpha", alpha), out, algorithm, target)
+
+
+def sigmoid(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
+    """1 / (1 + e**-x), without overflow."""
+    return _forward("sigmoid", x, 0.0, out, algorithm, target)
+
+
+def sigmoid_backward(
+    grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``grad_output * y * (1 - y)``; ``y`` is the sigmoid itself."""
+    return _backward("sigmoid", grad_output, "y", y, 0.0, out, algorithm, target)
+
+
+def tanh(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
+    """The hyperbolic tangent."""
+    return _forward("tanh", x, 0.0, out, algorithm, target)
+
+
+def tanh_backward(
+    grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``grad_output * (1 - y**2)``; ``y`` is the hyperbolic tangent itself."""
+    return _backward("tanh", grad_output, "y", y, 0.0, out, algorithm, target)
+
+
+def maxout(
+    x: Any,
+    pieces: int,
+    axis: int = 1,
+    *,
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The largest of each ``pieces`` neighbours along ``axis``, whose length becomes a ``pieces``-th; NaN if one is.
+
+    Source: Goodfellow et al., "Maxout Networks", 2013.
+    """
+    x = _check.array("x", x)
+    problem, shape = _maxout_problem(x, pieces, axis)
+    out = _check.output(out, shape, x.dtype.newbyteorder("="), {"x": x})
+    with dispatch.lender("maxout", "forward", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(x), out)
+    return out
+
+
+def maxout_backward(
+    grad_output: Any,
+    x: Any,
+    pieces: int,
+    axis: int = 1,
+    *,
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """Each element of ``grad_output`` at the piece of ``x`` that was the first largest, 0 at the others."""
+    x = _check.array("x", x)
+    problem, shape = _maxout_problem(x, pieces, axis)
+    given = _check.shaped("grad_output", grad_output, shape, x.dtype.newbyteorder("="))
+    out = _check.output(out, x.shape, x.dtype.newbyteorder("="), {"grad_output": given, "x": x})
+    with dispatch.lender("maxout", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(given), _check.contiguous(x), out)
+    return out
+
+
+def _forward(function: str, x: Any, parameter: float, out: Array | None, algorithm: str | None, target: str | None) -> Array:
+    x = _check.array("x", x)
+    result = output(out, x, x=x)
+    problem = Elementwise(function, x.size, result.dtype.name, parameter)
+    with dispatch.lender("elementwise", "forward", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(x), result)
+    return result
+
+
+def _backward(
+    function: str,
+    grad_output: Any,
+    name: str,
+    known: Any,
+    parameter: float,
+    out: Array | None,
+    algorithm: str | None,
+    target: str | None,
+) -> Array:
+    """``known`` is the input or the result, whichever the derivative is worked out from."""
+    known = _check.array(name, known)
+    given = _check.shaped("grad_output", grad_output, known.shape, known.dtype.newbyteorder("="))
+    result = output(out, known, **{"grad_output": given, name: known})
+    problem = Elementwise(function, known.size, result.dtype.name, parameter)
+    with dispatch.lender("elementwise", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+        point = _check.contiguous(known)
+        plan(_check.contiguous(given), point, point, result)
+    return result
+
+
+def _maxout_problem(x: Array, pieces: Any, axis: Any) -> tuple[Maxout, tuple[int, ...]]:
+    """(the problem, the shape of its result)"""
+    if not _check.integer(pieces) or pieces < 1:
+        raise ArgumentError(f"pieces: expected an integer of at least 1, got {pieces!r}")
+    axis, pieces = axis_of(x, "x", axis), int(pieces)
+    length = x.shape[axis]
+    if length % pieces:
+        raise ArgumentError(f"pieces: expected a divisor of {length}, the length of axis {axis} of x, got {pieces}")
+    shape = (*x.shape[:axis], length // pieces, *x.shape[axis + 1 :])
+    return Maxout(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]), pieces, x.dtype.name), shape

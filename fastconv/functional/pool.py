@@ -1,0 +1,345 @@
+"""Pooling: the maximum or the mean of windows of an image, and their gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dispatch
+from ..dispatch import Pool, Settings, padding_pairs
+from ..errors import ArgumentError, DtypeError
+from . import _check
+from ._check import Array, Ints, Shape
+
+INDEX_TYPES = ("int32", "int64")
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Any = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array | tuple[Array, Array]:
+    """The largest element of each window, as ``torch.nn.functional.max_pool2d`` has it.
+
+    Parameters
+    ----------
+    x : (N, C, H, W) or (C, H, W), float32 or float64
+        (N, H, W, C) or (H, W, C) with ``layout="NHWC"``.
+    kernel_size, stride, dilation : int or (int, int)
+        Pixels, (vertical, horizontal); ``stride`` is ``kernel_size`` if it is not given.
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+        Pixels of -infinity, at most half of the window.
+    ceil_mode : bool
+        A last window that begins in the image or its upper padding counts, though it ends beyond the lower padding.
+    return_indices : bool
+        Give back as well where each maximum is.
+    layout : "NCHW" or "NHWC"
+    out : optional
+        Overwritten in place; C-contiguous, of ``x``'s dtype, overlapping with no input.
+    algorithm, target : str, optional
+        See ``fastconv.use``.
+
+    Returns
+    -------
+    (N, C, P, Q), or (C, P, Q), or with the channels last
+        P = (H + top + bottom - dilation[0] * (kernel_size[0] - 1) - 1) // stride[0] + 1, rounded up with ``ceil_mode``.
+        With ``return_indices`` also the positions h * W + w in their plane, int64: the first of equal maxima.  A NaN
+        is larger than everything.
+
+    Raises
+    ------
+    ArgumentError, DtypeError
+        An argument of a wrong value, shape or dtype.
+    UnsupportedError, TargetUnavailableError
+        No kernel computes it as asked.
+    """
+    x, batched = _check.images("x", x, layout)
+    problem = _problem("max", x.shape, layout, x.dtype, kernel_size, stride, padding, dilation, ceil_mode)
+    out = _check.output(out, _unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
+    indices = np.empty(out.shape, np.int64) if return_indices else None
+    with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
+        places = None if indices is None else indices.reshape(problem.out_shape)
+        plan(_check.contiguous(x), out.reshape(problem.out_shape), places)
+    return out if indices is None else (out, indices)
+
+
+def max_pool2d_backward(
+    grad_output: Any,
+    indices: Any,
+    input_shape: Shape,
+    *,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Any = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The gradient of ``max_pool2d``'s input: each element of ``grad_output`` goes to where its maximum was.
+
+    Parameters
+    ----------
+    grad_output : (N, C, P, Q) or (C, P, Q), float32 or float64, or with the channels last
+    indices : shape of ``grad_output``, int32 or int64
+        As ``max_pool2d`` returns them.
+    input_shape : tuple of int
+        The shape of ``x``.
+    kernel_size, stride, padding, dilation, ceil_mode, layout
+        As given to ``max_pool2d``.
+    out : of ``input_shape``, optional
+        Overwritten in place; C-contiguous, of ``grad_output``'s dtype, overlapping with no input.
+    algorithm, target : str, optional
+        See ``fastconv.use``.
+
+    Returns
+    -------
+    of ``input_shape``
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``max_pool2d``.
+    """
+    given, batched = _check.images("grad_output", grad_output, layout)
+    shape = _input_shape(input_shape, batched)
+    problem = _problem(
+        "max", shape, layout, given.dtype, kernel_size, stride, padding, dilation, ceil_mode, name="input_shape"
+    )
+    _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
+    places = _indices(indices, _unbatched(problem.out_shape, batched))
+    out = _check.output(
+        out, _unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given, "indices": places}
+    )
+    with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(given), _check.contiguous(places).reshape(problem.out_shape), out.reshape(shape))
+    return out
+
+
+def avg_pool2d(
+    x: Any,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The mean of each window, as ``torch.nn.functional.avg_pool2d`` has it.
+
+    Parameters
+    ----------
+    x, kernel_size, stride, ceil_mode, layout, out, algorithm, target
+        As in ``max_pool2d``.
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+        Pixels of zeros, at most half of the window.
+    count_include_pad : bool
+        Whether the padding counts in a window's number of pixels, by which its sum is divided.
+    divisor_override : int, optional
+        Divides every sum instead.
+
+    Returns
+    -------
+    (N, C, P, Q), or (C, P, Q), or with the channels last
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``max_pool2d``.
+    """
+    x, batched = _check.images("x", x, layout)
+    divisor = _divisor(divisor_override)
+    problem = _problem(
+        "average", x.shape, layout, x.dtype, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor
+    )
+    out = _check.output(out, _unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
+    with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(x), out.reshape(problem.out_shape))
+    return out
+
+
+def avg_pool2d_backward(
+    grad_output: Any,
+    input_shape: Shape,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The gradient of ``avg_pool2d``'s input: each element of ``grad_output`` goes, divided, to all pixels of its window.
+
+    Parameters
+    ----------
+    grad_output : (N, C, P, Q) or (C, P, Q), float32 or float64, or with the channels last
+    input_shape : tuple of int
+        The shape of ``x``.
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, layout
+        As given to ``avg_pool2d``.
+    out : of ``input_shape``, optional
+        Overwritten in place; C-contiguous, of ``grad_output``'s dtype, overlapping with no input.
+    algorithm, target : str, optional
+        See ``fastconv.use``.
+
+    Returns
+    -------
+    of ``input_shape``
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``max_pool2d``.
+    """
+    given, batched = _check.images("grad_output", grad_output, layout)
+    shape, divisor = _input_shape(input_shape, batched), _divisor(divisor_override)
+    problem = _problem(
+        "average",
+        shape,
+        layout,
+        given.dtype,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        count_include_pad,
+        divisor,
+        name="input_shape",
+    )
+    _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
+    out = _check.output(out, _unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given})
+    with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+        plan(_check.contiguous(given), out.reshape(shape))
+    return out
+
+
+def global_avg_pool(
+    x: Any,
+    *,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The mean of every channel over all pixels.
+
+    Parameters
+    ----------
+    x : (N, C, H, W) or (C, H, W), float32 or float64
+        (N, H, W, C) or (H, W, C) with ``layout="NHWC"``.
+    out, algorithm, target
+        As in ``max_pool2d``.
+
+    Returns
+    -------
+    (N, C) or (C,)
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``max_pool2d``.
+
+    References
+    ----------
+    Lin, Chen, Yan, "Network In Network", 2014.
+    """
+    x, batched = _check.images("x", x, layout)
+    (N, C), size = (x.shape[:2], x.shape[2:]) if layout == "NCHW" else ((x.shape[0], x.shape[3]), x.shape[1:3])
+    if not all(size):
+        raise ArgumentError(f"x: expected at least one row and column, got shape {x.shape}")
+    out = _check.output(out, (N, C) if batched else (C,), x.dtype.newbyteorder("="), {"x": x})
+    shape = (N, C, 1, 1) if layout == "NCHW" else (N, 1, 1, C)
+    avg_pool2d(x, size, layout=layout, out=out.reshape(shape), algorithm=algorithm, target=target)
+    return out
+
+
+def _problem(
+    mode: str,
+    shape: Shape,
+    layout: str,
+    dtype: np.dtype[Any],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+    name: str = "x",
+) -> Pool:
+    """The problem of a pooling, all its numbers checked; ``name`` is the caller's for the input."""
+    kernel = _check.pair("kernel_size", kernel_size, 1)
+    steps = kernel if stride is None else _check.pair("stride", stride, 1)
+    gaps = _check.pair("dilation", dilation, 1)
+    N, C, H, W = shape if layout == "NCHW" else (shape[0], shape[3], shape[1], shape[2])
+    try:
+        pads = padding_pairs(padding, kernel, steps, gaps, (H, W))
+        return Pool(
+            mode,
+            N,
+            C,
+            H,
+            W,
+            *kernel,
+            stride=steps,
+            padding=pads,
+            dilation=gaps,
+            ceil=bool(ceil_mode),
+            count_padding=bool(count_include_pad),
+            divisor=divisor,
+            dtype=dtype.name,
+            layout=layout,
+        )
+    except ValueError as error:
+        argument, _, message = str(error).partition(":")
+        raise ArgumentError(f"{name if argument == 'x' else argument}:{message}") from None
+
+
+def _unbatched(shape: Shape, batched: bool) -> Shape:
+    return shape if batched else shape[1:]
+
+
+def _input_shape(input_shape: Any, batched: bool) -> Shape:
+    """The shape of the input with its batch axis."""
+    shape = _check.shape("input_shape", input_shape, (4,) if batched else (3,))
+    return shape if batched else (1, *shape)
+
+
+def _divisor(divisor_override: Any) -> int | None:
+    if divisor_override is None:
+        return None
+    if not _check.integer(divisor_override) or divisor_override == 0:
+        raise ArgumentError(f"divisor_override: expected an integer other than 0, got {divisor_override!r}")
+    return int(divisor_override)
+
+
+def _indices(indices: Any, shape: Shape) -> Array:
+    found = np.asarray(indices)
+    if found.dtype.newbyteorder("=").name not in INDEX_TYPES:
+        raise DtypeError(f"indices: expected {' or '.join(INDEX_TYPES)}, got {found.dtype}")
+    if found.shape != shape:
+        raise ArgumentError(f"indices: expected shape {shape}, as grad_output has it, got {found.shape}")
+    return found
