@@ -152,13 +152,13 @@ def conv1d(
     if not isinstance(padding, str):
         left, right = _check.pair("padding", padding, 0)
         padding = ((0, 0), (left, right))
-    row = -2 if layout == "NCHW" else -3  # where the axis of the one row goes
+    row, tap = (-2, -2) if layout == "NCHW" else (-3, 0)  # where the axis of the one row goes
     if residual is not None:
         residual = np.expand_dims(_check.array("residual", residual, dtype), row)
     if isinstance(out, np.ndarray):
         out = np.expand_dims(out, row)
     images = np.expand_dims(x, row)
-    kernel = np.expand_dims(weight, row)
+    kernel = np.expand_dims(weight, tap)
     result = conv2d(
         images,
         kernel,
