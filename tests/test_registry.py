@@ -1,0 +1,91 @@
+"""Choosing from a ranked table, and what every table of the package must be."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from fastconv import dispatch
+from fastconv_kernels.registry import TARGETS, Kernel, Refused, objections, select
+
+
+def kernel(algorithm: str, target: str = "cpu", **about: Any) -> Kernel:
+    return Kernel("conv", "forward", algorithm, target, lambda problem, threads: None, **about)
+
+
+def odd(problem: Any) -> tuple[str, ...]:
+    return ("it is odd",) if problem % 2 else ()
+
+
+def large(problem: Any) -> tuple[str, ...]:
+    return ("it is large",) if problem > 100 else ()
+
+
+RANKED = [
+    kernel("picky", refuses=odd),
+    kernel("small", declines=large),
+    kernel("rough", accuracy=8.0, refuses=lambda problem: ("it is 7",) if problem == 7 else ()),
+    kernel("reference", "numpy"),
+]
+
+
+@pytest.mark.parametrize(
+    ("problem", "request_", "chosen"),
+    [
+        (2, {}, "picky"),
+        (3, {}, "small"),
+        (101, {}, "rough"),
+        (101, {"accuracy": "exact"}, "reference"),
+        (101, {"algorithm": "small"}, "small"),
+        (2, {"target": "numpy"}, "reference"),
+        (3, {"target": "cpu", "algorithm": "rough"}, "rough"),
+    ],
+)
+def test_the_first_that_takes_it(problem: int, request_: dict[str, str], chosen: str) -> None:
+    assert select(RANKED, problem, **request_).algorithm == chosen
+
+
+@pytest.mark.parametrize(
+    ("problem", "request_", "reasons"),
+    [
+        (3, {"algorithm": "picky"}, ["picky_cpu: it is odd", "small_cpu: algorithm is picky"]),
+        (7, {"algorithm": "rough"}, ["rough_cpu: it is 7"]),
+        (4, {"algorithm": "rough", "accuracy": "exact"}, ["rough_cpu: accuracy", "8 times"]),
+        (4, {"target": "cuda"}, ["picky_cpu: target is cuda", "reference_numpy: target is cuda"]),
+    ],
+)
+def test_a_request_never_falls_back(problem: int, request_: dict[str, str], reasons: list[str]) -> None:
+    with pytest.raises(Refused) as raised:
+        select(RANKED, problem, **request_)
+    for reason in reasons:
+        assert reason in str(raised.value)
+    assert str(raised.value).count("\n") == len(RANKED), "a kernel's objections are missing"
+
+
+def test_objections_name_everything_against() -> None:
+    both = kernel("both", refuses=lambda problem: ("one", "two"))
+    assert objections(both, 1) == ("one", "two")
+    assert objections(RANKED[1], 101) == ("it is large",)
+    assert objections(RANKED[1], 101, algorithm="small") == ()
+
+
+TABLES = [pytest.param(*entry, id="_".join(entry)) for entry in dispatch.OPERATORS]
+
+
+@pytest.mark.parametrize(("operator", "direction"), TABLES)
+def test_tables_are_well_formed(operator: str, direction: str) -> None:
+    ranked = dispatch.kernels(operator, direction)
+    for member in ranked:
+        assert (member.operator, member.direction) == (operator, direction), f"{member.name} stands in another's table"
+        assert member.target in TARGETS
+        assert member.accuracy >= 1.0
+        assert member.summary, f"{member.name} does not say what its idea is"
+        assert re.fullmatch(r"[a-z0-9_]+__[a-z0-9_]+_(cpu|cuda|numpy)", member.name)
+        assert not re.search(r"fast|v\d|__\d", member.name), "a name says what and how, never how well"
+    names = [member.name for member in ranked]
+    assert len(set(names)) == len(names)
+    last = ranked[-1]
+    assert (last.algorithm, last.target, last.accuracy, last.layout) == ("reference", "numpy", 1.0, None)
+    assert [member.target for member in ranked].count("numpy") == 1
