@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def parallel_launch(parallel: Any, serial: Any, arguments: tuple[Any, ...], thre
             if _forked and not pool._is_initialized and _openmp_is_loaded():
                 _alone = True
                 return serial(*arguments)
-            result = _masked(parallel, arguments, threads)
+            with _brief_spinning():
+                result = _masked(parallel, arguments, threads)
             _started = True
             return result
     if pool.threading_layer() != "workqueue":
@@ -58,6 +61,27 @@ def parallel_launch(parallel: Any, serial: Any, arguments: tuple[Any, ...], thre
         return _masked(parallel, arguments, threads)
     finally:
         _entered.release()
+
+
+SPINS = "500"
+"""How often GNU OpenMP looks for work before a thread goes to sleep: for some ten microseconds.
+
+Its own choice is several milliseconds.  On a machine with other work to do a thread then spends its share of time waiting for
+one that is waiting for its share: loops of 0.2 ms took 8 to 27 ms beside four busy processes, and 0.6 ms with this.
+"""
+
+
+@contextmanager
+def _brief_spinning() -> Iterator[None]:
+    """GNU OpenMP reads its environment once, when it is loaded: give it ``SPINS`` unless the user has chosen."""
+    if os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _masked(parallel: Any, arguments: tuple[Any, ...], threads: int) -> Any:

@@ -185,13 +185,14 @@ def rank1(builder, result, total, a, b):
 
 @word(lambda tile, place: Sums(tile) if isinstance(place, Place) else None)
 def load_tile(builder, result, tile, place):
-    """The tile in memory; rows that do not exist repeat the first, columns that do not exist are zero."""
+    """The tile in memory; rows and columns that do not exist are zero, and their memory is not touched."""
     loaded = ir.Constant(result, ir.Undefined)
     for i in range(result.count):
         exists = builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4))
         for j in range(result.element.count):
-            location = builder.select(exists, address(builder, place, i, j), address(builder, place, 0, j))
-            vector = load_masked(builder, result.element.element, location, builder.extract_value(place, [3, j]))
+            columns = builder.extract_value(place, [3, j])
+            mask = builder.and_(columns, splat(builder, exists, columns.type.count))
+            vector = load_masked(builder, result.element.element, address(builder, place, i, j), mask)
             loaded = builder.insert_value(loaded, vector, [i, j])
     return loaded
 
