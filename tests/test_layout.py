@@ -1,0 +1,52 @@
+"""Every change of layout in the tables: exact, complete, the same for any number of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastconv_kernels.layout import NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu
+from fastconv_kernels.problems import Transposition
+from guarded import guarded, normal, same
+
+KERNELS = NCHW_TO_NHWC_FORWARD + NHWC_TO_NCHW_FORWARD
+SIZES = [(2, channels, pixels) for channels in (1, 3, 15, 16, 17, 33) for pixels in (1, 16, 35)] + [(0, 3, 4), (2, 3, 0)]
+
+
+def shapes(kernel: Any, problem: Transposition) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(of x, of out)"""
+    first = problem.images, problem.channels, problem.pixels
+    last = problem.images, problem.pixels, problem.channels
+    return (first, last) if kernel.operator == "nchw_to_nhwc" else (last, first)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_swaps_the_axes(kernel: Any, dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    for size in SIZES:
+        problem = Transposition(*size, dtype)
+        x_shape, out_shape = shapes(kernel, problem)
+        x = normal(rng, x_shape, dtype)
+        with guarded(out_shape, dtype) as out:
+            same(kernel.plan(problem, 1)(x, out), x.swapaxes(1, 2), f"{kernel.name} of {problem}")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_nan_and_infinity_are_moved_as_they_are(kernel: Any) -> None:
+    problem = Transposition(1, 3, 7)
+    x_shape, out_shape = shapes(kernel, problem)
+    x = np.resize(np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], "float32"), x_shape)
+    out = kernel.plan(problem, 1)(x, np.empty(out_shape, "float32"))
+    same(out.view("int32"), np.ascontiguousarray(x.swapaxes(1, 2)).view("int32"), kernel.name)
+
+
+@pytest.mark.parametrize("kernel", [kernel for kernel in KERNELS if kernel.target == "cpu"], ids=lambda kernel: kernel.name)
+def test_the_same_for_any_number_of_threads(kernel: Any) -> None:
+    problem = Transposition(3, 33, 2 * blocked_cpu.GRAIN // 99 + 1)
+    x_shape, out_shape = shapes(kernel, problem)
+    x = normal(np.random.default_rng(6), x_shape, "float32")
+    assert kernel.plan(problem, 2).threads == 2
+    same(kernel.plan(problem, 2)(x, np.empty(out_shape, "float32")), x.swapaxes(1, 2), kernel.name)
