@@ -6,11 +6,9 @@ kernels' tables.  A request is never answered by something else: what cannot be 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -31,8 +29,8 @@ from fastconv_kernels.problems import (
 )
 from fastconv_kernels.registry import Kernel, Refused, objections, select
 
-from .devices import cuda_status
-from .errors import ArgumentError, TargetUnavailableError, UnsupportedError
+from .errors import ArgumentError, UnsupportedError
+from .settings import Settings, settings, use
 
 __all__ = [
     "ELEMENTWISE",
@@ -83,116 +81,11 @@ OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
 }
 """(operator, direction) → (module of fastconv_kernels, name of its ranked table); imported when first needed."""
 
-ACCURACIES = ("fast", "exact")
-TARGETS = ("auto", "cpu", "cuda", "numpy")
-PRECISIONS = ("fp32",)
 PLAN_CACHE_SIZE = 32
 """Problems whose plans the functional calls keep: more than the layers of most networks, with workspaces of a few MB each."""
 
 SPARE_PLANS = 4
 """Plans of one problem that are kept after having been in use at the same time."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is asked for; None leaves it to whoever is asked next, and in the end to the ranking.
-
-    Attributes
-    ----------
-    target : "auto", "cpu", "cuda" or "numpy"
-    algorithm : an algorithm's name, or "auto"
-    threads : at least 1, at most the threads that Numba has
-    accuracy : "fast", which admits kernels of a larger documented error, or "exact", which does not
-    precision : "fp32", the only one of this version
-    """
-
-    target: str | None = None
-    algorithm: str | None = None
-    threads: int | None = None
-    accuracy: str | None = None
-    precision: str | None = None
-
-    def checked(self) -> Settings:
-        """Itself, if every value can be had.
-
-        Raises
-        ------
-        ArgumentError, TargetUnavailableError
-        """
-        for name, allowed in (("target", TARGETS), ("accuracy", ACCURACIES), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise ArgumentError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
-        if self.algorithm is not None and not isinstance(self.algorithm, str):
-            raise ArgumentError(f"algorithm: expected the name of an algorithm, got {self.algorithm!r}")
-        if self.threads is not None and (
-            not isinstance(self.threads, (int, np.integer)) or isinstance(self.threads, bool) or self.threads < 1
-        ):
-            raise ArgumentError(f"threads: expected an integer of at least 1, got {self.threads!r}")
-        if self.target == "cuda":
-            raise TargetUnavailableError(f"target: cuda cannot be used: {cuda_status().reason}")
-        return self
-
-    def over(self, other: Settings) -> Settings:
-        """These where they say something, ``other`` where they do not."""
-        ours = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
-        return replace(other, **ours)
-
-
-_used: ContextVar[Settings] = ContextVar("fastconv_use", default=Settings())  # noqa: B039 - a frozen value
-
-
-def use(
-    target: str | None = None,
-    algorithm: str | None = None,
-    threads: int | None = None,
-    accuracy: str | None = None,
-    precision: str | None = None,
-) -> AbstractContextManager[Settings]:
-    """Ask for a target, an algorithm, … of every call inside ``with use(…):``, in this thread or task alone.
-
-    Parameters
-    ----------
-    target, algorithm, threads, accuracy, precision
-        See ``Settings``; what is not given stays as it was outside.  An algorithm is asked of the operators that have one of
-        that name; the others choose as they would.  "auto" undoes a request made outside.
-
-    Raises
-    ------
-    ArgumentError
-        A value that does not exist.
-    TargetUnavailableError
-        A target that cannot run here, with what is missing.
-    """
-    return _using(Settings(target, algorithm, threads, accuracy, precision).checked())
-
-
-@contextmanager
-def _using(asked: Settings) -> Iterator[Settings]:
-    token = _used.set(asked.over(_used.get()))
-    try:
-        yield _used.get()
-    finally:
-        _used.reset(token)
-
-
-@lru_cache(maxsize=16)
-def _parsed(target: str | None, algorithm: str | None, threads: str | None, accuracy: str | None) -> Settings:
-    """The environment's words as settings; an empty word is none."""
-    if threads and not threads.isdecimal():
-        raise ArgumentError(f"FASTCONV_THREADS: expected an integer of at least 1, got {threads!r}")
-    asked = Settings(target or None, algorithm or None, int(threads) if threads else None, accuracy or None)
-    try:
-        return asked.checked()
-    except (ArgumentError, TargetUnavailableError) as error:
-        name, _, problem = str(error).partition(":")
-        raise type(error)(f"FASTCONV_{name.upper()}:{problem}") from None
-
-
-def settings() -> Settings:
-    """What holds here and now where a call does not say otherwise: ``use`` over the environment."""
-    names = ("FASTCONV_TARGET", "FASTCONV_ALGORITHM", "FASTCONV_THREADS", "FASTCONV_ACCURACY")
-    return _used.get().over(_parsed(*map(os.environ.get, names)))
 
 
 def kernels(operator: str, direction: str) -> list[Kernel]:

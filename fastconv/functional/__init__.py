@@ -16,7 +16,8 @@ from .activation import (
     tanh,
     tanh_backward,
 )
-from .conv import conv1d, conv2d, conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
+from .conv import conv1d, conv2d
+from .conv_backward import conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
 from .loss import (
     cross_entropy,
     log_softmax,

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..dispatch import Matmul
 from ..errors import ArgumentError
-from . import _check, conv
+from . import _check
+from .conv import conv2d
+from .conv_backward import conv2d_backward_input, conv2d_backward_weight
 from .matmul import matmul
 
 Described = tuple[Any, str, str]
@@ -93,8 +95,8 @@ def _matmul(a: Any, b: Any, *, dtype: Any = None) -> Described:
 
 
 DESCRIBERS: dict[Any, Callable[..., Described]] = {
-    conv.conv2d: _conv2d,
-    conv.conv2d_backward_input: _conv2d_backward_input,
-    conv.conv2d_backward_weight: _conv2d_backward_weight,
+    conv2d: _conv2d,
+    conv2d_backward_input: _conv2d_backward_input,
+    conv2d_backward_weight: _conv2d_backward_weight,
     matmul: _matmul,
 }
