@@ -35,7 +35,7 @@ def elu(x, parameter):
 
 def elu_backward(gradient, x, y, parameter):
     """1, below 0 parameter * e**x"""
-    return gradient if x > type(x)(0) else gradient * (parameter * exp(x))
+    return gradient * (parameter * exp(x)) if x <= type(x)(0) else gradient
 
 
 def sigmoid(x, parameter):

@@ -28,7 +28,7 @@ FORWARD: dict[str, Callable[[Array, float], Array]] = {
 BACKWARD: dict[str, Callable[[Array, Array, Array, float], Array]] = {
     "relu": lambda gradient, x, y, parameter: np.where(y <= 0, 0, gradient),
     "leaky_relu": lambda gradient, x, y, slope: np.where(x > 0, gradient, gradient * slope),
-    "elu": lambda gradient, x, y, alpha: np.where(x > 0, gradient, gradient * (alpha * np.exp(np.minimum(x, 0)))),
+    "elu": lambda gradient, x, y, alpha: np.where(x <= 0, gradient * (alpha * np.exp(np.minimum(x, 0))), gradient),
     "sigmoid": lambda gradient, x, y, parameter: gradient * (y * (1 - y)),
     "tanh": lambda gradient, x, y, parameter: gradient * (1 - y * y),
 }
