@@ -8,9 +8,11 @@ Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ LAYOUTS = ("NCHW", "NHWC")
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
 
-def padding_pairs(padding: object, kernel: Pair, stride: Pair, dilation: Pair, size: Pair) -> Padding:
+def padding_pairs(padding: Any, kernel: Pair, stride: Pair, dilation: Pair, size: Pair) -> Padding:
     """((top, bottom), (left, right)) from every form a caller may write.
 
     Parameters
@@ -43,15 +45,14 @@ def padding_pairs(padding: object, kernel: Pair, stride: Pair, dilation: Pair, s
     if isinstance(padding, str):
         raise ValueError(f'padding: expected an integer, a pair, "same" or "valid", got {padding!r}')
     if _is_integer(padding):
-        return (int(padding), int(padding)), (int(padding), int(padding))  # type: ignore[call-overload]
-    try:
-        vertical, horizontal = padding  # type: ignore[misc]
-        sides = [(side, side) if _is_integer(side) else tuple(side) for side in (vertical, horizontal)]
-        if all(len(side) == 2 and all(_is_integer(end) for end in side) for side in sides):
-            return (int(sides[0][0]), int(sides[0][1])), (int(sides[1][0]), int(sides[1][1]))
-    except (TypeError, ValueError):
-        pass
-    raise ValueError(f"padding: expected an integer, (vertical, horizontal) or ((top, bottom), (left, right)), got {padding!r}")
+        return (int(padding), int(padding)), (int(padding), int(padding))
+    if isinstance(padding, Sequence) and len(padding) == 2:
+        sides = [(side, side) if _is_integer(side) else side for side in padding]
+        if all(isinstance(side, Sequence) and len(side) == 2 and all(map(_is_integer, side)) for side in sides):
+            (top, bottom), (left, right) = sides
+            return (int(top), int(bottom)), (int(left), int(right))
+    expected = "an integer, (vertical, horizontal) or ((top, bottom), (left, right))"
+    raise ValueError(f"padding: expected {expected}, got {padding!r}")
 
 
 def _is_integer(value: object) -> bool:
