@@ -2,12 +2,14 @@
 
 How the plans are called, with arrays that are C-contiguous, of the problem's dtype and in the problem's layout:
 
-forward         ``packed = plan.pack(weight, packed=None)``, then ``plan(x, packed, out, bias=None, residual=None, activation=None)``
+forward         ``packed = plan.pack(weight, packed=None)``, then
+                ``plan(x, packed, out, bias=None, residual=None, activation=None)``
                 writes activation(conv + bias + residual); bias (K,), residual of out's shape, activation None or "relu"
 backward_input  ``packed = plan.pack(weight, packed=None)``, then ``plan(grad_output, packed, out)``, out of x's shape
 backward_weight ``plan(grad_output, x, out)``, out of the weight's shape
 
-``weight`` may have any strides.  ``packed`` is the plan's own form of it, written anew into the array that is given back to it.
+``weight`` may have any strides.  ``packed`` is the plan's own form of it, written anew into an array
+that is given back to it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ RANKED = (
         "cpu",
         (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
         layout="NHWC",
-        summary="A register tile of pixels x channels, pixels addressed through a table; the matrix of windows is never built.",
+        summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
         source="Dukhan, The Indirect Convolution Algorithm, 2019; Georganas et al., 2018",
     ),
     _rows(

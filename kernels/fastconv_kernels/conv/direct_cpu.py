@@ -138,7 +138,7 @@ class Forward:
         rows, phases, pitch = frame_shape(problem)
         self.tables = offset_table(problem, rows, phases, pitch), strip_table(problem, phases, pitch, self.tile)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        pieces = 1 if problem.N >= threads else min(threads, len(self.tables[1]))
+        pieces = 1 if threads <= problem.N else min(threads, len(self.tables[1]))
         self.threads = max(1, min(threads, problem.N * pieces))
         (top, _), (left, _) = problem.padding
         self.extents = problem.N, pieces, problem.C, problem.H, problem.W, top, left, rows, phases, pitch

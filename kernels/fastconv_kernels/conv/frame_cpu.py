@@ -43,8 +43,8 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
 def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first):
     """packed[first:] = weight[tap, c, column] for each group and each panel of ``tile.columns`` columns, one after another.
 
-    weight: flat; strides: in elements from one tap row, tap column, weight row (of ``depth``), weight column (of ``width``) and
-    group to the next; taps: (taps, 2)
+    weight: flat; strides: in elements from one tap row, tap column, weight row (of ``depth``), weight column (of ``width``)
+    and group to the next; taps: (taps, 2)
     """
     down, right, row, column, group = strides
     nr = tile.columns
@@ -64,5 +64,3 @@ def flat(weight):
     if not line.flags.c_contiguous:
         weight, line = (copied := np.ascontiguousarray(weight)), copied
     return line.reshape(-1), [stride // weight.itemsize for stride in weight.strides]
-
-

@@ -54,11 +54,13 @@ def forward_axes(problem):
 
 
 def transposed_axes(problem):
-    """(vertical, horizontal) of the transpose: input pixel i was read by output pixel (i + padding - dilation * tap) / stride."""
+    """(vertical, horizontal) of the transpose: output pixel (i + padding - dilation * tap) / stride has read input pixel i."""
     axes = []
     for target, source, kernel, stride, dilation, (before, _) in _axes(problem):
         reaches = [[(tap, phase + before - dilation * tap) for tap in range(kernel)] for phase in range(stride)]
-        taps = [sorted(((tap, n // stride) for tap, n in phase if n % stride == 0), key=lambda pair: pair[1]) for phase in reaches]
+        taps = [
+            sorted(((tap, n // stride) for tap, n in phase if n % stride == 0), key=lambda pair: pair[1]) for phase in reaches
+        ]
         axes.append(Axis(source, target, stride, 1, taps))
     return axes
 
@@ -83,7 +85,7 @@ class Bands(NamedTuple):
     must be copied; else the tables address the image itself.
     """
 
-    count: int
+    number: int
     rows: int
     advance: int
     top: int
@@ -109,7 +111,9 @@ def bands_of(vertical, horizontal, pixels=BAND_PIXELS):
         and horizontal.extent(horizontal.target) + horizontal.first <= horizontal.source
     )
     if inside:  # address the image where it is: its own rows, from its first column on
-        return Bands(-(-vertical.target // rows), rows, vertical.advance * (rows // vertical.step), 0, 0, 0, horizontal.source, False)
+        return Bands(
+            -(-vertical.target // rows), rows, vertical.advance * (rows // vertical.step), 0, 0, 0, horizontal.source, False
+        )
     advance = vertical.advance * (rows // vertical.step)
     return Bands(-(-vertical.target // rows), rows, advance, vertical.first, horizontal.first, height, width, True)
 

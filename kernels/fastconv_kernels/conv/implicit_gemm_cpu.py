@@ -16,7 +16,17 @@ from numba import prange
 from ..cpu.compile import jit, threaded
 from ..cpu.places import columns, rows_at, scattered
 from ..cpu.share import share, threads_for
-from ..cpu.tile import accumulate_rows, add_tile, fitting, load_tile, pointer, prefetch_tile, rectify, spread_columns, store_tile
+from ..cpu.tile import (
+    accumulate_rows,
+    add_tile,
+    fitting,
+    load_tile,
+    pointer,
+    prefetch_tile,
+    rectify,
+    spread_columns,
+    store_tile,
+)
 from ..cpu.workspace import aligned, caches, workspace
 from .frame_cpu import flat, frame_band, pack_panels
 from .geometry import bands_of, forward_axes, tables_of, transposed_axes
@@ -117,7 +127,7 @@ class _Tabled:
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
         tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
         self.tables, self.taps = tables[:5], tables.taps
-        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.count))
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.number))
         self.extents = problem.N, *source[:2], *target[:2]
         self.shape = problem.groups, source[2], target[2]
         frame = self.bands.height * self.bands.width * source[2]
@@ -126,7 +136,7 @@ class _Tabled:
         self.workspace_bytes = self.frames.nbytes
 
     def _pack(self, weight, strides, packed):
-        """Panels of all phases; strides: of ``weight`` from tap row, tap column, weight row, weight column, group to the next."""
+        """Panels of all phases; strides: from one tap row, tap column, weight row, weight column and group to the next."""
         panels = -(-self.width // self.tile.columns) * self.problem.groups
         if packed is None:
             packed = aligned(sum(map(len, self.taps)) * self.depth * panels * self.tile.columns, weight.dtype)
@@ -145,7 +155,9 @@ class _Tabled:
             out.reshape(-1),
         )
         flags = residual is not None, activation == "relu"
-        convolve(self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames, self.threads)
+        convolve(
+            self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames, self.threads
+        )
         return out
 
 

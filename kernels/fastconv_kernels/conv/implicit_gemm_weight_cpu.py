@@ -112,7 +112,7 @@ class BackwardWeight:
         self.shape = problem.groups, problem.C, problem.K
         size = problem.depth * problem.K
         itemsize = np.dtype(problem.dtype).itemsize
-        self.parts = max(1, min(problem.N * self.bands.count, PARTS_BYTES // (size * itemsize), PARTS))
+        self.parts = max(1, min(problem.N * self.bands.number, PARTS_BYTES // (size * itemsize), PARTS))
         tiles = -(-problem.depth // self.tile.rows)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), self.parts * tiles))
         self.counts = self.parts, min(tiles, -(-self.threads // self.parts))
@@ -136,7 +136,15 @@ class BackwardWeight:
         sums = self.sums if self.parts > 1 else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         add_all(
-            self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, self.counts, self.frames, self.threads
+            self.tile,
+            self.tables,
+            tuple(self.bands),
+            self.extents,
+            self.shape,
+            operands,
+            self.counts,
+            self.frames,
+            self.threads,
         )
         if self.parts > 1:
             add_parts(self.sums, out.reshape(-1))

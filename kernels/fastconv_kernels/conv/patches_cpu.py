@@ -19,7 +19,7 @@ def transform_images(tile, transform, image, extents, patches, step, points, pit
         n, y, x = t // (down * across), t // across % down * step + top, t % across * step + left
         source = image + ((n * rows + y) * columns + x) * channels
         target = points + (t - first) * pitch[1]
-        inside = 0 <= y and y + reach <= rows and 0 <= x and x + reach <= columns
+        inside = y >= 0 and y + reach <= rows and x >= 0 and x + reach <= columns
         if inside:
             for r in range(reach):  # the next patch begins where the rows of this one end
                 for c in range(0, step * channels, tile.lanes):

@@ -4,8 +4,8 @@ F(m, r) computes m outputs of a correlation with r taps from n = m + r - 1 input
 
     y = Aᵀ [ (G g) ⊙ (Bᵀ d) ]          y[i] = sum over j of d[i + j] g[j]
 
-It is multiplication of polynomials by evaluation and interpolation (Toom, Cook), transposed.  Outputs and taps are evaluated at
-n - 1 finite points p and at infinity; what remains, the interpolation, falls to the inputs.  In two dimensions the same
+It is multiplication of polynomials by evaluation and interpolation (Toom, Cook), transposed.  Outputs and taps are evaluated
+at n - 1 finite points p and at infinity; what remains, the interpolation, falls to the inputs.  In two dimensions the same
 matrices are applied from both sides: Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A.
 
 Any distinct points give the right result in exact arithmetic; rounding errors grow with the size of the matrices' entries.

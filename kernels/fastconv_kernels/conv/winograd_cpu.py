@@ -28,6 +28,7 @@ MATRICES = toom_cook(4, 3, SQRT2)
 INPUT, TAPS, OUTPUT = (Transform(matrix) for matrix in (MATRICES.input, MATRICES.taps, MATRICES.output))
 STEP, PATCH = MATRICES.output.shape
 POINTS = PATCH * PATCH
+TAP_TABLE = np.array(list(np.ndindex(3, 3)))
 
 TILES = (6, 4), (8, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -74,8 +75,11 @@ def write_images(tile, transform, m, pitch, epilogue, residual, out, extents, pa
 
 
 @jit
-def convolve_share(tile, transforms, operands, rectifies, shapes, patches, pitches, buffers, residual, thread, threads):
-    """The blocks of patches that are this thread's, through the three stages; shapes: of an input and an output image."""
+def convolve_share(tile, forth, back, operands, rectifies, shapes, patches, pitches, buffers, residual, thread, threads):
+    """The blocks of patches that are this thread's, through the three stages; shapes: of an input and an output image.
+
+    forth, back: the transforms of the patches and of the products
+    """
     x, packed, bias, out = operands
     source, target = shapes[:3], shapes[3:]
     total, limit = patches[4], patches[5]
@@ -88,30 +92,33 @@ def convolve_share(tile, transforms, operands, rectifies, shapes, patches, pitch
     first_block, end_block = share(thread, threads, blocks)
     for task in range(first_block, end_block):
         first, end = share(task, blocks, total)
-        transform_images(tile, transforms[0], image, source, patches[:4], STEP, v, v_pitch, first, end)
+        transform_images(tile, forth, image, source, patches[:4], STEP, v, v_pitch, first, end)
         multiply_points(tile, v, weights, m, (v_pitch, u_pitch, m_pitch), shape, end - first)
         epilogue = pointer(tile, bias, 0), rectifies
-        write_images(tile, transforms[1], m, m_pitch, epilogue, residual, result, target, patches[:4], first, end)
+        write_images(tile, back, m, m_pitch, epilogue, residual, result, target, patches[:4], first, end)
 
 
 @threaded
-def convolve(tile, transforms, operands, rectifies, shapes, patches, pitches, buffers, residual, threads):
+def convolve(tile, forth, back, operands, rectifies, shapes, patches, pitches, buffers, residual, threads):
     for thread in prange(threads):
         convolve_share(
-            tile, transforms, operands, rectifies, shapes, patches, pitches, buffers, residual, np.intp(thread), threads
+            tile, forth, back, operands, rectifies, shapes, patches, pitches, buffers, residual, np.intp(thread), threads
         )
 
 
 @jit
-def transform_filters(tile, transform, panels, strides, depth, count, packed, pitch):
-    """packed[point, panel, c, column] = G g Gᵀ; strides: (tap row, tap column) in the panels of the taps."""
-    nr = tile.columns
-    down, right = strides
-    first = max(0, -2 * down) + max(0, -2 * right)
-    for i in range(count * depth):
-        for j in range(0, nr, tile.lanes):
-            source, target = pointer(tile, panels, first + i * nr + j), pointer(tile, packed, i * nr + j)
-            transform_patch(transform, source, strides, None, tile.lanes, target, pitch)
+def transform_filters(tile, transform, filters, turned, depth, panels, packed, pitch):
+    """packed[point, panel, c, column] = G g Gᵀ for the filters [panel, tap, c, column]; ``turned``: by 180 degrees.
+
+    pitch: from point to point in ``packed``
+    """
+    size = depth * tile.columns
+    strides = (-3 * size, -size) if turned else (3 * size, size)
+    for j in range(panels):
+        first = pointer(tile, filters, (9 * j + (8 if turned else 0)) * size)
+        target = pointer(tile, packed, j * size)
+        for i in range(0, size, tile.lanes):
+            transform_patch(transform, first + i, strides, None, tile.lanes, target + i, pitch)
 
 
 ACCURACY = 64.0
@@ -167,27 +174,24 @@ class _Winograd:
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), -(-total // limit)))
         self.pitches = limit * v_row, v_row, self.panels * source[2] * nr, limit * m_row, m_row
         self.buffers = tuple(workspace(self.threads, POINTS * limit * row, problem.dtype) for row in (v_row, m_row))
-        self.taps = aligned(9 * self.pitches[2], problem.dtype)
+        self.filters = aligned(9 * self.pitches[2], problem.dtype)
         self.no_bias = np.zeros(target[2], problem.dtype)
-        self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.taps.nbytes
+        self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.filters.nbytes
 
     def _pack(self, weight, strides, turned, packed):
-        """The filters at all points; strides: of ``weight`` from tap row, tap column, weight row, weight column to the next."""
+        """The filters at all points; strides: from one tap row, tap column, weight row and weight column to the next."""
         depth, width, pitch = self.shapes[2], self.shapes[5], self.pitches[2]
         if packed is None:
             packed = aligned(POINTS * pitch, self.problem.dtype)
-        for r, s in np.ndindex(3, 3):
-            place = (r * 3 + s) * pitch
-            pack_panels(self.tile, weight, (*strides, 0), np.array([[r, s]]), depth, width, 1, self.taps, place)
-        steps = (-3 * pitch, -pitch) if turned else (3 * pitch, pitch)
-        transform_filters(self.tile, TAPS, self.taps, steps, depth, self.panels, packed, pitch)
+        pack_panels(self.tile, weight, (*strides, 0), TAP_TABLE, depth, width, 1, self.filters, 0)
+        transform_filters(self.tile, TAPS, self.filters, turned, depth, self.panels, packed, pitch)
         return packed
 
     def _run(self, x, packed, bias, residual, activation, out):
         operands = x.reshape(-1), packed, self.no_bias if bias is None else bias, out.reshape(-1)
         other = None if residual is None else residual.reshape(-1)
         rest = self.shapes, self.patches, self.pitches, self.buffers, other, self.threads
-        convolve(self.tile, (INPUT, OUTPUT), operands, activation == "relu", *rest)
+        convolve(self.tile, INPUT, OUTPUT, operands, activation == "relu", *rest)
         return out
 
 

@@ -5,9 +5,9 @@
     M[point, c, k] = sum over tiles of V[point, tile, c] D[point, tile, k]                     rank1
     grad_weight[3 x 3, c, k] = Aᵀ M A                                                          transform_points
 
-The patches are divided into *parts* whose results are kept apart and added in order at the end; how many there are depends on the
-problem alone, so that any number of threads gives the same bits.  Where the weight is large there are fewer parts, and threads
-divide its input channels.
+The patches are divided into *parts* whose results are kept apart and added in order at the end; how many there are depends
+on the problem alone, so that any number of threads gives the same bits.  Where the weight is large there are fewer parts, and
+threads divide its input channels.
 
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.1.
 """
@@ -69,11 +69,11 @@ def multiply_points(tile, v, d, m, pitches, channels, columns, tiles, first):
 
 
 @jit
-def add_share(tile, transforms, operands, shapes, patches, pitches, buffers, thread, threads):
+def add_share(tile, of_input, of_gradient, of_sums, operands, shapes, patches, pitches, buffers, thread, threads):
     """The parts and stripes of input channels that are this thread's.
 
-    shapes: (rows, columns, channels) of the input and of the gradient; patches: down, across, top, left, total, most in a
-    block, parts, stripes
+    of_input, of_gradient, of_sums: the transforms; shapes: (rows, columns, channels) of the input and of the gradient;
+    patches: down, across, top, left, total, most in a block, parts, stripes
     """
     grad_output, x, sums = operands
     source, target = shapes[:3], shapes[3:]
@@ -89,10 +89,10 @@ def add_share(tile, transforms, operands, shapes, patches, pitches, buffers, thr
         begin, stop = share(part, parts, total)
         for first in range(begin, stop, limit):
             end = min(stop, first + limit)
-            transform_images(tile, transforms[0], pointer(tile, x, 0), source, patches[:4], STEP, v, pitches[:2], first, end)
+            transform_images(tile, of_input, pointer(tile, x, 0), source, patches[:4], STEP, v, pitches[:2], first, end)
             places = patches[0], patches[1], 0, 0
             transform_images(
-                tile, transforms[1], pointer(tile, grad_output, 0), target, places, STEP, d, pitches[2:4], first, end
+                tile, of_gradient, pointer(tile, grad_output, 0), target, places, STEP, d, pitches[2:4], first, end
             )
             multiply_points(tile, v + top, d, m, pitches, bottom - top, columns, end - first, first == begin)
         size = source[2] * target[2]
@@ -101,13 +101,13 @@ def add_share(tile, transforms, operands, shapes, patches, pitches, buffers, thr
             for k in range(0, target[2], tile.lanes):
                 products, place = m + ((c - top) * pitches[5] + k), result + (c * target[2] + k)
                 finish, extent = (None, None, False), (3, 3, target[2] - k)
-                transform_points(transforms[2], products, pitches[4], finish, place, (3 * size, size), extent)
+                transform_points(of_sums, products, pitches[4], finish, place, (3 * size, size), extent)
 
 
 @threaded
-def add_all(tile, transforms, operands, shapes, patches, pitches, buffers, threads):
+def add_all(tile, of_input, of_gradient, of_sums, operands, shapes, patches, pitches, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, transforms, operands, shapes, patches, pitches, buffers, np.intp(thread), threads)
+        add_share(tile, of_input, of_gradient, of_sums, operands, shapes, patches, pitches, buffers, np.intp(thread), threads)
 
 
 class BackwardWeight:
@@ -143,8 +143,8 @@ class BackwardWeight:
             return out
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
-        transforms = INPUT, TAPS, OUTPUT
-        add_all(self.tile, transforms, operands, self.shapes, self.patches, self.pitches, self.buffers, self.threads)
+        rest = self.shapes, self.patches, self.pitches, self.buffers, self.threads
+        add_all(self.tile, INPUT, TAPS, OUTPUT, operands, *rest)
         if len(self.sums):
             add_parts(self.sums, out.reshape(-1))
         return out

@@ -118,6 +118,7 @@ def shift_rows(builder, result, rows, offset):
 def rows_plus_offset(rows, offset):
     if isinstance(rows, Rows) and isinstance(offset, types.Integer):
         return lambda rows, offset: shift_rows(rows, offset)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------- words: columns
@@ -164,13 +165,16 @@ def columns_at(builder, result, tile, base, offsets, counts):
 def shift_columns(builder, result, columns, offset):
     """The same columns ``offset`` elements further on; in code: ``columns + offset``."""
     count = result.elements[0].count
-    return _filled(builder, columns, [0], [builder.gep(builder.extract_value(columns, [0, j]), [offset]) for j in range(count)])
+    return _filled(
+        builder, columns, [0], [builder.gep(builder.extract_value(columns, [0, j]), [offset]) for j in range(count)]
+    )
 
 
 @overload(operator.add)
 def columns_plus_offset(columns, offset):
     if isinstance(columns, Columns) and isinstance(offset, types.Integer):
         return lambda columns, offset: shift_columns(columns, offset)
+    return None
 
 
 # -------------------------------------------------------------------------------------------------------- words: places
@@ -213,7 +217,7 @@ def scattered(builder, result, tile, base, table, rows, count):
 
 @word(lambda tile, base, stride, rows, offsets, counts: Place(tile))
 def strips(builder, result, tile, base, stride, rows, offsets, counts):
-    """Vectors wherever a table says: vector j of row i ``i * stride + offsets[j]`` after ``base``, ``counts[j]`` lanes of it."""
+    """Vectors wherever a table says: vector j of row i is ``i * stride + offsets[j]`` after ``base``, of ``counts[j]`` lanes."""
     height, vectors, lanes = _shape(result)
     down = [builder.mul(stride, INT64(i)) for i in range(height)]
     masks = [first_lanes(builder, count, lanes) for count in _table(builder, counts, vectors)]

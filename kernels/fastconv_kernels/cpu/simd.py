@@ -127,6 +127,7 @@ def advance(builder, result, pointer, count):
 def pointer_plus_count(pointer, count):
     if isinstance(pointer, Pointer) and isinstance(count, types.Integer):
         return lambda pointer, count: advance(pointer, count)
+    return None
 
 
 @word(lambda pointer, index: pointer.element)
@@ -145,12 +146,14 @@ def put(builder, result, pointer, index, value):
 def pointer_getitem(pointer, index):
     if isinstance(pointer, Pointer):
         return lambda pointer, index: get(pointer, index)
+    return None
 
 
 @overload(operator.setitem)
 def pointer_setitem(pointer, index, value):
     if isinstance(pointer, Pointer):
         return lambda pointer, index, value: put(pointer, index, value)
+    return None
 
 
 @word(lambda pointer: pointer.vector)
@@ -203,6 +206,7 @@ def add(builder, result, a, b):
 def vector_plus_vector(a, b):
     if isinstance(a, Vector) and a == b:
         return lambda a, b: add(a, b)
+    return None
 
 
 @word(lambda pointer: types.none)

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
 
 from .compile import inlined
-from .emit import INT64, fused_multiply_add, load_masked, load_vector, prefetch_line, splat, store_masked
+from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked
 from .places import Columns, Place, Rows, address, panel
 from .simd import Pointer, Vector, register_bytes, registers, word
 

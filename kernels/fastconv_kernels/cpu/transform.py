@@ -1,8 +1,8 @@
 """Linear transforms of small patches: Y = M X Mᵀ on vectors, the matrix M a compile-time constant.
 
 A ``Transform`` is an argument that carries no data: its Numba *type* is the matrix, so that the multiplications by its
-entries are written out, those by 0 and 1 are not, and what two rows or two columns share is computed once.  Lanes run over channels:
-a patch of n x n pixels is n x n vectors, and no lane ever meets another.
+entries are written out, those by 0 and 1 are not, and what two rows or two columns share is computed once.  Lanes run over
+channels: a patch of n x n pixels is n x n vectors, and no lane ever meets another.
 """
 
 import numpy as np
