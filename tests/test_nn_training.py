@@ -30,15 +30,15 @@ def test_the_first_example() -> None:
     assert model.parameter_count == 421_642
 
 
-@pytest.mark.parametrize("optimizer", [nn.SGD(0.1), nn.SGD(0.05, momentum=0.9, nesterov=True), nn.Adam(3e-3)])
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.5), nn.SGD(0.1, momentum=0.9, nesterov=True), nn.Adam(0.01)])
 def test_training_learns(optimizer: nn.optimizers.Optimizer) -> None:
     x, y = digits()
     model = small_cnn()
     model.compile(optimizer)
-    history = model.fit(x[:1400], y[:1400], epochs=6, batch_size=32, verbose=0)
+    history = model.fit(x[:1400], y[:1400], epochs=6, batch_size=16, verbose=0)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     result = model.evaluate(x[1400:], y[1400:])
-    assert result["accuracy"] > 0.85
+    assert result["accuracy"] > 0.8
     predicted = model.predict(x[1400:]).argmax(1)
     assert result["accuracy"] == pytest.approx((predicted == y[1400:]).mean())
 
@@ -62,24 +62,30 @@ def test_the_cpus_kernels_train_like_the_reference() -> None:
 
 
 def test_a_step_allocates_no_arrays() -> None:
-    model, _ = trained(target="cpu")
-    trainer, network = model._ready(digits()[0]), model.network
+    images = 1600
+    model = small_cnn()
+    model.compile(target="cpu")
+    trainer = model._ready(digits()[0])
     data = Data(digits()[0][:, None], digits()[1])
-    batch = Batch(network, trainer.loss, trainer.accuracy, 32, data, training=True)
-    order = np.arange(32)
-    for _ in range(3):
-        trainer.step(batch, data, order, 1, 1)
+    batch = Batch(model.network, trainer.loss, trainer.accuracy, images, data, training=True)
+    order = np.arange(images)
+
+    def steps() -> None:
+        for _ in range(5):
+            trainer.step(batch, data, order, 1, 1)
+
+    steps()
     gc.collect()
     tracemalloc.start()
     try:
+        steps()
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        for _ in range(5):
-            trainer.step(batch, data, order, 1, 1)
+        steps()
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - before < 8192  # the smallest activation of this batch has 32 * 32 * 4 bytes; a Python frame has hundreds
+    assert peak - before < 8 * images  # the labels, which are the smallest array of numbers with a row for each image
     assert after - before < 2048
 
 
@@ -103,9 +109,9 @@ def test_training_is_torchs(ours: nn.optimizers.Optimizer, theirs: Callable[...,
     for _ in range(5):
         for start in (0, 32):
             optimizer.zero_grad()
-            hidden = torch.relu(torch.from_numpy(x[start : start + 32]) @ parameters[0] + parameters[1])
+            hidden = torch.relu(torch.tensor(x[start : start + 32]) @ parameters[0] + parameters[1])
             logits = hidden @ parameters[2] + parameters[3]
-            torch.nn.functional.cross_entropy(logits, torch.from_numpy(y[start : start + 32])).backward()
+            torch.nn.functional.cross_entropy(logits, torch.tensor(y[start : start + 32])).backward()
             optimizer.step()
     for value, expected in zip(model.parameters.values(), parameters, strict=True):
         np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-8, atol=1e-10)

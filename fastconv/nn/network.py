@@ -11,6 +11,8 @@ from fastconv.errors import ArgumentError
 
 from .layers import Layer, Softmax, Stage
 from .layers.base import Shape, written
+from .layers.convolution import ConvolutionStage
+from .layers.pooling import MaxPoolStage
 from .parameters import Array, Parameters
 from .planning import Engine, Memory, Planning
 
@@ -156,7 +158,10 @@ class Network:
             made = layer.stages(self.shapes[index], planning)
             if logits and index == len(self.layers) - 1 and _ends_in_softmax(layer):
                 made.pop()
+            if training and stages and isinstance(stages[-1], ConvolutionStage) and isinstance(made[0], MaxPoolStage):
+                made[0].take_over(stages[-1], before)
             stages += made
+            before = planning
             if index >= self._first:
                 learning += made
         return NetworkPlan(stages, learning[::-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..parameters import Array
 from ..planning import Planning
 from .activation import ACTIVATIONS, activation_stages
 from .base import LARGE, Layer, Parameter, Shape, Stage, arguments_of, images
-from .fused import ReluMask
+from .fused import BiasGradient, ReluMask
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,7 @@ class ConvolutionStage(Stage):
         self._mask = ReluMask(self._out, planning) if self._activation else None
         self._backward_weight = planning.plan("conv", "backward_weight", problem)
         self._grad_weight = planning.gradient("weight")
-        self._grad_bias = None
-        if self._bias is not None:
-            self._grad_bias = planning.gradient("bias")
-            rows = dispatch.Rows(problem.N * problem.P * problem.Q, problem.K, problem.dtype)
-            self._channel_sum = planning.plan("channel_sum", "forward", rows)
-            self._rows = (rows.rows, rows.columns)
+        self._bias_gradient = None if self._bias is None else BiasGradient(self._out, planning)
         self._backward_input = None
         if planning.input_gradient:
             self._backward_input = planning.plan("conv", "backward_input", problem)
@@ -130,11 +126,29 @@ class ConvolutionStage(Stage):
         self._forward(x, self._packed, self._out, self._bias, None, self._activation)
         return self._out
 
+    def hand_over(self, pooled: Array, planning: Planning) -> Callable[[Array], None]:
+        """Leave the gradients of ReLU and bias to the max pooling that alone follows: a function of the gradient of ``pooled``.
+
+        A pixel whose gradient is not zero is the maximum of a window: it is positive where the pooled pixel is, and both
+        gradients have the same sum over the channel.  The pooled gradient has a quarter of the pixels, or fewer.
+        """
+        mask = None if self._mask is None else ReluMask(pooled, planning)
+        bias_gradient = None if self._bias is None else BiasGradient(pooled, planning)
+        self._mask = self._bias_gradient = None
+
+        def backward(grad: Array) -> None:
+            if mask is not None:
+                mask(grad)
+            if bias_gradient is not None:
+                bias_gradient(grad)
+
+        return backward
+
     def backward(self, grad: Array) -> Array | None:
         if self._mask is not None:
             self._mask(grad)
-        if self._grad_bias is not None:
-            self._channel_sum(grad.reshape(self._rows), self._grad_bias)
+        if self._bias_gradient is not None:
+            self._bias_gradient(grad)
         self._backward_weight(grad, self._x, self._grad_weight)
         if self._backward_input is None:
             return None

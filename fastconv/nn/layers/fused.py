@@ -1,4 +1,4 @@
-"""The gradient of a ReLU that a convolution or a matrix product has computed along with its output."""
+"""The gradients of a ReLU and of a bias that a convolution or a matrix product has computed along with its output."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ class ReluMask:
 
     def __call__(self, grad: Array) -> None:
         self._backward(grad, self._out, self._out, grad)
+
+
+class BiasGradient:
+    """Sums a gradient (…, channels) over all but its channels into the gradient of the layer's bias."""
+
+    def __init__(self, out: Array, planning: Planning) -> None:
+        self._rows = (out.size // out.shape[-1], out.shape[-1]) if out.size else (0, out.shape[-1])
+        self._sum = planning.plan("channel_sum", "forward", dispatch.Rows(*self._rows, planning.dtype))
+        self._gradient = planning.gradient("bias")
+
+    def __call__(self, grad: Array) -> None:
+        self._sum(grad.reshape(self._rows), self._gradient)

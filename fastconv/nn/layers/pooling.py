@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from .. import checks
 from ..parameters import Array
 from ..planning import Planning
 from .base import LARGE, Layer, Shape, Stage, arguments_of, images
+from .convolution import ConvolutionStage
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,19 @@ class MaxPoolStage(Stage):
             self._indices = planning.buffer("indices", problem.out_shape[1:], np.int32)
             self._backward = planning.plan("pool", "backward_input", problem)
             self._grad_x = planning.buffer("grad_x", problem.x_shape[1:])
+        self._before: Callable[[Array], None] | None = None
+
+    def take_over(self, convolution: ConvolutionStage, planning: Planning) -> None:
+        """Compute the gradients of that layer's ReLU and bias here, where there are fewer pixels; planning: that layer's."""
+        self._before = convolution.hand_over(self._out, planning)
 
     def forward(self, x: Array) -> Array:
         self._forward(x, self._out, self._indices)
         return self._out
 
     def backward(self, grad: Array) -> Array | None:
+        if self._before is not None:
+            self._before(grad)
         if self._indices is None:
             return None
         self._backward(grad, self._indices, self._grad_x)
