@@ -127,7 +127,7 @@ class ConvolutionStage(Stage):
         return self._out
 
     def hand_over(self, pooled: Array, planning: Planning) -> Callable[[Array], None]:
-        """Leave the gradients of ReLU and bias to the max pooling that alone follows: a function of the gradient of ``pooled``.
+        """Leave the gradients of ReLU and bias to the max pooling that follows: a function of the gradient of ``pooled``.
 
         A pixel whose gradient is not zero is the maximum of a window: it is positive where the pooled pixel is, and both
         gradients have the same sum over the channel.  The pooled gradient has a quarter of the pixels, or fewer.

@@ -12,7 +12,7 @@ from ..parameters import Array
 from ..planning import Planning
 from .activation import ACTIVATIONS, activation_stages
 from .base import Layer, Parameter, Shape, Stage, written
-from .fused import ReluMask
+from .fused import BiasGradient, ReluMask
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ class DenseStage(Stage):
         self._mask = ReluMask(self._out, planning) if relu else None
         self._backward_weight = planning.plan("matmul", "forward", dispatch.Matmul(features, units, N, dtype))
         self._grad_weight = planning.gradient("weight")
-        self._grad_bias = None
-        if use_bias:
-            self._grad_bias = planning.gradient("bias")
-            self._channel_sum = planning.plan("channel_sum", "forward", dispatch.Rows(N, units, dtype))
+        self._bias_gradient = BiasGradient(self._out, planning) if use_bias else None
         self._backward_input = None
         if planning.input_gradient:
             self._backward_input = planning.plan("matmul", "forward", dispatch.Matmul(N, features, units, dtype))
@@ -85,8 +82,8 @@ class DenseStage(Stage):
     def backward(self, grad: Array) -> Array | None:
         if self._mask is not None:
             self._mask(grad)
-        if self._grad_bias is not None:
-            self._channel_sum(grad, self._grad_bias)
+        if self._bias_gradient is not None:
+            self._bias_gradient(grad)
         self._backward_weight(self._x.T, grad, self._grad_weight)
         if self._backward_input is None:
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from fastconv import dispatch
 
 from ..parameters import Array
@@ -23,8 +25,9 @@ class BiasGradient:
     """Sums a gradient (…, channels) over all but its channels into the gradient of the layer's bias."""
 
     def __init__(self, out: Array, planning: Planning) -> None:
-        self._rows = (out.size // out.shape[-1], out.shape[-1]) if out.size else (0, out.shape[-1])
-        self._sum = planning.plan("channel_sum", "forward", dispatch.Rows(*self._rows, planning.dtype))
+        self._rows = prod(out.shape[:-1]), out.shape[-1]
+        rows = dispatch.Rows(rows=self._rows[0], columns=self._rows[1], dtype=planning.dtype)
+        self._sum = planning.plan("channel_sum", "forward", rows)
         self._gradient = planning.gradient("bias")
 
     def __call__(self, grad: Array) -> None:

@@ -217,7 +217,7 @@ def scattered(builder, result, tile, base, table, rows, count):
 
 @word(lambda tile, base, stride, rows, offsets, counts: Place(tile))
 def strips(builder, result, tile, base, stride, rows, offsets, counts):
-    """Vectors wherever a table says: vector j of row i is ``i * stride + offsets[j]`` after ``base``, of ``counts[j]`` lanes."""
+    """Vectors wherever a table says: vector j of row i ``i * stride + offsets[j]`` after ``base``, ``counts[j]`` of it."""
     height, vectors, lanes = _shape(result)
     down = [builder.mul(stride, INT64(i)) for i in range(height)]
     masks = [first_lanes(builder, count, lanes) for count in _table(builder, counts, vectors)]
