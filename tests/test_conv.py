@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import naive
 from conv_cases import (
@@ -68,6 +70,28 @@ def test_every_kernel_has_problems(kernel: Any) -> None:
 @pytest.mark.parametrize(("kernel", "problem"), cases())
 def test_agrees_with_the_reference(kernel: Any, problem: Conv, dtype: str, fill: Any) -> None:
     agrees(kernel.name, replace(problem, dtype=dtype), fill)
+
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+sides = st.tuples(st.integers(0, 3), st.integers(0, 3))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    sizes=st.tuples(st.integers(0, 3), *[st.integers(1, 20)] * 4, *[st.integers(1, 4)] * 2),
+    window=st.tuples(st.sampled_from([(1, 1), (2, 2), (3, 1)]), st.tuples(sides, sides), pairs),
+    groups=st.sampled_from([1, 1, 2, 3]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_any_problem(sizes: Any, window: Any, groups: int, dtype: str) -> None:
+    N, C, H, W, K, R, S = sizes
+    try:
+        problem = Conv(N, C * groups, H, W, K * groups, R, S, *window, groups, dtype)
+    except ValueError:
+        return  # the window does not fit
+    for parameter in cases(problems={"any": problem}):
+        kernel, wanted = parameter.values
+        agrees(kernel.name, wanted, integers)
 
 
 @pytest.mark.parametrize(("kernel", "problem"), cases([*TABLES["backward_input"], *TABLES["backward_weight"]], MIDDLE))
