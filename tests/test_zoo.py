@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from fastconv import nn, zoo
 from fastconv.errors import ArgumentError
 
-PARAMETERS = {"softmax": 7_850, "mlp": 235_146, "lenet5": 61_706, "mnist-cnn": 421_642}
+PARAMETERS = {"softmax": 7_850, "mlp": 535_818, "lenet5": 61_706, "mnist-cnn": 421_642}
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)

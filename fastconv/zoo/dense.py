@@ -17,7 +17,7 @@ def mlp(
     classes: int = 10,
     seed: int = 0,
     *,
-    hidden: tuple[int, int] = (256, 128),
+    hidden: tuple[int, int] = (512, 256),
     dtype: str = "float32",
 ) -> nn.Sequential:
     """A multilayer perceptron: two hidden layers of ``hidden`` units with ReLU."""
