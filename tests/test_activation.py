@@ -123,12 +123,13 @@ def test_vectors_compute_in_float32(rng: np.random.Generator) -> None:
     """No activation of float32 may pass through doubles: half the lanes and twice the time."""
     x = normal(rng, 64, "float32")
     for function in ELEMENTWISE:
-        loop = loops_cpu.Forward(Elementwise(function, 64), 1).loop.serial
-        compiled = loop.py_func  # compiled anew: a kernel from the cache cannot be inspected
-        fresh = type(loop)(compiled, targetoptions=loop.targetoptions)
-        fresh(x, np.empty_like(x), np.float32(PARAMETER), 1)
-        assembly = fresh.inspect_asm(fresh.signatures[0])
-        assert "cvtps2pd" not in assembly, f"{function} converts float32 vectors to double"
+        for plan, arrays in ((loops_cpu.Forward, 2), (loops_cpu.BackwardInput, 4)):
+            loop = plan(Elementwise(function, 64), 1).loop.serial
+            fresh = type(loop)(loop.py_func, targetoptions=loop.targetoptions)  # one from the cache cannot be inspected
+            fresh(*(x.copy() for _ in range(arrays)), np.float32(PARAMETER), 1)
+            assert "cvtps2pd" not in fresh.inspect_asm(fresh.signatures[0]), (
+                f"{plan.__name__} of {function} computes in double"
+            )
 
 
 MAXOUTS = [

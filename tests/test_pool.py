@@ -123,6 +123,17 @@ def test_backward(kernel: Any, problem: Pool, layout: str, dtype: str, index_typ
 
 
 @pytest.mark.parametrize("mode", ["max", "average"])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("kernel", BACKWARD_KERNELS, ids=lambda kernel: kernel.name)
+def test_a_pixel_adds_its_windows_in_their_order(kernel: Any, layout: str, mode: str, rng: np.random.Generator) -> None:
+    """Sums of more than two terms round by their order: all kernels keep to the one order, thus to the same bits."""
+    problem = Pool(mode, 2, 17, 9, 10, 3, 3, (1, 1), PAD, layout=layout)
+    _, places = forward(FORWARD[-1], problem, integers(rng, problem.x_shape, "float32"))
+    grad = normal(rng, problem.out_shape, "float32")
+    same(backward(kernel, problem, grad, places), backward(BACKWARD_INPUT[-1], problem, grad, places), repr(problem))
+
+
+@pytest.mark.parametrize("mode", ["max", "average"])
 @pytest.mark.parametrize("kernel", FORWARD_KERNELS, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("channels", [1, 3, 15, 16, 17, 33])
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
