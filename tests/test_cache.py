@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import processes
 import pytest
+
+import processes
 
 OUTER = """
 from fastconv_kernels.cpu.compile import jit, threaded

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding.ffi as llvm
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as pool
@@ -107,18 +108,30 @@ def _openmp_is_loaded() -> bool:
         return False  # not Linux, where alone Numba uses GNU OpenMP
 
 
+_LOCKS = (global_compiler_lock, pool._backend_init_thread_lock, llvm.lib._lock)
+"""Numba's and LLVM's, in the order in which they are taken.
+
+A child inherits locks as they are: one that another thread held at the fork would stay locked for ever.
+"""
+
+
+def _before_fork() -> None:
+    for lock in _LOCKS:
+        lock.__enter__()
+
+
+def _after_fork() -> None:
+    for lock in reversed(_LOCKS):
+        lock.__exit__(None, None, None)
+
+
 def _after_fork_in_child() -> None:
     global _entered, _started, _alone, _forked
-    global_compiler_lock.release()
-    # Numba's pool may be the user's own doing; while the lock is held, another thread may be starting it this moment.
+    _after_fork()
+    # Numba's threads may be the user's own doing; while the lock is held, another thread may be starting them this moment.
     _alone = _alone or pool._is_initialized or _entered.locked()
     _entered, _started, _forked = threading.Lock(), False, True
 
 
 if hasattr(os, "register_at_fork"):
-    # A child inherits locks as they are: one that another thread holds at the fork would stay locked for ever.
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
