@@ -6,11 +6,12 @@ NHWC takes four taps at a time; a row of zeros fills the last four.
 
 from numba import prange
 
-from ..cpu.compile import inlined, threaded
+from ..cpu.compile import apart, inlined, threaded
 from ..cpu.elements import elements
 from ..cpu.share import share
 
 
+@apart
 @inlined
 def add_four(x, taps, known, nothing, total, channels, divisor):
     """total = (total + four pixels) / divisor; ``nothing`` for all but the first ``known`` of ``taps``."""
@@ -18,6 +19,14 @@ def add_four(x, taps, known, nothing, total, channels, divisor):
     c, d = x + taps[2] * channels if known > 2 else nothing, x + taps[3] * channels if known > 3 else nothing
     for channel in range(channels):
         total[channel] = ((((total[channel] + a[channel]) + b[channel]) + c[channel]) + d[channel]) / divisor
+
+
+@apart
+@inlined
+def add_share(given, divisor, gradient, channels):
+    """Add what one window holds for a pixel to the ``gradient`` of its channels."""
+    for channel in range(channels):
+        gradient[channel] = gradient[channel] + given[channel] / divisor
 
 
 @threaded
@@ -62,8 +71,7 @@ def backward_nhwc(gradients, out, divisors, images, row_begin, row_windows, colu
                     for j in range(column_begin[w], column_begin[w + 1]):
                         p, q = row_windows[i], column_windows[j]
                         given, divisor = elements(gradients, ((n * P + p) * Q + q) * C), divisors[p, q]
-                        for channel in range(C):
-                            gradient[channel] = gradient[channel] + given[channel] / divisor
+                        add_share(given, divisor, gradient, C)
 
 
 @threaded

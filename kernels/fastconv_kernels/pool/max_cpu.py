@@ -10,7 +10,7 @@ written once, by one thread.
 
 from numba import int64, prange
 
-from ..cpu.compile import inlined, threaded
+from ..cpu.compile import apart, inlined, threaded
 from ..cpu.elements import elements
 from ..cpu.share import share
 from . import window
@@ -33,24 +33,28 @@ def list_taps(taps, rows, columns, down, across):
     return count
 
 
+@apart
 @inlined
-def begin(x, at, best, places, channels):
-    """The largest of the pixels at[0] … at[3] of the image ``x``, channel by channel, and which of them it is."""
-    a, b, c, d = x + at[0] * channels, x + at[1] * channels, x + at[2] * channels, x + at[3] * channels
+def begin(x, corner, distances, best, places, channels):
+    """The largest of four pixels of the image ``x``, ``corner`` + distances, channel by channel, and which of them it is."""
+    e, f, g, h = corner + distances[0], corner + distances[1], corner + distances[2], corner + distances[3]
+    a, b, c, d = x + e * channels, x + f * channels, x + g * channels, x + h * channels
     kind = type(places[0])
-    at_a, at_b, at_c, at_d = kind(at[0]), kind(at[1]), kind(at[2]), kind(at[3])
+    at_a, at_b, at_c, at_d = kind(e), kind(f), kind(g), kind(h)
     for channel in range(channels):
         value, place = larger(a[channel], at_a, b[channel], at_b)
         value, place = larger(value, place, c[channel], at_c)
         best[channel], places[channel] = larger(value, place, d[channel], at_d)
 
 
+@apart
 @inlined
-def go_on(x, at, best, places, channels):
+def go_on(x, corner, distances, best, places, channels):
     """The largest so far or of four more pixels."""
-    a, b, c, d = x + at[0] * channels, x + at[1] * channels, x + at[2] * channels, x + at[3] * channels
+    e, f, g, h = corner + distances[0], corner + distances[1], corner + distances[2], corner + distances[3]
+    a, b, c, d = x + e * channels, x + f * channels, x + g * channels, x + h * channels
     kind = type(places[0])
-    at_a, at_b, at_c, at_d = kind(at[0]), kind(at[1]), kind(at[2]), kind(at[3])
+    at_a, at_b, at_c, at_d = kind(e), kind(f), kind(g), kind(h)
     for channel in range(channels):
         value, place = larger(best[channel], places[channel], a[channel], at_a)
         value, place = larger(value, place, b[channel], at_b)
@@ -58,6 +62,7 @@ def go_on(x, at, best, places, channels):
         best[channel], places[channel] = larger(value, place, d[channel], at_d)
 
 
+@apart
 @inlined
 def none(best, places, lanes):
     """Of no pixel at all the largest is -infinity, and nowhere."""
@@ -71,7 +76,7 @@ def forward_nhwc(x, out, indices, kept, images, top, rows, left, columns, dilati
     for thread in prange(threads):
         N, H, W = images
         C, P, Q = x.shape[1], top.size, left.size
-        at, distances = elements(taps, int64(thread) * taps.shape[1]), elements(taps, int64(thread) * taps.shape[1] + 4)
+        distances = elements(taps, int64(thread) * taps.shape[1])
         listed, count = (int64(0), int64(0)), int64(0)
         first, end = share(thread, threads, N * P)
         for row in range(first, end):
@@ -85,15 +90,13 @@ def forward_nhwc(x, out, indices, kept, images, top, rows, left, columns, dilati
                 best, places = elements(out, place * C), elements(indices, (place if kept else int64(thread)) * C)
                 if count == 0:
                     none(best, places, C)
-                for tap in range(0, count, 4):
-                    for i in range(4):
-                        at[i] = top[p] * W + left[q] + distances[tap + i]
-                    if tap == 0:
-                        begin(image, at, best, places, C)
-                    else:
-                        go_on(image, at, best, places, C)
+                else:
+                    begin(image, top[p] * W + left[q], distances, best, places, C)
+                for tap in range(4, count, 4):
+                    go_on(image, top[p] * W + left[q], distances + tap, best, places, C)
 
 
+@apart
 @inlined
 def receive(given, places, here, gradient, channels, first):
     """Add to the ``gradient`` of the channels of pixel ``here`` what one window holds for them; begin with it if ``first``."""
@@ -114,18 +117,21 @@ def backward_nhwc(gradients, indices, out, images, row_begin, row_windows, colum
             for w in range(W):
                 here = indices.dtype.type(h * W + w)
                 gradient = elements(out, (row * W + w) * C)
-                missing = True
-                for i in range(row_begin[h], row_begin[h + 1]):
-                    for j in range(column_begin[w], column_begin[w + 1]):
-                        source = ((n * P + row_windows[i]) * Q + column_windows[j]) * C
-                        if missing:
-                            receive(elements(gradients, source), elements(indices, source), here, gradient, C, True)
-                        else:
-                            receive(elements(gradients, source), elements(indices, source), here, gradient, C, False)
-                        missing = False
-                if missing:
+                i, last_row, j, last_column = row_begin[h], row_begin[h + 1], column_begin[w], column_begin[w + 1]
+                if i == last_row or j == last_column:
                     for channel in range(C):
                         gradient[channel] = out.dtype.type(0)
+                    continue
+                source = ((n * P + row_windows[i]) * Q + column_windows[j]) * C
+                receive(elements(gradients, source), elements(indices, source), here, gradient, C, True)
+                while True:  # the other windows, row by row
+                    j += 1
+                    if j == last_column:
+                        i, j = i + 1, column_begin[w]
+                        if i == last_row:
+                            break
+                    source = ((n * P + row_windows[i]) * Q + column_windows[j]) * C
+                    receive(elements(gradients, source), elements(indices, source), here, gradient, C, False)
 
 
 @threaded
@@ -146,6 +152,7 @@ def forward_nchw(x, out, indices, kept, height, top, rows, dilation, low, high, 
                     fold_row(pixels, stride, h * W + start, best + low[j], places + low[j], high[j] - low[j])
 
 
+@apart
 @inlined
 def fold_row(pixels, stride, start, best, places, count):
     """Fold one tap of the windows of a row into them."""
@@ -176,6 +183,7 @@ def backward_nchw(gradients, indices, out, height, outputs, row_begin, row_windo
                     receive_row(given, places, h * W + start, gradient + start, stride, high[j] - low[j])
 
 
+@apart
 @inlined
 def receive_row(given, places, start, gradient, stride, count):
     """Add to the pixels that are one tap of a row of windows what those hold for them."""

@@ -43,7 +43,7 @@ class Forward(_Windows):
     def __init__(self, problem: Pool, threads: int) -> None:
         super().__init__(problem, threads)
         down, across, lanes = self.vertical, self.horizontal, problem.out_shape[3]
-        self.taps = workspace(self.threads, -(-problem.R * problem.S // 4) * 4 + 4, np.int64)
+        self.taps = workspace(self.threads, -(-problem.R * problem.S // 4) * 4, np.int64)
         # Where positions go that nobody asked for: cheaper than compiling every loop twice.
         self.unwanted = np.zeros((self.threads, lanes), np.int32)
         self.zeros = np.zeros(lanes, problem.dtype)

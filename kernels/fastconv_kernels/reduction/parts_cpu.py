@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, threaded
+from ..cpu.compile import apart, inlined, threaded
 from ..cpu.elements import elements
 from ..cpu.share import share, threads_for
 from ..cpu.workspace import workspace
@@ -23,6 +23,7 @@ PARTS = 64
 of_four = inlined(sums.of_four)
 
 
+@apart
 @inlined
 def add_rows(x, rows, channels, total):
     """total (channels,) = the sum of the ``rows`` rows, at least one, from ``x`` on."""
