@@ -17,6 +17,7 @@ from typing import Any
 
 import llvmlite.binding.ffi as llvm
 import numba
+import numpy.ma  # noqa: F401 - Numba's first call imports it, and a process forked meanwhile would wait for that import for ever
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as pool
 
