@@ -144,6 +144,7 @@ class Network:
     def _planned(self, batch: int, training: bool, logits: bool) -> NetworkPlan:
         stages: list[Stage] = []
         learning: list[Stage] = []
+        before: Planning | None = None
         for index, layer in enumerate(self.layers):
             planning = Planning(
                 self.engine,
@@ -158,10 +159,10 @@ class Network:
             made = layer.stages(self.shapes[index], planning)
             if logits and index == len(self.layers) - 1 and _ends_in_softmax(layer):
                 made.pop()
-            if training and stages and isinstance(stages[-1], ConvolutionStage) and isinstance(made[0], MaxPoolStage):
+            if before and stages and isinstance(stages[-1], ConvolutionStage) and made and isinstance(made[0], MaxPoolStage):
                 made[0].take_over(stages[-1], before)
             stages += made
-            before = planning
+            before = planning if training else None
             if index >= self._first:
                 learning += made
         return NetworkPlan(stages, learning[::-1])
