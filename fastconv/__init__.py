@@ -54,6 +54,7 @@ from .functional import (
     tanh,
     tanh_backward,
 )
+from .warming import warmup
 
 if TYPE_CHECKING:
     from . import data, nn, zoo
@@ -110,6 +111,7 @@ __all__ = [
     "to_device",
     "to_host",
     "use",
+    "warmup",
     "zoo",
 ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import fastconv as fc
 import processes
 
 OUTER = """
@@ -194,7 +195,7 @@ def test_function_from_elsewhere_is_not_kept(package: Path, tmp_path: Path) -> N
     assert not files(tmp_path / "cache")
 
 
-def test_training_compiles_nothing_in_the_second_process() -> None:
+def test_nothing_is_compiled_after_warmup() -> None:
     script = """
 import gc, json
 import numpy as np
@@ -203,15 +204,23 @@ from numba.core.dispatcher import Dispatcher
 x = np.arange(128 * 28 * 28, dtype=np.float32).reshape(128, 1, 28, 28) % 5
 model = fc.zoo.build("mnist-cnn")
 model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
-model.fit(x, np.arange(128) % 10, epochs=1, batch_size=64, verbose=0)
+model.fit(x, np.arange(128) % 10, epochs=1, batch_size=128, verbose=0)
 model.predict(x)
-fc.conv2d(x, np.ones((8, 1, 5, 5), np.float32))
-fc.matmul(x[:, 0, 0], x[0, 0])
+fc.conv2d(np.ones((4, 32, 20, 20), np.float32), np.ones((64, 32, 3, 3), np.float32), padding=1)
+fc.matmul(np.ones((300, 200), np.float32), np.ones((200, 400), np.float32))
 print(json.dumps([
     dispatcher.py_func.__qualname__ for dispatcher in gc.get_objects()
     if isinstance(dispatcher, Dispatcher) and dispatcher.py_func.__module__.startswith("fastconv")
     if dispatcher.stats.cache_misses
 ]))
 """
-    processes.run(script)  # in the cache of the other tests, which has most of it
+    processes.run("import fastconv; fastconv.warmup('mnist-cnn'); print(0)")  # the other tests' cache has most of it
     assert processes.run(script) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"models": "resnet"}, "models: expected"), ({"dtypes": ["int8"]}, "dtypes: expected")]
+)
+def test_warmup_of_what_does_not_exist(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(fc.ArgumentError, match=f"^{message}"):
+        fc.warmup(**arguments)

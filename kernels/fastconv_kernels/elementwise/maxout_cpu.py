@@ -10,9 +10,11 @@ from ..cpu.elements import elements
 from ..cpu.share import share, threads_for
 from ..problems import Maxout
 from . import functions
-from .loops_cpu import GRAIN
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+GRAIN = 1 << 15
+"""Elements: fewer are computed sooner than a second thread starts."""
 
 larger = inlined(functions.larger)
 

@@ -1,0 +1,116 @@
+"""Compiling ahead: what a first call would wait for, done at a time of one's choosing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import functional
+from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from .nn import Sequential
+
+DTYPES = ("float32", "float64")
+Step = tuple[str, Callable[[], object]]
+
+
+def warmup(
+    models: str | Sequence[str] | None = None, dtypes: str | Sequence[str] = ("float32",), progress: bool = True
+) -> None:
+    """Compile the kernels of common problems into the user's cache, from which later processes load them.
+
+    The models of the zoo are trained, tested and asked on two batches of noise the size of MNIST's images, and the public
+    calls are made once for each direction.  What is in the cache already takes hundredths of a second.
+
+    Parameters
+    ----------
+    models : name or names of the zoo, optional
+        None: all of them; an empty sequence: only the public calls.
+    dtypes : names of dtypes, "float32" or "float64"
+    progress : bool
+        Show a bar, where standard error is a terminal.
+
+    Raises
+    ------
+    ArgumentError
+        A model or a dtype that does not exist.
+    """
+    from . import zoo  # with the whole of fastconv.nn: not for the sake of ``import fastconv``
+
+    names = list(zoo.MODELS) if models is None else [models] if isinstance(models, str) else list(models)
+    kinds = [dtypes] if isinstance(dtypes, str) else list(dtypes)
+    for argument, given, known in (("models", names, tuple(zoo.MODELS)), ("dtypes", kinds, DTYPES)):
+        for name in given:
+            if name not in known:
+                raise ArgumentError(f"{argument}: expected names among {', '.join(known)}, got {name!r}")
+    steps: list[Step] = []
+    for dtype in kinds:
+        steps += _calls(dtype)
+        steps += [(f"{name} {dtype}", partial(_train, name, dtype)) for name in names]
+    with _bar(len(steps), progress) as advance:
+        for label, step in steps:
+            advance(label)
+            step()
+
+
+def _calls(dtype: str) -> Iterator[Step]:
+    """The public calls, in the shapes that choose each of the kernels."""
+    images, many = np.zeros((2, 1, 28, 28), dtype), np.zeros((2, 32, 28, 28), dtype)
+    for x, channels, size in ((images, 6, 5), (images, 32, 3), (many, 64, 3), (many, 64, 1)):
+        weight = np.zeros((channels, x.shape[1], size, size), dtype)
+        bias, grad = np.zeros(channels, dtype), np.zeros((2, channels, 28, 28), dtype)
+        padding = size // 2
+        label = f"conv2d {x.shape[1]} to {channels} channels, {size}x{size}, {dtype}"
+        yield label, partial(functional.conv2d, x, weight, bias, padding=padding)
+        backward = functional.conv2d_backward_input, functional.conv2d_backward_weight
+        yield f"{label}, gradient of the input", partial(backward[0], grad, weight, x.shape, padding=padding)
+        yield f"{label}, gradient of the weight", partial(backward[1], grad, x, weight.shape, padding=padding)
+    yield f"max_pool2d {dtype}", partial(functional.max_pool2d, many, 2)
+    yield f"avg_pool2d {dtype}", partial(functional.avg_pool2d, many, 2)
+    yield f"matmul {dtype}", partial(functional.matmul, np.zeros((256, 256), dtype), np.zeros((256, 256), dtype))
+    yield f"linear {dtype}", partial(functional.linear, np.zeros((128, 784), dtype), np.zeros((10, 784), dtype))
+
+
+def _train(name: str, dtype: str) -> None:
+    """Two batches of noise, the second one smaller, through all that a model does."""
+    from . import zoo
+
+    recipe = zoo.RECIPES[name]
+    model: Sequential = zoo.build(name, dtype=dtype)
+    model.compile(recipe.make_optimizer(), "sparse_categorical_crossentropy", ["accuracy"])
+    count = recipe.batch_size + recipe.batch_size // 2
+    x = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), np.uint8)
+    y = np.arange(count) % 10
+    model.fit(x, y, epochs=1, batch_size=recipe.batch_size, validation_data=(x, y), verbose=0)
+    model.predict(x)
+
+
+@contextmanager
+def _bar(steps: int, wanted: bool) -> Iterator[Callable[[str], None]]:
+    """A function that says which step begins: on a bar, or nowhere."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda label: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("compiling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=steps, completed=-1)
+
+        def advance(label: str) -> None:
+            bar.update(task, advance=1, description=label)
+
+        yield advance
