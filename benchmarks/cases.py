@@ -1,0 +1,37 @@
+"""What is measured: the layers in ``shapes/*.txt``, and the arrays for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv.cli.shapes import parse
+from fastconv.dispatch import Conv, Kernel, kernels
+
+SHAPES = Path(__file__).with_name("shapes")
+
+
+def convolutions() -> dict[str, Conv]:
+    """Every line of every file in ``shapes``, as a problem in the engine's layout, by "file: line"."""
+    found = {}
+    for path in sorted(SHAPES.glob("*.txt")):
+        for line in path.read_text().splitlines():
+            if text := line.partition("#")[0].strip():
+                found[f"{path.stem}: {text}"] = parse(text).with_layout("NHWC")
+    return found
+
+
+def running(operator: str, direction: str, problem: Any) -> list[Kernel]:
+    """The CPU kernels that neither refuse nor decline ``problem``, and that take its layout."""
+    return [
+        kernel
+        for kernel in kernels(operator, direction)
+        if kernel.target == "cpu" and not kernel.refuses(problem) and not kernel.declines(problem)
+        if kernel.layout in (None, getattr(problem, "layout", None))
+    ]
+
+
+def noise(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
