@@ -23,7 +23,7 @@ from ..cpu.workspace import workspace
 from .frame_cpu import frame_band
 from .geometry import SPARE, bands_of, forward_axes, tables_of
 
-TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
+TILES = (8, 2), (6, 4), (8, 3), (9, 2), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
 
 THREAD_FLOPS = 1_000_000
@@ -103,7 +103,7 @@ class BackwardWeight:
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
         vertical, horizontal = forward_axes(problem)
-        self.tile = tile or fitting(TILES, problem.K // problem.groups, problem.dtype)
+        self.tile = tile or fitting(TILES, problem.K // problem.groups, problem.dtype, problem.depth)
         self.bands = bands_of(vertical, horizontal)
         unbounded = problem.depth
         tables = tables_of(vertical, horizontal, self.bands, problem.C, problem.K, problem.groups, unbounded)

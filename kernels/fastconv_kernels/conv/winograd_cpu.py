@@ -19,7 +19,7 @@ from ..cpu.places import block, rows_apart
 from ..cpu.share import share, threads_for
 from ..cpu.tile import accumulate_rows, fitting, pointer, prefetch_tile, store_tile, zero
 from ..cpu.transform import Transform, transform_patch, transform_points
-from ..cpu.workspace import aligned, caches, workspace
+from ..cpu.workspace import aligned, apart, caches, workspace
 from .frame_cpu import flat, pack_panels
 from .patches_cpu import transform_images
 from .toom_cook import SQRT2, toom_cook
@@ -153,6 +153,15 @@ def declines(problem):
     return ()
 
 
+def block_bytes(filter_bytes):
+    """Memory for V and M of one block of patches: they stay in the second cache while the filters pass through it.
+
+    Filters too large for the third cache come from memory for every block: then few, large blocks cost less.
+    """
+    memory = caches()
+    return memory.level2 * 3 // 4 if filter_bytes <= memory.level3 // 2 else memory.level2 * 16
+
+
 class _Winograd:
     """What the plans of both directions share.  One call at a time.
 
@@ -162,18 +171,19 @@ class _Winograd:
     def __init__(self, problem, threads, source, target, top, left, tile):
         self.problem = problem
         self.tile = tile or fitting(TILES, target[2], problem.dtype)
-        lanes, nr = self.tile.lanes, self.tile.columns
+        lanes, nr, itemsize = self.tile.lanes, self.tile.columns, self.tile.itemsize
         self.shapes, self.panels = (*source, *target), -(-target[2] // nr)
         down, across = -(-target[0] // STEP), -(-target[1] // STEP)
         total = problem.N * down * across
         # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
         v_row, m_row = -(-source[2] // lanes) * lanes + lanes, self.panels * nr + lanes
-        limit = caches().level2 * 2 // (POINTS * (v_row + m_row) * self.tile.itemsize)
+        limit = block_bytes(POINTS * source[2] * self.panels * nr * itemsize) // (POINTS * (v_row + m_row) * itemsize)
         limit = max(self.tile.rows, min(limit // self.tile.rows * self.tile.rows, -(-total // max(1, threads))))
         self.patches = down, across, top, left, total, limit
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), -(-total // limit)))
-        self.pitches = limit * v_row, v_row, self.panels * source[2] * nr, limit * m_row, m_row
-        self.buffers = tuple(workspace(self.threads, POINTS * limit * row, problem.dtype) for row in (v_row, m_row))
+        v_point, m_point = (apart(limit * row, problem.dtype) for row in (v_row, m_row))
+        self.pitches = v_point, v_row, apart(self.panels * source[2] * nr, problem.dtype), m_point, m_row
+        self.buffers = tuple(workspace(self.threads, POINTS * pitch, problem.dtype) for pitch in (v_point, m_point))
         self.filters = aligned(9 * self.pitches[2], problem.dtype)
         self.no_bias = np.zeros(target[2], problem.dtype)
         self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.filters.nbytes

@@ -21,7 +21,7 @@ from ..cpu.share import share, stripe, threads_for
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import Transform, transform_points
-from ..cpu.workspace import caches, workspace
+from ..cpu.workspace import apart, caches, even, workspace
 from .patches_cpu import transform_images
 from .toom_cook import SQRT2, toom_cook
 
@@ -43,7 +43,7 @@ PARTS_BYTES = 4 * 1024 * 1024
 """The most memory for the results of all parts: they must stay in the caches."""
 
 
-BLOCK = 32
+BLOCK = 16
 """The fewest patches in a block: one load and one store of a sum must be worth as many multiplications."""
 
 
@@ -115,7 +115,7 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        self.tile = tile or fitting(TILES, problem.K, problem.dtype)
+        self.tile = tile or fitting(TILES, problem.K, problem.dtype, problem.C)
         lanes, nr, itemsize = self.tile.lanes, self.tile.columns, self.tile.itemsize
         self.shapes = problem.H, problem.W, problem.C, problem.P, problem.Q, problem.K
         down, across = -(-problem.P // STEP), -(-problem.Q // STEP)
@@ -125,13 +125,13 @@ class BackwardWeight:
         parts = max(1, min(PARTS_BYTES // (size * itemsize), PARTS, total // BLOCK))
         tiles = -(-problem.C // self.tile.rows)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts * tiles))
-        limit = max(BLOCK, caches().level2 // (POINTS * (v_row + m_row) * itemsize))
-        limit = min(limit, -(-total // parts))
+        limit = even(-(-total // parts), max(BLOCK, caches().level2 // 2 // (POINTS * (v_row + m_row) * itemsize)), 1)
         (top, _), (left, _) = problem.padding
         self.patches = down, across, -top, -left, total, limit, parts, min(tiles, -(-self.threads // parts))
-        self.pitches = limit * v_row, v_row, limit * m_row, m_row, problem.C * m_row, m_row
+        v_point, d_point, m_point = (apart(size, problem.dtype) for size in (limit * v_row, limit * m_row, problem.C * m_row))
+        self.pitches = v_point, v_row, d_point, m_row, m_point, m_row
         spare = self.tile.rows  # the last tile reads beyond the last channel
-        sizes = POINTS * limit * v_row + spare, POINTS * limit * m_row, POINTS * problem.C * m_row
+        sizes = POINTS * v_point + spare, POINTS * d_point, POINTS * m_point
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in sizes)
         self.sums = np.zeros((parts if parts > 1 else 0, size), problem.dtype)
         self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.sums.nbytes

@@ -51,20 +51,26 @@ class Tile:
         return f"Tile({self.rows} x {self.vectors} vectors of {self.lanes})"
 
 
-def fitting(shapes, columns, dtype):
-    """The tile among ``shapes``, (rows, vectors), that fits the registers and wastes least of ``columns`` columns.
+LOAD_COST = 0.3
+"""Time of a load from the nearest cache, in fused multiply-adds of a vector, that is not hidden behind them."""
 
-    Of two that waste alike the one with more arithmetic for each element loaded is taken.
+
+def fitting(shapes, columns, dtype, rows=None):
+    """The tile among ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
+
+    It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if there are so few that it matters), and
+    the loads for each multiply-add.
     """
 
     def cost(shape):
-        rows, vectors = shape
-        width = Tile(rows, vectors, dtype).columns
+        height, vectors = shape
+        width = Tile(height, vectors, dtype).columns
         waste = -(-columns // width) * width / columns
-        return waste * (1 + 1 / rows + 1 / (vectors * 8))
+        if rows is not None:
+            waste *= -(-rows // height) * height / rows
+        return waste * (1 + LOAD_COST * (height + vectors) / (height * vectors))
 
-    possible = [shape for shape in shapes if Tile(*shape, dtype).fits()]
-    return Tile(*min(possible, key=cost), dtype)
+    return Tile(*min((shape for shape in shapes if Tile(*shape, dtype).fits()), key=cost), dtype)
 
 
 class TileType(types.Type):

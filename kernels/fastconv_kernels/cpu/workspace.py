@@ -45,6 +45,16 @@ def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
     return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // itemsize)
 
 
+def apart(size: int, dtype: Any) -> int:
+    """At least ``size`` elements, an odd number of cache lines.
+
+    Arrays this far apart fall on all sets of a cache in turn.  At a multiple of 4096 bytes all would fall on the same set, of
+    which a cache holds 8 or 12 lines: to write one vector to each of 36 such arrays took half as long again.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    return (-(-size * itemsize // LINE_BYTES) | 1) * LINE_BYTES // itemsize
+
+
 def even(length: int, limit: int, unit: int) -> int:
     """The step that cuts ``length`` into the fewest equal steps of at most ``limit``, rounded up to multiples of ``unit``."""
     limit = max(unit, limit // unit * unit)
