@@ -159,7 +159,7 @@ def block_bytes(filter_bytes):
     Filters too large for the third cache come from memory for every block: then few, large blocks cost less.
     """
     memory = caches()
-    return memory.level2 * 3 // 4 if filter_bytes <= memory.level3 // 2 else memory.level2 * 16
+    return memory.level2 // 2 if filter_bytes <= memory.level3 // 2 else memory.level2 * 16
 
 
 class _Winograd:

@@ -56,7 +56,7 @@ LOAD_COST = 0.3
 
 
 def fitting(shapes, columns, dtype, rows=None):
-    """The tile among ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
+    """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
     It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if there are so few that it matters), and
     the loads for each multiply-add.
