@@ -273,3 +273,19 @@ def test_positions_outside_the_window_receive_nothing() -> None:
         shape, given = ((1, 1, 4, 4), wild) if layout == "NCHW" else ((1, 4, 4, 1), wild.reshape(1, 2, 2, 1))
         grad = fc.max_pool2d_backward(np.ones(given.shape), given, shape, kernel_size=2, layout=layout)
         assert grad.ravel().tolist() == [0.0] * 15 + [1.0]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_the_indices_alone_say_where_gradients_go(layout):
+    rng = np.random.default_rng(5)
+    shape = (2, 3, 9, 8) if layout == "NCHW" else (2, 9, 8, 3)
+    x = rng.standard_normal(shape)
+    window = {"kernel_size": 3, "stride": 2, "padding": 1, "layout": layout}
+    out, indices = fc.max_pool2d(x, return_indices=True, **window)
+    grad = rng.integers(-4, 5, out.shape).astype(float)
+    gathered = fc.max_pool2d_backward(grad, indices, shape, **window)
+    np.testing.assert_array_equal(fc.max_pool2d_backward(grad, indices, shape, layout=layout), gathered)
+    kept = np.full(shape, 7.0)
+    with pytest.raises(fc.ArgumentError, match="indices: "):
+        fc.max_pool2d_backward(grad, indices + 72, shape, layout=layout, out=kept)
+    assert np.all(kept == 7)

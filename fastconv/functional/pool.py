@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..dispatch import Pool, Settings, padding_pairs
-from ..errors import ArgumentError, DtypeError
+from ..dispatch import Settings
+from ..errors import ArgumentError
 from . import _check
 from ._check import Array, Ints, Shape
-
-INDEX_TYPES = ("int32", "int64")
+from ._pooling import batched_shape, divisor_of, index_array, pool_problem, scatter, unbatched
 
 
 def max_pool2d(
@@ -64,8 +63,8 @@ def max_pool2d(
         No kernel computes it as asked.
     """
     x, batched = _check.images("x", x, layout)
-    problem = _problem("max", x.shape, layout, x.dtype, kernel_size, stride, padding, dilation, ceil_mode)
-    out = _check.output(out, _unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
+    problem = pool_problem("max", x.shape, layout, x.dtype, kernel_size, stride, padding, dilation, ceil_mode)
+    out = _check.output(out, unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
     indices = np.empty(out.shape, np.int64) if return_indices else None
     with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
         places = None if indices is None else indices.reshape(problem.out_shape)
@@ -78,7 +77,7 @@ def max_pool2d_backward(
     indices: Any,
     input_shape: Shape,
     *,
-    kernel_size: Ints,
+    kernel_size: Ints | None = None,
     stride: Ints | None = None,
     padding: Any = 0,
     dilation: Ints = 1,
@@ -98,7 +97,8 @@ def max_pool2d_backward(
     input_shape : tuple of int
         The shape of ``x``.
     kernel_size, stride, padding, dilation, ceil_mode, layout
-        As given to ``max_pool2d``.
+        As given to ``max_pool2d``.  With them each pixel gathers from the windows that cover it, which is fast; without
+        ``kernel_size`` the indices alone say where the gradients go, and NumPy adds them one by one.
     out : of ``input_shape``, optional
         Overwritten in place; C-contiguous, of ``grad_output``'s dtype, overlapping with no input.
     algorithm, target : str, optional
@@ -114,14 +114,16 @@ def max_pool2d_backward(
         As ``max_pool2d``.
     """
     given, batched = _check.images("grad_output", grad_output, layout)
-    shape = _input_shape(input_shape, batched)
-    problem = _problem(
+    shape = batched_shape(input_shape, batched)
+    if kernel_size is None:
+        return _scattered(given, indices, shape, batched, layout, out)
+    problem = pool_problem(
         "max", shape, layout, given.dtype, kernel_size, stride, padding, dilation, ceil_mode, name="input_shape"
     )
     _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
-    places = _indices(indices, _unbatched(problem.out_shape, batched))
+    places = index_array(indices, unbatched(problem.out_shape, batched))
     out = _check.output(
-        out, _unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given, "indices": places}
+        out, unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given, "indices": places}
     )
     with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
         plan(_check.contiguous(given), _check.contiguous(places).reshape(problem.out_shape), out.reshape(shape))
@@ -165,11 +167,11 @@ def avg_pool2d(
         As ``max_pool2d``.
     """
     x, batched = _check.images("x", x, layout)
-    divisor = _divisor(divisor_override)
-    problem = _problem(
+    divisor = divisor_of(divisor_override)
+    problem = pool_problem(
         "average", x.shape, layout, x.dtype, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor
     )
-    out = _check.output(out, _unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
+    out = _check.output(out, unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
     with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
         plan(_check.contiguous(x), out.reshape(problem.out_shape))
     return out
@@ -214,8 +216,8 @@ def avg_pool2d_backward(
         As ``max_pool2d``.
     """
     given, batched = _check.images("grad_output", grad_output, layout)
-    shape, divisor = _input_shape(input_shape, batched), _divisor(divisor_override)
-    problem = _problem(
+    shape, divisor = batched_shape(input_shape, batched), divisor_of(divisor_override)
+    problem = pool_problem(
         "average",
         shape,
         layout,
@@ -230,7 +232,7 @@ def avg_pool2d_backward(
         name="input_shape",
     )
     _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
-    out = _check.output(out, _unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given})
+    out = _check.output(out, unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given})
     with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
         plan(_check.contiguous(given), out.reshape(shape))
     return out
@@ -276,70 +278,13 @@ def global_avg_pool(
     return out
 
 
-def _problem(
-    mode: str,
-    shape: Shape,
-    layout: str,
-    dtype: np.dtype[Any],
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    count_include_pad: bool = True,
-    divisor: int | None = None,
-    name: str = "x",
-) -> Pool:
-    """The problem of a pooling, all its numbers checked; ``name`` is the caller's for the input."""
-    kernel = _check.pair("kernel_size", kernel_size, 1)
-    steps = kernel if stride is None else _check.pair("stride", stride, 1)
-    gaps = _check.pair("dilation", dilation, 1)
-    N, C, H, W = shape if layout == "NCHW" else (shape[0], shape[3], shape[1], shape[2])
-    try:
-        pads = padding_pairs(padding, kernel, steps, gaps, (H, W))
-        return Pool(
-            mode,
-            N,
-            C,
-            H,
-            W,
-            *kernel,
-            stride=steps,
-            padding=pads,
-            dilation=gaps,
-            ceil=bool(ceil_mode),
-            count_padding=bool(count_include_pad),
-            divisor=divisor,
-            dtype=dtype.name,
-            layout=layout,
-        )
-    except ValueError as error:
-        argument, _, message = str(error).partition(":")
-        raise ArgumentError(f"{name if argument == 'x' else argument}:{message}") from None
-
-
-def _unbatched(shape: Shape, batched: bool) -> Shape:
-    return shape if batched else shape[1:]
-
-
-def _input_shape(input_shape: Any, batched: bool) -> Shape:
-    """The shape of the input with its batch axis."""
-    shape = _check.shape("input_shape", input_shape, (4,) if batched else (3,))
-    return shape if batched else (1, *shape)
-
-
-def _divisor(divisor_override: Any) -> int | None:
-    if divisor_override is None:
-        return None
-    if not _check.integer(divisor_override) or divisor_override == 0:
-        raise ArgumentError(f"divisor_override: expected an integer other than 0, got {divisor_override!r}")
-    return int(divisor_override)
-
-
-def _indices(indices: Any, shape: Shape) -> Array:
-    found = np.asarray(indices)
-    if found.dtype.newbyteorder("=").name not in INDEX_TYPES:
-        raise DtypeError(f"indices: expected {' or '.join(INDEX_TYPES)}, got {found.dtype}")
-    if found.shape != shape:
-        raise ArgumentError(f"indices: expected shape {shape}, as grad_output has it, got {found.shape}")
-    return found
+def _scattered(grad: Array, indices: Any, shape: Shape, batched: bool, layout: str, out: Array | None) -> Array:
+    """The gradient of the input from the indices alone."""
+    channel = 1 if layout == "NCHW" else 3
+    if (grad.shape[0], grad.shape[channel]) != (shape[0], shape[channel]):
+        raise ArgumentError(f"grad_output: expected the images and channels of input_shape {shape}, got shape {grad.shape}")
+    places = index_array(indices, unbatched(grad.shape, batched))
+    dtype = grad.dtype.newbyteorder("=")
+    room = _check.output(out, unbatched(shape, batched), dtype, {"grad_output": grad, "indices": places})
+    scatter(grad, places.reshape(grad.shape), room.reshape(shape), layout)
+    return room

@@ -58,8 +58,8 @@ LOAD_COST = 0.3
 def fitting(shapes, columns, dtype, rows=None):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
-    It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if there are so few that it matters), and
-    the loads for each multiply-add.
+    It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if so few that it matters), and the
+    loads for each multiply-add.
     """
 
     def cost(shape):
