@@ -16,7 +16,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack
 from ..cpu.places import columns_at, strips
-from ..cpu.share import share, threads_for
+from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import load_alternate, load_first, store_first
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
 from ..cpu.workspace import aligned, workspace
@@ -24,9 +24,6 @@ from .frame_cpu import flat
 
 TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3)
 """(rows, vectors) that keep both multipliers busy."""
-
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
 
 
 @inlined

@@ -59,7 +59,7 @@ def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first
 
 def flat(weight):
     """``weight`` as one contiguous line, and its strides in elements: a view if its axes are a permutation of that line."""
-    order = np.argsort([-stride for stride in weight.strides], kind="stable")
+    order = sorted(range(weight.ndim), key=lambda axis: -weight.strides[axis])
     line = weight.transpose(order)
     if not line.flags.c_contiguous:
         weight, line = (copied := np.ascontiguousarray(weight)), copied

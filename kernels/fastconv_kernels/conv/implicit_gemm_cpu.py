@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import columns, rows_at, scattered
-from ..cpu.share import share, threads_for
+from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.tile import (
     accumulate_rows,
     add_tile,
@@ -34,8 +34,15 @@ from .geometry import bands_of, forward_axes, tables_of, transposed_axes
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
 
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
+
+@inlined
+def products(tile, total, rows, panel, segments, first, end):
+    """total + the products of ``rows`` of pixels with a panel of weights: one run of channels after another."""
+    for segment in range(first, end):
+        offset, length = segments[segment]
+        total = accumulate_rows(tile, total, rows + offset, panel, length)
+        panel = panel + length * tile.columns
+    return total
 
 
 @jit
@@ -66,11 +73,7 @@ def convolve_band(tile, tables, shape, rows, source, packed, epilogue, target):
                         place = scattered(tile, target + channel, places, pixels - p, count)
                         prefetch_tile(place)
                         a = rows_at(tile, source + g * depth, pointer(tile, sources, first_pixel + p), pixels - p)
-                        total, b = spread_columns(tile, start), panel
-                        for segment in range(begin, end):
-                            length = segments[segment, 1]
-                            total = accumulate_rows(tile, total, a + segments[segment, 0], b, length)
-                            b = b + length * nr
+                        total = products(tile, spread_columns(tile, start), a, panel, segments, begin, end)
                         if s > first_slice:
                             total = add_tile(total, load_tile(tile, place))
                         elif adds:
@@ -114,8 +117,7 @@ def convolve(tile, tables, bands, extents, shape, operands, flags, frames, threa
 class _Tabled:
     """What the plans of both directions share: bands, tables, frames, packed weights.  One call at a time.
 
-    source, target: (rows, columns, channels); order: the axes of the weight (R, S, C / groups, K) as (tap row, tap column,
-    weight row, weight column, group) of the product.
+    axes: (vertical, horizontal); source, target: (rows, columns, channels) of the images that are read and written.
     """
 
     def __init__(self, problem, threads, axes, source, target, tile):

@@ -15,7 +15,7 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, columns, rows_at
-from ..cpu.share import share, stripe, threads_for
+from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
@@ -25,9 +25,6 @@ from .geometry import SPARE, bands_of, forward_axes, tables_of
 
 TILES = (8, 2), (6, 4), (8, 3), (9, 2), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
-
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
 
 PARTS = 16
 """The most parts: as many as there are threads to use them on common machines."""

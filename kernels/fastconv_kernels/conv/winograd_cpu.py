@@ -16,7 +16,7 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, rows_apart
-from ..cpu.share import share, threads_for
+from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.tile import accumulate_rows, fitting, pointer, prefetch_tile, store_tile, zero
 from ..cpu.transform import Transform, transform_patch, transform_points
 from ..cpu.workspace import aligned, apart, caches, workspace
@@ -32,9 +32,6 @@ TAP_TABLE = np.array(list(np.ndindex(3, 3)))
 
 TILES = (6, 4), (8, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
-
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
 
 
 @jit

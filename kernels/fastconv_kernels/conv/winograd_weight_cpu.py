@@ -17,7 +17,7 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, panel
-from ..cpu.share import share, stripe, threads_for
+from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import Transform, transform_points
@@ -32,9 +32,6 @@ POINTS = MATRICES.input.size
 
 TILES = (8, 2), (6, 4), (14, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
-
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
 
 PARTS = 16
 """The most parts: as many as there are threads to use them on common machines."""

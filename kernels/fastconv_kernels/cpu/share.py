@@ -4,6 +4,9 @@ from numba import int64
 
 from .compile import inlined
 
+THREAD_FLOPS = 1_000_000
+"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
+
 
 @inlined
 def share(thread, threads, total):

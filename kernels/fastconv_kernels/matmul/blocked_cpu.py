@@ -18,7 +18,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack
 from ..cpu.places import block, columns
-from ..cpu.share import stripe, threads_for
+from ..cpu.share import THREAD_FLOPS, stripe, threads_for
 from ..cpu.tile import (
     accumulate_packed,
     add_tile,
@@ -117,10 +117,6 @@ def part_of(tile, blocks, shape, operands, strides, epilogue, a_blocks, b_blocks
 def forward(tile, blocks, shape, operands, strides, epilogue, a_blocks, b_blocks, threads):
     for thread in prange(threads):
         part_of(tile, blocks, shape, operands, strides, epilogue, a_blocks, b_blocks, np.intp(thread), threads)
-
-
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
 
 
 class BlockedMatmul:
