@@ -24,13 +24,13 @@ def convolutions() -> dict[str, Conv]:
 
 
 def running(operator: str, direction: str, problem: Any) -> list[Kernel]:
-    """The CPU kernels that neither refuse nor decline ``problem``, and that take its layout."""
-    return [
-        kernel
-        for kernel in kernels(operator, direction)
-        if kernel.target == "cpu" and not kernel.refuses(problem) and not kernel.declines(problem)
-        if kernel.layout in (None, getattr(problem, "layout", None))
-    ]
+    """The CPU kernels that neither refuse nor decline ``problem``, each asked in the layout that it takes."""
+    found = []
+    for kernel in kernels(operator, direction):
+        own = problem if kernel.layout is None else problem.with_layout(kernel.layout)
+        if kernel.target == "cpu" and not kernel.refuses(own) and not kernel.declines(own):
+            found.append(kernel)
+    return found
 
 
 def noise(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray[Any, Any]:
