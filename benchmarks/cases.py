@@ -11,12 +11,15 @@ from fastconv.cli.shapes import parse
 from fastconv.dispatch import Conv, Kernel, kernels
 
 SHAPES = Path(__file__).with_name("shapes")
+NETWORKS = ("lenet5", "mnist-cnn", "resnet")
 
 
-def convolutions() -> dict[str, Conv]:
-    """Every line of every file in ``shapes``, as a problem in the engine's layout, by "file: line"."""
+def convolutions(*files: str) -> dict[str, Conv]:
+    """Every line of ``files`` in ``shapes``, of all networks by default, as a problem in NHWC, by "file: line"."""
     found = {}
     for path in sorted(SHAPES.glob("*.txt")):
+        if path.stem not in (files or NETWORKS):
+            continue
         for line in path.read_text().splitlines():
             if text := line.partition("#")[0].strip():
                 found[f"{path.stem}: {text}"] = parse(text).with_layout("NHWC")

@@ -37,8 +37,8 @@ def small_cnn(seed: int = 0, **options: Any) -> nn.Sequential:
     return nn.Sequential(layers, seed=seed, **options)
 
 
-def trained(images: int = 330, **options: Any) -> tuple[nn.Sequential, nn.History]:
+def trained(images: int = 330, optimizer: Any = "adam", **options: Any) -> tuple[nn.Sequential, nn.History]:
     """Ten batches of 32 and one of ten."""
     model, (x, y) = small_cnn(), digits()
-    model.compile("adam", **options)
+    model.compile(optimizer, **options)
     return model, model.fit(x[:images], y[:images], epochs=2, batch_size=32, verbose=0)

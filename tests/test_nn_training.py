@@ -57,8 +57,9 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 
 
 def test_the_cpus_kernels_train_like_the_reference() -> None:
-    (fast, _), (reference, _) = (trained(images=96, target=target) for target in ("cpu", "numpy"))
-    np.testing.assert_allclose(fast.network.parameters.values, reference.network.parameters.values, atol=2e-4)
+    # Not Adam: it divides by the gradient's own size, so that rounding errors of a gradient near zero take whole steps.
+    (fast, _), (reference, _) = (trained(96, nn.SGD(0.1, momentum=0.9), target=target) for target in ("cpu", "numpy"))
+    np.testing.assert_allclose(fast.network.parameters.values, reference.network.parameters.values, atol=1e-5)
 
 
 def array_bytes() -> int:

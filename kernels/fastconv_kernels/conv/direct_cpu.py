@@ -218,11 +218,14 @@ def tile_for(problem):
     return Tile(*best, problem.dtype)
 
 
-FEW_CHANNELS = 4
-"""With more the kernels with lanes over channels win, in spite of the conversion to NHWC."""
+FEW_CHANNELS = 8
+"""Up to so many input channels it beats the kernels with lanes over channels, for images in NCHW that they must convert.
 
-MOST_DEPTH = 256
-"""Above this many terms in a sum the channel-lane kernels win: there are channels enough to fill the lanes."""
+Rows "n64 c8 … 5x5", "c12" and "c16" of benchmarks/results/crossovers.json: with more the margin is gone.
+"""
+
+MOST_DEPTH = 400
+"""Up to so many terms in a sum, row "n4 c3 224x224 k64 11x11 s4 p2": beyond, the shifted images leave the nearest caches."""
 
 
 def declines(problem):

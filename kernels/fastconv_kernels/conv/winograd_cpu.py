@@ -137,16 +137,17 @@ def refuses(problem):
     return tuple(against)
 
 
-FEW_CHANNELS = 16
-"""Below this the transforms cost more than the products save."""
+FEW_CHANNELS = 8
+"""From so many on it wins: rows "n16 c3 … k16" and "n16 c8 … k8" of benchmarks/results/crossovers.json."""
 
 
 def declines(problem):
     """Why another kernel should compute ``problem``."""
     if min(problem.C, problem.K) < FEW_CHANNELS:
         return (f"with fewer than {FEW_CHANNELS} channels the transforms cost more than the products save",)
-    if problem.P * problem.Q < STEP * STEP:
-        return (f"the output is smaller than a tile of {STEP} x {STEP}",)
+    patches = -(-problem.P // STEP) * -(-problem.Q // STEP)
+    if patches * POINTS >= problem.P * problem.Q * problem.R * problem.S:
+        return (f"the output fills its tiles of {STEP} x {STEP} so little that nothing is saved",)
     return ()
 
 
