@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv_kernels.layout import NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu
+from fastconv_kernels.layout import NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu, registers_cpu
 from fastconv_kernels.problems import Transposition
 from guarded import guarded, normal, same
 
@@ -45,7 +45,7 @@ def test_nan_and_infinity_are_moved_as_they_are(kernel: Any) -> None:
 
 @pytest.mark.parametrize("kernel", [kernel for kernel in KERNELS if kernel.target == "cpu"], ids=lambda kernel: kernel.name)
 def test_the_same_for_any_number_of_threads(kernel: Any) -> None:
-    problem = Transposition(3, 33, 2 * blocked_cpu.GRAIN // 99 + 1)
+    problem = Transposition(3, 33, 2 * max(blocked_cpu.GRAIN, registers_cpu.GRAIN) // 99 + 1)
     x_shape, out_shape = shapes(kernel, problem)
     x = normal(np.random.default_rng(6), x_shape, "float32")
     assert kernel.plan(problem, 2).threads == 2

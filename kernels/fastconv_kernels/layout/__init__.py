@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import blocked_cpu, reference
+from . import blocked_cpu, reference, registers_cpu
 
-_BLOCKED, _REFERENCE = "block by block, a cache line each way", "NumPy's swapaxes"
 
-NCHW_TO_NHWC_FORWARD = [
-    Kernel("nchw_to_nhwc", "forward", "blocked", "cpu", blocked_cpu.Swap, summary=_BLOCKED),
-    Kernel("nchw_to_nhwc", "forward", "reference", "numpy", reference.Swap, summary=_REFERENCE),
-]
+def _ranked(operator: str) -> list[Kernel]:
+    swap = registers_cpu.Swap
+    square = "square blocks transposed by shuffles in vector registers"
+    return [
+        Kernel(operator, "forward", "registers", "cpu", swap, declines=registers_cpu.declines, summary=square),
+        Kernel(operator, "forward", "blocked", "cpu", blocked_cpu.Swap, summary="block by block, a cache line each way"),
+        Kernel(operator, "forward", "reference", "numpy", reference.Swap, summary="NumPy's swapaxes"),
+    ]
 
-NHWC_TO_NCHW_FORWARD = [
-    Kernel("nhwc_to_nchw", "forward", "blocked", "cpu", blocked_cpu.Swap, summary=_BLOCKED),
-    Kernel("nhwc_to_nchw", "forward", "reference", "numpy", reference.Swap, summary=_REFERENCE),
-]
+
+NCHW_TO_NHWC_FORWARD = _ranked("nchw_to_nhwc")
+NHWC_TO_NCHW_FORWARD = _ranked("nhwc_to_nchw")
