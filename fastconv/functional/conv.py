@@ -61,7 +61,7 @@ def conv2d(
     out : optional
         Overwritten in place; C-contiguous, of ``x``'s dtype, overlapping with no input.
     algorithm, target, accuracy, precision : str, optional
-        See ``fastconv.use``.
+        See ``fastconv.use``; what ``accuracy`` decides is said below.
     max_workspace_bytes : int, optional
         Kernels whose plan's workspace is larger refuse.
 
@@ -82,6 +82,14 @@ def conv2d(
     Notes
     -----
     Work 2*N*K*P*Q*C/groups*R*S flop.
+
+    ``accuracy="fast"``, the default, permits Winograd's F(4x4, 3x3) where it is faster: 3x3 windows, no stride, dilation or
+    groups.  A plain sum of T = C / groups * R * S products errs by at most gamma_T * (abs(x) * abs(weight)), where gamma_T =
+    T*u / (1 - T*u) and u is the unit roundoff.  Winograd declares a bound 64 times as large, for data of one magnitude: it
+    computes 4x4 outputs together from a patch of 6x6 pixels, and what is rounded anywhere in the patch reaches all of them, so
+    that beside values a thousand times larger digits are lost.  In the same way one NaN or infinity in the patch makes NaN of
+    outputs whose windows do not meet it.  ``accuracy="exact"`` forbids Winograd: it is passed over, and asking for it by name
+    too raises ``UnsupportedError``.
     """
     known_activation(activation)
     x, batched = _check.images("x", x, layout)
