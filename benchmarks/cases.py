@@ -1,4 +1,4 @@
-"""What is measured: the layers in ``shapes/*.txt``, and the arrays for them."""
+"""What is measured: the layers in ``shapes/*.txt``, the kernels that take them, and arrays of noise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastconv.dispatch import Conv, Kernel, kernels
 
 SHAPES = Path(__file__).with_name("shapes")
 NETWORKS = ("lenet5", "mnist-cnn", "resnet")
+"""Files of ``shapes`` that hold the layers of a network."""
 
 
 def convolutions(*files: str) -> dict[str, Conv]:

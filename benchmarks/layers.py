@@ -1,7 +1,7 @@
-"""Every convolution kernel on every layer of ``shapes/*.txt`` as a share of the FMA peak: ``python -m benchmarks.layers``.
+"""Convolution kernels on layers of known networks as shares of the FMA peak: ``python -m benchmarks.layers``.
 
-One thread. A share above 1 is possible: a Winograd kernel does fewer multiplications than the definition, by which the
-work is counted.
+One thread; a row for each layer of ``cases.NETWORKS``, direction and CPU kernel that neither refuses nor declines it.  A share
+above 1 is possible: a Winograd kernel does fewer multiplications than the definition, by which the work is counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every convolution kernel on every layer of ``shapes/*.txt``, in each direction, on one thread; GFLOP/s in ``extra_info``."""
+"""What ``benchmarks.layers`` measures, call by call, on one thread; GFLOP/s in ``extra_info``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MNIST: where its four files are looked for, and how they are fetched where they are not.
+"""MNIST: where its four files are looked for, how they are known to be right, and what they hold.
 
 References
 ----------
