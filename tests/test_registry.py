@@ -81,7 +81,7 @@ def test_tables_are_well_formed(operator: str, direction: str) -> None:
         assert (member.operator, member.direction) == (operator, direction), f"{member.name} stands in another's table"
         assert member.target in TARGETS
         assert member.accuracy >= 1.0
-        assert member.summary, f"{member.name} does not say what its idea is"
+        assert re.fullmatch(r"[A-Z].*\.", member.summary), f"{member.name} does not say in a sentence what its idea is"
         assert re.fullmatch(r"[a-z0-9_]+__[a-z0-9_]+_(cpu|cuda|numpy)", member.name)
         assert not re.search(r"fast|v\d|__\d", member.name), "a name says what and how, never how well"
     names = [member.name for member in ranked]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..registry import Kernel
 from . import loops_cpu, maxout_cpu, reference
 
-_LOOP, _REFERENCE = "one vectorised pass", "the definition on whole arrays"
+_LOOP, _REFERENCE = "One vectorised pass.", "The definition on whole arrays."
 _MAXOUT = "Goodfellow et al., Maxout Networks, 2013"
 
 FORWARD = [

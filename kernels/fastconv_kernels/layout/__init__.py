@@ -11,11 +11,11 @@ from . import blocked_cpu, reference, registers_cpu
 
 def _ranked(operator: str) -> list[Kernel]:
     swap = registers_cpu.Swap
-    square = "square blocks transposed by shuffles in vector registers"
+    square = "Square blocks transposed by shuffles in vector registers."
     return [
         Kernel(operator, "forward", "registers", "cpu", swap, declines=registers_cpu.declines, summary=square),
-        Kernel(operator, "forward", "blocked", "cpu", blocked_cpu.Swap, summary="block by block, a cache line each way"),
-        Kernel(operator, "forward", "reference", "numpy", reference.Swap, summary="NumPy's swapaxes"),
+        Kernel(operator, "forward", "blocked", "cpu", blocked_cpu.Swap, summary="Block by block, a cache line each way."),
+        Kernel(operator, "forward", "reference", "numpy", reference.Swap, summary="NumPy's own swapaxes."),
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..registry import Kernel
 from . import reference, rows_cpu
 
-_ROWS, _REFERENCE = "row by row, one pass over memory", "the definition on whole arrays"
+_ROWS, _REFERENCE = "Row by row, one pass over memory.", "The definition on whole arrays."
 
 SOFTMAX_FORWARD = [
     Kernel("softmax", "forward", "rows", "cpu", rows_cpu.Softmax, summary=_ROWS),

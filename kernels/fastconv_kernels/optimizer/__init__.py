@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..registry import Kernel
 from . import flat_cpu, reference
 
-_FLAT, _REFERENCE = "one pass over flat arrays", "the formulas of torch.optim on whole arrays"
+_FLAT, _REFERENCE = "One pass over flat arrays.", "The formulas of torch.optim on whole arrays."
 _ADAM = "Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015"
 _SGD = "Sutskever et al., On the importance of initialization and momentum in deep learning, 2013"
 

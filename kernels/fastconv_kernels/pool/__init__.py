@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..registry import Kernel
 from . import reference, windows_cpu
 
-_REFERENCE = "every tap of the window a strided view of the padded image"
+_REFERENCE = "Every tap of the window a strided view of the padded image."
 
 FORWARD = [
     Kernel(
@@ -21,7 +21,7 @@ FORWARD = [
         "windows",
         "cpu",
         windows_cpu.Forward,
-        summary="each output folds its window, lanes over channels or columns",
+        summary="Each output folds its window, lanes over channels or columns.",
     ),
     Kernel("pool", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
 ]
@@ -33,7 +33,7 @@ BACKWARD_INPUT = [
         "windows",
         "cpu",
         windows_cpu.BackwardInput,
-        summary="each pixel gathers from the windows that cover it, in their order",
+        summary="Each pixel gathers from the windows that cover it, in their order.",
     ),
     Kernel("pool", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
 ]

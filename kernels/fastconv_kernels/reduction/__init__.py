@@ -15,7 +15,7 @@ CHANNEL_SUM_FORWARD = [
         "parts",
         "cpu",
         parts_cpu.ChannelSum,
-        summary="parts fixed by the problem, four rows at a time",
+        summary="Parts fixed by the problem, four rows at a time.",
     ),
-    Kernel("channel_sum", "forward", "reference", "numpy", reference.ChannelSum, summary="NumPy's sum"),
+    Kernel("channel_sum", "forward", "reference", "numpy", reference.ChannelSum, summary="NumPy's own sum."),
 ]
