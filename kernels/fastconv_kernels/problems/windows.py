@@ -1,10 +1,4 @@
-"""What is to be computed: shapes and the arithmetic on shapes, without a word about how.
-
-A problem is a frozen value.  It is made once, by the caller's arguments; making it checks every relation between them, so
-that a kernel can trust what it reads.  An impossible problem raises ``ValueError`` naming the argument.
-
-Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G groups (K and C are totals).
-"""
+"""Problems of windows that move over images, convolution and pooling, and the arithmetic on their shapes."""
 
 from __future__ import annotations
 
@@ -16,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import check_dtype
+
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
-FLOATS = ("float32", "float64")
 LAYOUTS = ("NCHW", "NHWC")
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
@@ -87,8 +82,7 @@ def _check_window(problem: Conv | Pool) -> None:
         reach, room = dilation * (kernel - 1) + 1, size + sum(padding)
         if reach > room:
             raise ValueError(f"{name}: a window of {reach} pixels does not fit into the {axis} of {room} (padding included)")
-    if problem.dtype not in FLOATS:
-        raise ValueError(f"dtype: expected one of {', '.join(FLOATS)}, got {problem.dtype}")
+    check_dtype(problem.dtype)
     if problem.layout not in LAYOUTS:
         raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {problem.layout!r}")
 
@@ -217,9 +211,10 @@ class Pool(_Images):
         if self.mode not in ("max", "average"):
             raise ValueError(f'mode: expected "max" or "average", got {self.mode!r}')
         _check_window(self)
-        for size, kernel, dilation, pair in zip((self.H, self.W), (self.R, self.S), self.dilation, self.padding, strict=True):
-            if max(pair) > (dilation * (kernel - 1) + 1) // 2:
-                raise ValueError(f"padding: expected at most half of the window, got {self.padding} for size {size}")
+        for kernel, dilation, pair in zip((self.R, self.S), self.dilation, self.padding, strict=True):
+            reach = dilation * (kernel - 1) + 1
+            if max(pair) > reach // 2:
+                raise ValueError(f"padding: expected at most half of the window of {reach} pixels, got {self.padding}")
         if self.divisor is not None and self.divisor == 0:
             raise ValueError("divisor_override: expected a number other than 0")
 
@@ -245,128 +240,3 @@ class Pool(_Images):
 
     def with_layout(self, layout: str) -> Pool:
         return self if layout == self.layout else replace(self, layout=layout)
-
-
-@dataclass(frozen=True)
-class Matmul:
-    """C (M, N) = A (M, K) @ B (K, N)."""
-
-    M: int
-    N: int
-    K: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if min(self.M, self.N, self.K) < 0:
-            raise ValueError(f"a, b: expected sizes of at least 0, got M, N, K = {self.M, self.N, self.K}")
-        if self.dtype not in FLOATS:
-            raise ValueError(f"dtype: expected one of {', '.join(FLOATS)}, got {self.dtype}")
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.M * self.N * self.K
-
-    @property
-    def bytes(self) -> int:
-        return np.dtype(self.dtype).itemsize * (self.M * self.K + self.K * self.N + self.M * self.N)
-
-
-def _check_sizes(dtype: str, **sizes: int) -> None:
-    """What every flat problem must satisfy."""
-    for name, size in sizes.items():
-        if size < 0:
-            raise ValueError(f"{name}: expected at least 0, got {size}")
-    if dtype not in FLOATS:
-        raise ValueError(f"dtype: expected one of {', '.join(FLOATS)}, got {dtype}")
-
-
-ELEMENTWISE = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
-
-
-@dataclass(frozen=True)
-class Elementwise:
-    """y = function(x) for each of ``size`` elements; ``parameter`` is leaky_relu's slope and elu's alpha."""
-
-    function: str
-    size: int
-    dtype: str = "float32"
-    parameter: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.function not in ELEMENTWISE:
-            raise ValueError(f"function: expected one of {', '.join(ELEMENTWISE)}, got {self.function!r}")
-        _check_sizes(self.dtype, size=self.size)
-
-    @property
-    def bytes(self) -> int:
-        return 2 * self.size * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True)
-class Maxout:
-    """y (outer, channels, inner) = the largest of each ``pieces`` neighbours in x (outer, channels * pieces, inner)."""
-
-    outer: int
-    channels: int
-    inner: int
-    pieces: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _check_sizes(self.dtype, outer=self.outer, channels=self.channels, inner=self.inner, pieces=self.pieces - 1)
-
-    @property
-    def x_shape(self) -> tuple[int, int, int]:
-        return self.outer, self.channels * self.pieces, self.inner
-
-    @property
-    def out_shape(self) -> tuple[int, int, int]:
-        return self.outer, self.channels, self.inner
-
-    @property
-    def bytes(self) -> int:
-        return np.dtype(self.dtype).itemsize * (prod(self.x_shape) + prod(self.out_shape))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Something of each row, or over all rows, of x (rows, columns): softmax, cross-entropy, the sum for each channel."""
-
-    rows: int
-    columns: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _check_sizes(self.dtype, rows=self.rows, columns=self.columns - 1)
-
-    @property
-    def bytes(self) -> int:
-        return self.rows * self.columns * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True)
-class Update:
-    """One step of an optimizer on ``size`` parameters in one flat array."""
-
-    size: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _check_sizes(self.dtype, size=self.size)
-
-
-@dataclass(frozen=True)
-class Transposition:
-    """Images (N, C, pixels) from or to (N, pixels, C)."""
-
-    images: int
-    channels: int
-    pixels: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _check_sizes(self.dtype, images=self.images, channels=self.channels, pixels=self.pixels)
-
-    @property
-    def bytes(self) -> int:
-        return 2 * self.images * self.channels * self.pixels * np.dtype(self.dtype).itemsize

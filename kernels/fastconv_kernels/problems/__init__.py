@@ -1,0 +1,27 @@
+"""What is to be computed: shapes and the arithmetic on shapes, without a word about how.
+
+A problem is a frozen value.  It is made once, by the caller's arguments; making it checks every relation between them, so
+that a kernel can trust what it reads.  An impossible problem raises ``ValueError`` naming the argument.
+
+Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G groups (K and C are totals).
+"""
+
+from __future__ import annotations
+
+from .arrays import ELEMENTWISE, FLOATS, Elementwise, Matmul, Maxout, Rows, Transposition, Update
+from .windows import LAYOUTS, Conv, Pool, padding_pairs
+
+__all__ = [
+    "ELEMENTWISE",
+    "FLOATS",
+    "LAYOUTS",
+    "Conv",
+    "Elementwise",
+    "Matmul",
+    "Maxout",
+    "Pool",
+    "Rows",
+    "Transposition",
+    "Update",
+    "padding_pairs",
+]

@@ -1,0 +1,138 @@
+"""Problems on arrays without windows: products, functions of elements and rows, updates, changes of layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+FLOATS = ("float32", "float64")
+
+
+def check_dtype(dtype: str) -> None:
+    """What every problem must satisfy."""
+    if dtype not in FLOATS:
+        raise ValueError(f"dtype: expected one of {', '.join(FLOATS)}, got {dtype}")
+
+
+def _check_sizes(dtype: str, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 0:
+            raise ValueError(f"{name}: expected at least 0, got {size}")
+    check_dtype(dtype)
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """C (M, N) = A (M, K) @ B (K, N)."""
+
+    M: int
+    N: int
+    K: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if min(self.M, self.N, self.K) < 0:
+            raise ValueError(f"a, b: expected sizes of at least 0, got M, N, K = {self.M, self.N, self.K}")
+        check_dtype(self.dtype)
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.M * self.N * self.K
+
+    @property
+    def bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * (self.M * self.K + self.K * self.N + self.M * self.N)
+
+
+ELEMENTWISE = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """y = function(x) for each of ``size`` elements; ``parameter`` is leaky_relu's slope and elu's alpha."""
+
+    function: str
+    size: int
+    dtype: str = "float32"
+    parameter: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.function not in ELEMENTWISE:
+            raise ValueError(f"function: expected one of {', '.join(ELEMENTWISE)}, got {self.function!r}")
+        _check_sizes(self.dtype, size=self.size)
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Maxout:
+    """y (outer, channels, inner) = the largest of each ``pieces`` neighbours in x (outer, channels * pieces, inner)."""
+
+    outer: int
+    channels: int
+    inner: int
+    pieces: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, outer=self.outer, channels=self.channels, inner=self.inner, pieces=self.pieces - 1)
+
+    @property
+    def x_shape(self) -> tuple[int, int, int]:
+        return self.outer, self.channels * self.pieces, self.inner
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        return self.outer, self.channels, self.inner
+
+    @property
+    def bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * (prod(self.x_shape) + prod(self.out_shape))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Something of each row, or over all rows, of x (rows, columns): softmax, cross-entropy, the sum for each channel."""
+
+    rows: int
+    columns: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, rows=self.rows, columns=self.columns - 1)
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * self.columns * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Update:
+    """One step of an optimizer on ``size`` parameters in one flat array."""
+
+    size: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, size=self.size)
+
+
+@dataclass(frozen=True)
+class Transposition:
+    """Images (N, C, pixels) from or to (N, pixels, C)."""
+
+    images: int
+    channels: int
+    pixels: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, images=self.images, channels=self.channels, pixels=self.pixels)
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.images * self.channels * self.pixels * np.dtype(self.dtype).itemsize
