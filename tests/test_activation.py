@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv_kernels.elementwise import BACKWARD_INPUT, FORWARD, MAXOUT_BACKWARD_INPUT, MAXOUT_FORWARD, loops_cpu, maxout_cpu
+from fastconv_kernels.elementwise import BACKWARD_INPUT, FORWARD, MAXOUT_BACKWARD_INPUT, MAXOUT_FORWARD, loop_cpu, maxout_cpu
 from fastconv_kernels.problems import ELEMENTWISE, Elementwise, Maxout
 from guarded import guarded, integers, normal, same
 
@@ -103,7 +103,7 @@ def test_derivatives_by_finite_differences(function: str, target: str, rng: np.r
 
 @pytest.mark.parametrize("function", ["relu", "sigmoid"])
 def test_the_same_bits_for_any_number_of_threads_and_in_place(function: str, rng: np.random.Generator) -> None:
-    size = 2 * loops_cpu.GRAIN + 17
+    size = 2 * loop_cpu.GRAIN + 17
     x, grad = normal(rng, size, "float32"), normal(rng, size, "float32")
     problem = Elementwise(function, size)
     one, two = (FORWARD[0].plan(problem, threads)(x, np.empty_like(x)) for threads in (1, 2))
@@ -123,7 +123,7 @@ def test_vectors_compute_in_float32(rng: np.random.Generator) -> None:
     """No activation of float32 may pass through doubles: half the lanes and twice the time."""
     x = normal(rng, 64, "float32")
     for function in ELEMENTWISE:
-        for plan, arrays in ((loops_cpu.Forward, 2), (loops_cpu.BackwardInput, 4)):
+        for plan, arrays in ((loop_cpu.Forward, 2), (loop_cpu.BackwardInput, 4)):
             loop = plan(Elementwise(function, 64), 1).loop.serial
             fresh = type(loop)(loop.py_func, targetoptions=loop.targetoptions)  # one from the cache cannot be inspected
             fresh(*(x.copy() for _ in range(arrays)), np.float32(PARAMETER), 1)

@@ -8,18 +8,18 @@ maxout: forward, backward_input        ``plan(x, out)``, ``plan(grad_output, x, 
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import loops_cpu, maxout_cpu, reference
+from . import loop_cpu, maxout_cpu, reference
 
 _LOOP, _REFERENCE = "One vectorised pass.", "The definition on whole arrays."
 _MAXOUT = "Goodfellow et al., Maxout Networks, 2013"
 
 FORWARD = [
-    Kernel("elementwise", "forward", "loop", "cpu", loops_cpu.Forward, summary=_LOOP),
+    Kernel("elementwise", "forward", "loop", "cpu", loop_cpu.Forward, summary=_LOOP),
     Kernel("elementwise", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
 ]
 
 BACKWARD_INPUT = [
-    Kernel("elementwise", "backward_input", "loop", "cpu", loops_cpu.BackwardInput, summary=_LOOP),
+    Kernel("elementwise", "backward_input", "loop", "cpu", loop_cpu.BackwardInput, summary=_LOOP),
     Kernel("elementwise", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
 ]
 
