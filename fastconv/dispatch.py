@@ -17,6 +17,8 @@ import numpy as np
 
 from fastconv_kernels.problems import (
     ELEMENTWISE,
+    FLOATS,
+    LAYOUTS,
     Conv,
     Elementwise,
     Matmul,
@@ -34,6 +36,8 @@ from .settings import Settings, settings, use
 
 __all__ = [
     "ELEMENTWISE",
+    "FLOATS",
+    "LAYOUTS",
     "OPERATORS",
     "Conv",
     "Elementwise",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import functional
+from .dispatch import FLOATS
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
     from .nn import Sequential
 
-DTYPES = ("float32", "float64")
 Step = tuple[str, Callable[[], object]]
 
 
@@ -45,7 +45,7 @@ def warmup(
 
     names = list(zoo.MODELS) if models is None else [models] if isinstance(models, str) else list(models)
     kinds = [dtypes] if isinstance(dtypes, str) else list(dtypes)
-    for argument, given, known in (("models", names, tuple(zoo.MODELS)), ("dtypes", kinds, DTYPES)):
+    for argument, given, known in (("models", names, tuple(zoo.MODELS)), ("dtypes", kinds, FLOATS)):
         for name in given:
             if name not in known:
                 raise ArgumentError(f"{argument}: expected names among {', '.join(known)}, got {name!r}")

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..devices import on_cuda
-from ..dispatch import Conv, padding_pairs
+from ..dispatch import FLOATS, LAYOUTS, Conv, padding_pairs
 from ..errors import ArgumentError, DtypeError, TargetUnavailableError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Ints = int | tuple[int, int]
 Shape = tuple[int, ...]
 
-FLOATS = ("float32", "float64")
-LAYOUTS = ("NCHW", "NHWC")
 IMAGE_AXES = {"NCHW": "(N, C, H, W) or (C, H, W)", "NHWC": "(N, H, W, C) or (H, W, C)"}
 WEIGHT_AXES = {"NCHW": "(K, C / groups, R, S)", "NHWC": "(R, S, C / groups, K)"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ..dispatch import Matmul
+from ..dispatch import LAYOUTS, Matmul
 from ..errors import ArgumentError
 from . import _check
 from .conv import conv2d
@@ -33,7 +33,7 @@ def _conv(
     dtype: str,
     layout: str,
 ) -> Any:
-    _check.one_of("layout", layout, _check.LAYOUTS)
+    _check.one_of("layout", layout, LAYOUTS)
     shape = _shape(names[0], x, (3, 4))
     shape = shape if len(shape) == 4 else (1, *shape)
     return _check.conv_problem(shape, _shape(names[1], weight, (4,)), *window, dtype, layout, names)

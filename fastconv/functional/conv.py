@@ -147,7 +147,7 @@ def conv1d(
     ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
         As ``conv2d``.
     """
-    _check.one_of("layout", layout, _check.LAYOUTS)
+    _check.one_of("layout", layout, dispatch.LAYOUTS)
     x = _check.array("x", x)
     dtype = x.dtype.newbyteorder("=")
     weight = _check.array("weight", weight, dtype)

@@ -144,7 +144,7 @@ def plan_conv2d(
         As ``conv2d``.
     """
     known_activation(activation)
-    _check.one_of("layout", layout, _check.LAYOUTS)
+    _check.one_of("layout", layout, dispatch.LAYOUTS)
     problem = _check.conv_problem(
         _check.shape("x_shape", x_shape, (4,)),
         _check.shape("weight_shape", weight_shape, (4,)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def number(name: str, value: Any, least: float = 0.0, below: float = np.inf) -> 
     raise ArgumentError(f"{name}: expected a finite number {interval}, got {value!r}")
 
 
-def one_of(name: str, value: Any, names: Sequence[str]) -> str:
+def one_of(name: str, value: Any, names: Collection[str]) -> str:
     """``value`` if it is one of ``names``, else ``ArgumentError`` listing them."""
     if not isinstance(value, str) or value not in names:
         raise ArgumentError(f"{name}: expected one of {', '.join(names)}, got {value!r}")

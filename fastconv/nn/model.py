@@ -22,8 +22,6 @@ from .planning import Engine
 from .progress import progress_for
 from .training import Data, Trainer
 
-DTYPES = ("float32", "float64")
-
 
 class Sequential:
     """Layers one after the other.
@@ -65,7 +63,7 @@ class Sequential:
             raise ArgumentError("layers: expected at least one layer, got none")
         self.seed = checks.integer("seed", seed, least=0)
         self.history = History()
-        self._engine = Engine(checks.one_of("dtype", dtype, DTYPES))
+        self._engine = Engine(checks.one_of("dtype", dtype, dispatch.FLOATS))
         self._network: Network | None = None
         self._trainer: Trainer | None = None
         self._compiled: tuple[optimizers.Optimizer, losses.Loss, bool, int] | None = None

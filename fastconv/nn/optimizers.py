@@ -178,4 +178,4 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     """An optimizer from its name, with its defaults."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    return OPTIMIZERS[checks.one_of("optimizer", optimizer, tuple(OPTIMIZERS))]()
+    return OPTIMIZERS[checks.one_of("optimizer", optimizer, OPTIMIZERS)]()

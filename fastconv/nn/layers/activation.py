@@ -14,9 +14,6 @@ from ..parameters import Array
 from ..planning import Planning
 from .base import Layer, Shape, Stage, written
 
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "softmax")
-"""What ``activation=`` of Conv2D and Dense may name; those with a parameter take its default."""
-
 
 @dataclass(frozen=True)
 class _Elementwise(Layer):
@@ -123,7 +120,7 @@ class Maxout(Layer):
         return [MaxoutStage(self.pieces, shape, planning)]
 
 
-LAYERS: dict[str, type[Layer]] = {
+ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "elu": ELU,
@@ -131,13 +128,14 @@ LAYERS: dict[str, type[Layer]] = {
     "tanh": Tanh,
     "softmax": Softmax,
 }
+"""What ``activation=`` of Conv2D and Dense may name; those with a parameter take its default."""
 
 
 def activation_stages(activation: str | None, shape: Shape, planning: Planning) -> list[Stage]:
     """What is left to do after a stage that has computed "relu" itself."""
     if activation in (None, "relu"):
         return []
-    return LAYERS[activation]().stages(shape, planning.following("activation"))
+    return ACTIVATIONS[activation]().stages(shape, planning.following("activation"))
 
 
 class ElementwiseStage(Stage):
