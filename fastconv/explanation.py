@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from . import dispatch
@@ -73,9 +74,9 @@ def explain(
     Parameters
     ----------
     what : problem, plan or function
-        A problem (``fastconv.Conv(…)``, …); a plan (of ``plan_conv2d``); or one of conv2d, conv2d_backward_input,
-        conv2d_backward_weight and matmul, with ``*arguments`` and ``**keywords`` as in a call, shapes in place of arrays
-        if one likes.
+        A problem (``fastconv.Conv(…)``, …); a plan (of ``plan_conv2d``), for its problem; or one of conv2d,
+        conv2d_backward_input, conv2d_backward_weight and matmul, with those ``*arguments`` and ``**keywords`` of a call that
+        state its problem (up to ``groups``, and ``layout``), shapes in place of arrays, and then a ``dtype``, if one likes.
     operator, direction : str
         Of a problem: ``operator`` is needed where several have problems of its kind, as "softmax" and "cross_entropy" do.
     algorithm, target, accuracy, threads
@@ -89,11 +90,15 @@ def explain(
     Raises
     ------
     ArgumentError
-        There is nothing to explain.
+        There is nothing to explain, or the arguments state no problem.
     TargetUnavailableError
         The target cannot run here.
     """
     if describe := DESCRIBERS.get(what) if callable(what) else None:
+        try:
+            signature(describe).bind(*arguments, **keywords)
+        except TypeError as error:
+            raise ArgumentError(f"what: expected the arguments that state the problem of {what.__name__}, {error}") from None
         problem, operator, direction = describe(*arguments, **keywords)
     elif arguments or keywords:
         raise ArgumentError("what: expected conv2d, its gradients or matmul where arguments of a call follow")

@@ -203,6 +203,9 @@ def test_explain_takes_calls_problems_and_plans() -> None:
     assert fc.explain(Rows(4, 10), operator="softmax").operator == "softmax"
     with pytest.raises(ArgumentError, match=r"^what: expected"):
         fc.explain(PROBLEM, 3)
+    for keywords in ({"activation": "relu"}, {"weight": (6, 4, 3, 3)}):  # no part of the problem; given twice
+        with pytest.raises(ArgumentError, match=r"^what: expected the arguments that state the problem of conv2d, "):
+            fc.explain(fc.conv2d, (2, 4, 8, 9), (6, 4, 3, 3), **keywords)
 
 
 def test_info_has_every_kernel() -> None:

@@ -96,7 +96,8 @@ def scatter(grad_output: Array, indices: Array, out: Array, layout: str) -> None
     channel, rows = (1, (2, 3)) if layout == "NCHW" else (3, (1, 2))
     pixels = int(np.prod([out.shape[axis] for axis in rows]))
     if indices.size and not (indices.min() >= -1 and indices.max() < pixels):
-        raise ArgumentError(f"indices: expected numbers below {pixels}, the pixels of input_shape, got {indices.max()}")
+        wrong = f"{indices.min()} to {indices.max()}"
+        raise ArgumentError(f"indices: expected numbers below {pixels}, the pixels of input_shape, got {wrong}")
     out[...] = 0
     n, c = np.indices(grad_output.shape)[[0, channel]]
     plane = out.reshape(out.shape[0], out.shape[1], pixels) if layout == "NCHW" else out.reshape(len(out), pixels, -1)

@@ -31,8 +31,8 @@ class History:
         return self.history[metric]
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4f}" for name, values in self.history.items())
-        return f"History({self.epochs} epochs, {last}, {self.images_per_second:,.0f} images/s)"
+        last = "".join(f", {name} {values[-1]:.4f}" for name, values in self.history.items())
+        return f"History({self.epochs} epochs{last}, {self.images_per_second:,.0f} images/s)"
 
     @property
     def epochs(self) -> int:

@@ -135,6 +135,11 @@ class Sequential:
         threads : int, optional
         target : "auto", "cpu" or "numpy", optional
             By default what ``fastconv.use`` and the environment say when a batch size is first met.
+
+        Raises
+        ------
+        ArgumentError, TargetUnavailableError
+            A name or number that does not exist; a target that cannot run here.
         """
         chosen, measured = optimizers.get(optimizer), losses.get(loss)
         accuracy = "accuracy" in named_metrics.check(metrics)
