@@ -31,7 +31,7 @@ def running(operator: str, direction: str, problem: Any) -> list[Kernel]:
     """The CPU kernels that neither refuse nor decline ``problem``, each asked in the layout that it takes."""
     found = []
     for kernel in kernels(operator, direction):
-        own = problem if kernel.layout is None else problem.with_layout(kernel.layout)
+        own = kernel.in_layout(problem)
         if kernel.target == "cpu" and not kernel.refuses(own) and not kernel.declines(own):
             found.append(kernel)
     return found

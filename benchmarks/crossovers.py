@@ -30,8 +30,7 @@ def rows(layer: str, problem: Conv, rounds: int) -> dict[str, Any]:
     algorithms = [
         kernel.algorithm
         for kernel in kernels("conv", "forward")
-        if kernel.target == "cpu"
-        and not kernel.refuses(problem if kernel.layout is None else problem.with_layout(kernel.layout))
+        if kernel.target == "cpu" and not kernel.refuses(kernel.in_layout(problem))
     ]
     outs = {algorithm: fc.conv2d(x, weight, algorithm=algorithm, **window) for algorithm in algorithms}
     expected = outs[algorithms[0]]

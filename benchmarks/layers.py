@@ -25,7 +25,7 @@ ENOUGH = 0.05
 
 def prepared(kernel: Kernel, problem: Conv) -> tuple[Any, tuple[Any, ...], Any]:
     """A plan on one thread, the arguments of one call of it, and the array that it writes."""
-    problem = problem if kernel.layout is None else problem.with_layout(kernel.layout)
+    problem = kernel.in_layout(problem)
     nhwc = problem.with_layout("NHWC")
     images = {name: cases.noise(getattr(nhwc, f"{name}_shape"), problem.dtype) for name in ("x", "out")}
     weight = cases.noise(nhwc.weight_shape, problem.dtype)
@@ -45,7 +45,7 @@ def prepared(kernel: Kernel, problem: Conv) -> tuple[Any, tuple[Any, ...], Any]:
 
 def verified(kernel: Kernel, problem: Conv) -> tuple[Any, tuple[Any, ...]]:
     """The plan and its arguments, after one call whose result was compared with the reference's."""
-    problem = problem if kernel.layout is None else problem.with_layout(kernel.layout)
+    problem = kernel.in_layout(problem)
     plan, arguments, out = prepared(kernel, problem)
     reference, same, expected = prepared(kernels("conv", kernel.direction)[-1], problem)
     plan(*arguments)

@@ -125,10 +125,6 @@ def _exists(algorithm: str) -> bool:
     return any(kernel.algorithm == algorithm for entry in OPERATORS for kernel in kernels(*entry))
 
 
-def _in_layout(kernel: Kernel, problem: Any) -> Any:
-    return problem if kernel.layout is None else problem.with_layout(kernel.layout)
-
-
 def _threads(kernel: Kernel, threads: int | None) -> int:
     if kernel.target == "numpy":
         return threads or 1
@@ -141,7 +137,7 @@ def _threads(kernel: Kernel, threads: int | None) -> int:
 
 
 def _planned(kernel: Kernel, problem: Any, threads: int | None) -> Any:
-    return kernel.plan(_in_layout(kernel, problem), _threads(kernel, threads))
+    return kernel.plan(kernel.in_layout(problem), _threads(kernel, threads))
 
 
 def _limited(kernel: Kernel, limit: int, threads: int | None) -> Kernel:
@@ -210,7 +206,7 @@ class Lender:
     """
 
     def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
-        self.kernel, self.problem = kernel, _in_layout(kernel, problem)
+        self.kernel, self.problem = kernel, kernel.in_layout(problem)
         self.threads = _threads(kernel, threads)
         first = kernel.plan(self.problem, self.threads)
         self.workspace_bytes: int = first.workspace_bytes
@@ -292,6 +288,6 @@ def plan_for(
     """
     request = _request(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
     kernel = _select(operator, direction, problem, request, None)
-    if _in_layout(kernel, problem) != problem:
+    if kernel.in_layout(problem) != problem:
         raise UnsupportedError(f"{kernel.name} takes images in {kernel.layout} alone, the problem is in {problem.layout}")
     return _planned(kernel, problem, request.threads)

@@ -60,6 +60,10 @@ class Kernel:
         """Whether it keeps to the bound of a plain sum."""
         return self.accuracy <= 1.0
 
+    def in_layout(self, problem: Any) -> Any:
+        """``problem`` in the layout that the plans take."""
+        return problem if self.layout is None else problem.with_layout(self.layout)
+
 
 class Refused(Exception):
     """No kernel of the table may compute the problem as asked; the message lists why, kernel by kernel."""
