@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from command_line import fails
-from fastconv import __version__, nn
+from fastconv import __version__, nn, zoo
 from fastconv.cli import arguments, main, report
 from fastconv.errors import ArgumentError
 
@@ -30,6 +30,11 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
         main(words)
     assert caught.value.code == 0
     assert f"usage: fastconv{'' if len(words) == 1 else ' ' + words[0]} " in capsys.readouterr().out
+
+
+def test_help_names_every_model() -> None:
+    """The words are repeated there so that no help has to wait for the zoo."""
+    assert arguments.MODELS.replace(" or ", ", ").split(", ") == list(zoo.MODELS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
