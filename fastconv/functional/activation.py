@@ -1,9 +1,4 @@
-"""Activations, element by element, and maxout; each with the gradient of its input.
-
-All take arrays of any shape, float32 or float64, in any strides, and write into ``out`` if that is given: C-contiguous, of the
-same shape and dtype; it may be the input itself.  ``algorithm`` and ``target`` are those of ``fastconv.use``.
-Wrong arguments raise ``ArgumentError`` or ``DtypeError``.
-"""
+"""Activations, element by element, and maxout; each with the gradient of its input."""
 
 from __future__ import annotations
 
@@ -19,21 +14,44 @@ from ._flat import axis_of, number, output
 
 
 def relu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
-    """max(x, 0); NaN stays NaN."""
+    """max(x, 0); NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array of any shape and strides, float32 or float64
+    out : shape of ``x``, optional
+        Overwritten in place; C-contiguous, of ``x``'s dtype; ``x`` itself, or overlapping with no input.
+    algorithm, target : str, optional
+        See ``fastconv.use``.
+
+    Returns
+    -------
+    shape of ``x``
+
+    Raises
+    ------
+    ArgumentError, DtypeError
+        An argument of a wrong value, shape or dtype.
+    UnsupportedError, TargetUnavailableError
+        No kernel computes it as asked.
+    """
     return _forward("relu", x, 0.0, out, algorithm, target)
 
 
 def relu_backward(
     grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
-    """``grad_output`` where ``x``, relu's input or its result, is not at most 0; 0 elsewhere."""
+    """``grad_output`` where ``x``, relu's input or its result, is not at most 0; 0 elsewhere.
+
+    Both have the same shape and dtype; ``out`` may be either of them.  The rest is as in ``relu``.
+    """
     return _backward("relu", grad_output, "x", x, 0.0, out, algorithm, target)
 
 
 def leaky_relu(
     x: Any, negative_slope: float = 0.01, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
-    """``x`` where it is positive, ``negative_slope * x`` elsewhere.
+    """``x`` where it is positive, ``negative_slope * x`` elsewhere; the other arguments and the errors as ``relu``'s.
 
     Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013.
     """
@@ -49,14 +67,14 @@ def leaky_relu_backward(
     algorithm: str | None = None,
     target: str | None = None,
 ) -> Array:
-    """``grad_output`` where ``x``, the input, is positive, ``negative_slope * grad_output`` elsewhere."""
+    """``grad_output`` where the input ``x`` is positive, ``negative_slope * grad_output`` elsewhere; see ``relu_backward``."""
     return _backward("leaky_relu", grad_output, "x", x, number("negative_slope", negative_slope), out, algorithm, target)
 
 
 def elu(
     x: Any, alpha: float = 1.0, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
-    """``x`` where it is positive, ``alpha * (e**x - 1)`` elsewhere.
+    """``x`` where it is positive, ``alpha * (e**x - 1)`` elsewhere; the other arguments and the errors as ``relu``'s.
 
     Source: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units", 2016.
     """
@@ -72,31 +90,31 @@ def elu_backward(
     algorithm: str | None = None,
     target: str | None = None,
 ) -> Array:
-    """``grad_output`` where ``x``, the input, is positive, ``alpha * e**x * grad_output`` elsewhere."""
+    """``grad_output`` where the input ``x`` is positive, ``alpha * e**x * grad_output`` elsewhere; see ``relu_backward``."""
     return _backward("elu", grad_output, "x", x, number("alpha", alpha), out, algorithm, target)
 
 
 def sigmoid(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
-    """1 / (1 + e**-x), without overflow."""
+    """1 / (1 + e**-x), without overflow; arguments and errors as ``relu``'s."""
     return _forward("sigmoid", x, 0.0, out, algorithm, target)
 
 
 def sigmoid_backward(
     grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
-    """``grad_output * y * (1 - y)``; ``y`` is the sigmoid itself."""
+    """``grad_output * y * (1 - y)``; ``y`` is the sigmoid itself; the rest as in ``relu_backward``."""
     return _backward("sigmoid", grad_output, "y", y, 0.0, out, algorithm, target)
 
 
 def tanh(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent of ``x``; arguments and errors as ``relu``'s."""
     return _forward("tanh", x, 0.0, out, algorithm, target)
 
 
 def tanh_backward(
     grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
-    """``grad_output * (1 - y**2)``; ``y`` is the hyperbolic tangent itself."""
+    """``grad_output * (1 - y**2)``; ``y`` is the hyperbolic tangent itself; the rest as in ``relu_backward``."""
     return _backward("tanh", grad_output, "y", y, 0.0, out, algorithm, target)
 
 
@@ -110,6 +128,23 @@ def maxout(
     target: str | None = None,
 ) -> Array:
     """The largest of each ``pieces`` neighbours along ``axis``, whose length becomes a ``pieces``-th; NaN if one is.
+
+    Parameters
+    ----------
+    x : array of any shape and strides, float32 or float64
+    pieces : int
+        Divides the length of ``axis``.
+    axis : int
+        By default that of the channels in NCHW.
+    out : shape of the result, optional
+        Overwritten in place; C-contiguous, of ``x``'s dtype, overlapping with no input.
+    algorithm, target : str, optional
+        See ``fastconv.use``.
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``relu``.
 
     Source: Goodfellow et al., "Maxout Networks", 2013.
     """
@@ -131,7 +166,10 @@ def maxout_backward(
     algorithm: str | None = None,
     target: str | None = None,
 ) -> Array:
-    """Each element of ``grad_output`` at the piece of ``x`` that was the first largest, 0 at the others."""
+    """Each element of ``grad_output`` at the piece of ``x`` that was the first largest, 0 at the others.
+
+    ``x`` is the input, ``grad_output`` has the shape of the result, ``out`` that of ``x``; the rest as in ``maxout``.
+    """
     x = _check.array("x", x)
     problem, shape = _maxout_problem(x, pieces, axis)
     given = _check.shaped("grad_output", grad_output, shape, x.dtype.newbyteorder("="))

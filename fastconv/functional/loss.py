@@ -24,7 +24,7 @@ def softmax(
     x : array of any shape, float32 or float64
     axis : int
     out : shape of ``x``, optional
-        Overwritten in place; C-contiguous, of ``x``'s dtype, overlapping with no input.
+        Overwritten in place; C-contiguous, of ``x``'s dtype; ``x`` itself, or overlapping with no input.
     algorithm, target : str, optional
         See ``fastconv.use``.
 
@@ -36,6 +36,8 @@ def softmax(
     ------
     ArgumentError, DtypeError
         An argument of a wrong value, shape or dtype.
+    UnsupportedError, TargetUnavailableError
+        No kernel computes it as asked.
     """
     return _by_rows("softmax", "forward", axis, out, Settings(target, algorithm), x=x)
 
@@ -49,7 +51,10 @@ def softmax_backward(
     algorithm: str | None = None,
     target: str | None = None,
 ) -> Array:
-    """The gradient of ``softmax``'s input from its result ``y``: y * (grad_output - sum of grad_output * y)."""
+    """The gradient of ``softmax``'s input from its result ``y``: y * (grad_output - sum of grad_output * y).
+
+    Both have the same shape and dtype; ``out`` may be either of them.  The rest is as in ``softmax``.
+    """
     return _by_rows("softmax", "backward_input", axis, out, Settings(target, algorithm), grad_output=grad_output, y=y)
 
 
@@ -69,7 +74,10 @@ def log_softmax_backward(
     algorithm: str | None = None,
     target: str | None = None,
 ) -> Array:
-    """The gradient of ``log_softmax``'s input from its result ``y``: grad_output - e**y * sum of grad_output."""
+    """The gradient of ``log_softmax``'s input from its result ``y``: grad_output - e**y * sum of grad_output.
+
+    Both have the same shape and dtype; ``out`` may be either of them.  The rest is as in ``softmax``.
+    """
     return _by_rows("log_softmax", "backward_input", axis, out, Settings(target, algorithm), grad_output=grad_output, y=y)
 
 

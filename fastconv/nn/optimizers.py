@@ -88,7 +88,8 @@ class Adam(Optimizer):
     """Adam with corrected bias, as PyTorch defines it.
 
     ``weight_decay`` adds weight_decay * p to the gradient, or, ``decoupled``, shrinks p by learning_rate * weight_decay
-    instead (AdamW).  The state is the running means of the gradient and of its square.
+    instead (AdamW).  The state is the running means of the gradient and of its square, which ``beta1`` and ``beta2`` let
+    decay; ``epsilon`` is added to the root of the second.
 
     Sources: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015; Loshchilov & Hutter, "Decoupled Weight Decay
     Regularization", 2019.
