@@ -13,9 +13,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
     A file is made beside it and removed, which alone tells: permissions say nothing about read-only or full disks.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError("it is a folder")
+    target = _replaceable(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist")
     probe = _beside(target)
@@ -29,9 +27,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write ``content`` to a temporary file in the same folder, flush it to the disk, and move it to ``path``.
 
-    A link at ``path`` is followed.  A process killed meanwhile leaves the previous file, and at most a hidden ``.tmp`` one.
+    A link at ``path`` is followed; a folder, a device or a pipe there raises ``OSError`` and stays.  A process killed meanwhile
+    leaves the previous file, and at most a hidden ``.tmp`` one.
     """
-    target = Path(os.path.realpath(path))
+    target = _replaceable(path)
     temporary = _beside(target)
     try:
         with open(temporary, "xb") as file:
@@ -44,6 +43,16 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise
     _flush_folder(target.parent)
+
+
+def _replaceable(path: str | os.PathLike[str]) -> Path:
+    """Where ``path`` leads, if a file may be moved there: to root, nothing else keeps a move from replacing a device."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError("it is a folder")
+    if target.exists() and not target.is_file():
+        raise OSError("it is a device or a pipe, not a file")
+    return target
 
 
 def _beside(target: Path) -> Path:

@@ -121,6 +121,18 @@ def test_check_writable(tmp_path: Path) -> None:
         checkpoint.check_writable(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system here")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(CheckpointError, match=r"pipe: .* it is a device or a pipe, not a file"):
+        checkpoint.check_writable(pipe)
+    with pytest.raises(CheckpointError, match=r"pipe: .* it is a device or a pipe, not a file"):
+        checkpoint.save(pipe, {})
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert pipe.is_fifo()
+
+
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="permissions do not bind this user")
 def test_check_writable_in_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
