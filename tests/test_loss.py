@@ -163,9 +163,11 @@ def test_softmax_along_any_axis(rng: np.random.Generator) -> None:
         out = np.empty_like(x)
         assert fc.softmax(x, axis, out=out) is out
         np.testing.assert_allclose(out, expected, rtol=1e-13)
-    in_place = x.copy()
-    fc.softmax(in_place, 1, out=in_place)
-    np.testing.assert_array_equal(in_place, fc.softmax(x, 1))
+    for function in (fc.softmax, fc.log_softmax):
+        for axis in (1, -1):
+            in_place = x.copy()
+            assert function(in_place, axis, out=in_place) is in_place
+            np.testing.assert_array_equal(in_place, function(x, axis))
 
 
 def test_public_cross_entropy(rng: np.random.Generator) -> None:

@@ -159,7 +159,9 @@ def _by_rows(operator: str, direction: str, axis: int, out: Array | None, asked:
     problem = Rows(last.size // columns, columns, dtype.name)
     rows = [_check.contiguous(np.moveaxis(array, axis, -1)).reshape(problem.rows, columns) for array in inputs.values()]
     moved = np.moveaxis(out, axis, -1)
-    result = moved if moved.flags.c_contiguous else np.empty(moved.shape, dtype)
+    # Kernels may read a row again after they began to write it: an input that is ``out`` itself gets its result at the end.
+    in_place = any(np.may_share_memory(out, array) for array in inputs.values())
+    result = moved if moved.flags.c_contiguous and not in_place else np.empty(moved.shape, dtype)
     with dispatch.lender(operator, direction, problem, asked).lend() as plan:
         plan(*rows, result.reshape(problem.rows, columns))
     if result is not moved:
