@@ -57,6 +57,7 @@ CASES: dict[str, tuple[type[FastconvError], str, Callable[[], Any]]] = {
         lambda: fc.conv2d(X, W, padding=-1),
     ),
     "padding's word": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding="full")),
+    "padding of an array": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding=np.array([1, 1]))),
     "padding of three": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding=(1, 1, 1))),
     "padding of halves": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding=0.5)),
     "padding None": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding=None)),

@@ -29,9 +29,9 @@ def padding_pairs(padding: Any, kernel: Pair, stride: Pair, dilation: Pair, size
     kernel, stride, dilation, size : (int, int)
         Of the window and of the image, (vertical, horizontal).
     """
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":  # an array is asked nothing: its answers are arrays
         return NO_PADDING
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         needed = [
             max(0, (-(-length // step) - 1) * step + gap * (extent - 1) + 1 - length)
             for extent, step, gap, length in zip(kernel, stride, dilation, size, strict=True)
