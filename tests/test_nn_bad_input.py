@@ -35,6 +35,8 @@ X, Y = np.zeros((6, 8, 8), np.float32), np.array([0, 1, 2, 3, 4, 9])
         (lambda m: fit(m, X[:0], Y[:0]), ArgumentError, "x: expected at least one image"),
         (lambda m: fit(m, X, Y[:5]), ArgumentError, r"y: expected 6 labels, .* \(5,\)"),
         (lambda m: fit(m, X, 3), ArgumentError, r"y: expected 6 labels, .* \(\)"),
+        (lambda m: fit(m, X, [[1], [1, 2]]), ArgumentError, "y: expected an array of labels"),
+        (lambda m: nn.Sequential(nn.Dense(3)), ArgumentError, "layers: expected a sequence of layers, got Dense"),
         (lambda m: fit(m, X, Y + 1), ArgumentError, "y: expected labels from 0 to 9, got 1 to 10"),
         (lambda m: fit(m, X, Y - 1), ArgumentError, "y: expected labels from 0 to 9, got -1 to 8"),
         (lambda m: fit(m, X, Y / 2), DtypeError, "y: expected integer labels, got float64"),

@@ -192,6 +192,12 @@ def test_weights_of_another_model(layers: list[nn.Layer], message: str, tmp_path
     np.testing.assert_array_equal(model.network.parameters.values, before)
 
 
+def described(input_shape: Any = (), *layers: str) -> dict[str, str]:
+    """The metadata of a file that says it is of a model of such layers."""
+    words = [{"layer": layer, "units": 9} for layer in layers]
+    return {"architecture": json.dumps({"input_shape": input_shape, "layers": words})}
+
+
 def test_a_file_that_does_not_say_which_model_it_is_of(tmp_path: Any) -> None:
     path = tmp_path / "weights.safetensors"
     for metadata, message in (
@@ -199,6 +205,11 @@ def test_a_file_that_does_not_say_which_model_it_is_of(tmp_path: Any) -> None:
         ({"architecture": "{"}, "is damaged"),
         ({"architecture": '{"layers": [{"layer": "Perceiver"}]}'}, "cannot be understood"),
         ({"architecture": "[]"}, "cannot be understood"),
+        (described(), "safetensors: the model that it describes cannot be built"),
+        (described("abc"), "safetensors: the model that it describes cannot be built"),
+        (described([2**40, 2**40]), "safetensors: the model that it describes cannot be built"),
+        (described([2**40, 2**40], "Dense"), "safetensors: the model that it describes cannot be built"),
+        (described([2**62], "Dense"), "safetensors: the model that it describes cannot be built"),
     ):
         checkpoint.save(path, {"dense_1.weight": np.zeros((2, 2), np.float32)}, metadata)
         with pytest.raises(CheckpointError, match=message):

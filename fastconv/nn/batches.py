@@ -52,7 +52,10 @@ def _on_host(x: Any, name: str) -> Array:
 
 def check_labels(labels: Any, images: int, classes: int, name: str = "y") -> Array:
     """Labels as integers (N,) int64, from integers or from one-hot rows (N, classes)."""
-    y: Array = np.asarray(labels)
+    try:
+        y: Array = np.asarray(labels)
+    except ValueError as error:
+        raise ArgumentError(f"{name}: expected an array of labels, but reading it as one fails: {error}") from None
     if len(y.shape) == 0 or y.shape[0] != images:
         raise ArgumentError(f"{name}: expected {images} labels, one for each image, got the shape {y.shape}")
     if y.shape == (images, classes) and classes > 1:

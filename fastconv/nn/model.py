@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import dispatch
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, CheckpointError
 
 from . import batches, checks, losses, optimizers, weights
 from . import metrics as named_metrics
@@ -55,7 +55,10 @@ class Sequential:
     def __init__(
         self, layers: Sequence[Layer], *, input_shape: Shape | None = None, seed: int = 0, dtype: str = "float32"
     ) -> None:
-        self.layers = tuple(layers)
+        try:
+            self.layers = tuple(layers)
+        except TypeError:
+            raise ArgumentError(f"layers: expected a sequence of layers, got {type(layers).__name__}") from None
         for index, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise ArgumentError(f"layers: expected layers of fastconv.nn, got {type(layer).__name__} at position {index}")
@@ -307,4 +310,9 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         The file is missing or damaged, or does not describe its model.
     """
     layers, input_shape = weights.description(path)
-    return Sequential(layers, input_shape=input_shape).load(path)
+    try:
+        model = Sequential(layers)
+        model.build(input_shape)
+    except (ArgumentError, ValueError, MemoryError) as error:  # the last two: sizes that no memory holds
+        raise CheckpointError(f"{path}: the model that it describes cannot be built ({error})") from error
+    return model.load(path)
