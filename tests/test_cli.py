@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from command_line import fails
 from fastconv import __version__, nn, zoo
-from fastconv.cli import arguments, main, report
+from fastconv.cli import arguments, main, report, tools
 from fastconv.errors import ArgumentError
 
 pytestmark = pytest.mark.usefixtures("without_mnist")
@@ -54,6 +55,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--lr", "nan"], "argument --lr: expected a number of at least 0, got 'nan'"),
         (["train", "--lr", "fast"], "argument --lr: expected a number of at least 0, got 'fast'"),
         (["train", "--seed", "-1"], "argument --seed: expected"),
+        (["train", "--out", ""], "argument --out: expected a file's name, got nothing"),
+        (["train", "--json", ""], "argument --json: expected a file's name, got nothing"),
         (["train", "--optimizer", "lbfgs"], "argument --optimizer: invalid choice: 'lbfgs'"),
         (["train", "--target", "tpu"], "argument --target: invalid choice: 'tpu'"),
         (["train", "--model", "resnet"], "--model: expected one of softmax, mlp, lenet5, mnist-cnn, got 'resnet'"),
@@ -200,6 +203,23 @@ def test_interrupting_a_training(tmp_path: Path) -> None:
         assert process.wait() == 130
     assert last == "fastconv: interrupted\n"
     assert path.read_bytes() == b"the weights of yesterday"
+
+
+def test_a_file_that_may_not_be_read(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "digit.png")
+
+    monkeypatch.setattr(tools, "explain", refuse)
+    assert "Permission denied: 'digit.png'" in fails(capsys, "explain", "c1", "k1", "5x5", "3x3")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here that is always full")
+def test_a_full_disk_beneath_the_output() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastconv", "explain", "c1", "k1", "5x5", "3x3", "--target", "numpy"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"fastconv: error: .*No space left on device\n", done.stderr)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")

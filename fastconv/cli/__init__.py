@@ -51,9 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fastconv: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output, as ``head``, has seen enough.  Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()  # whoever read it, as ``head``, has seen enough
+    except OSError as error:  # a file that may not be read, a full disk beneath standard output
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _abandon_output()
+        return _fail(error)
     return 0
+
+
+def _abandon_output() -> None:
+    """Send nowhere what could not be written: Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: Exception) -> int:

@@ -75,6 +75,12 @@ def _rate(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
 
 
+def _file(text: str) -> str:
+    if text:
+        return text
+    raise argparse.ArgumentTypeError("expected a file's name, got nothing")  # an unset variable would lose the training
+
+
 def _machine(command: Parser) -> None:
     group = command.add_argument_group("where it runs")
     group.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
@@ -99,8 +105,8 @@ def _train(commands: Commands) -> None:
     command.add_argument("--lr", type=_rate, metavar="X", help="learning rate (default: 0.001 for adam, 0.01 for sgd)")
     command.add_argument("--optimizer", choices=("adam", "sgd"), help="sgd with momentum 0.9 (default: the model's own, adam)")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights and order of images (default: 0)")
-    command.add_argument("--out", metavar="FILE", help="write the weights there (safetensors)")
-    command.add_argument("--json", metavar="FILE", help="write times, accuracy and history there")
+    command.add_argument("--out", type=_file, metavar="FILE", help="write the weights there (safetensors)")
+    command.add_argument("--json", type=_file, metavar="FILE", help="write times, accuracy and history there")
     _machine(command)
 
 
