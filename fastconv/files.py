@@ -27,8 +27,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write ``content`` to a temporary file in the same folder, flush it to the disk, and move it to ``path``.
 
-    A link at ``path`` is followed; a folder, a device or a pipe there raises ``OSError`` and stays.  A process killed meanwhile
-    leaves the previous file, and at most a hidden ``.tmp`` one.
+    A link at ``path`` is followed; a folder, a device or a pipe there raises ``OSError`` and stays.  A process killed
+    meanwhile leaves the previous file, and at most a hidden ``.tmp`` one.
     """
     target = _replaceable(path)
     temporary = _beside(target)
