@@ -39,7 +39,7 @@ CASES: dict[str, tuple[type[FastconvError], str, Callable[[], Any]]] = {
     "no channels": (ArgumentError, "x: expected at least one channel", lambda: fc.conv2d(X[:, :0], W[:, :0])),
     "no outputs": (ArgumentError, "weight: expected at least one output channel", lambda: fc.conv2d(X, W[:0])),
     "no rows": (ArgumentError, "x: expected at least one channel, row", lambda: fc.conv2d(X[:, :, :0], W)),
-    "no taps": (ArgumentError, "weight: expected every number", lambda: fc.conv2d(X, W[:, :, :0])),
+    "no taps": (ArgumentError, "weight: expected numbers from 1", lambda: fc.conv2d(X, W[:, :, :0])),
     # convolution: numbers
     "groups do not divide": (ArgumentError, "groups: expected a divisor", lambda: fc.conv2d(X, W[:, :1], groups=3)),
     "groups do not divide K": (ArgumentError, "groups: expected a divisor", lambda: fc.conv2d(X, W[:5, :2], groups=2)),
@@ -50,10 +50,13 @@ CASES: dict[str, tuple[type[FastconvError], str, Callable[[], Any]]] = {
     "stride of three": (ArgumentError, "stride: expected", lambda: fc.conv2d(X, W, stride=(1, 1, 1))),  # type: ignore[arg-type]
     "stride 1.0": (ArgumentError, "stride: expected", lambda: fc.conv2d(X, W, stride=1.0)),  # type: ignore[arg-type]
     "stride True": (ArgumentError, "stride: expected", lambda: fc.conv2d(X, W, stride=True)),
+    "stride beyond 64 bits": (ArgumentError, "stride: expected numbers from 1", lambda: fc.conv2d(X, W, stride=2**70)),
+    "padding beyond memory": (ArgumentError, "padding: expected numbers from 0", lambda: fc.conv2d(X, W, padding=2**40)),
+    "layout of an array": (ArgumentError, "layout: expected one of", lambda: fc.conv2d(X, W, layout=X)),  # type: ignore[arg-type]
     "dilation 0": (ArgumentError, "dilation: expected", lambda: fc.conv2d(X, W, dilation=(0, 1))),
     "negative padding": (
         ArgumentError,
-        "padding: expected every number to be at least 0",
+        "padding: expected numbers from 0",
         lambda: fc.conv2d(X, W, padding=-1),
     ),
     "padding's word": (ArgumentError, "padding: expected", lambda: fc.conv2d(X, W, padding="full")),

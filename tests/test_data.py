@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastconv import data
-from fastconv.data import idx
+from fastconv.data import idx, mnist
 from fastconv.errors import ArgumentError, DataError, DataNotFoundError
 from idx_files import CODES, idx_bytes, leave_alone, small_files, write_small
 
@@ -222,3 +222,17 @@ def test_the_real_mnist() -> None:
     assert got.x_test.shape == (10000, 1, 28, 28)
     assert got.y_train[:5].tolist() == [5, 0, 4, 1, 9]
     assert got.y_test[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.skipif(not os.environ.get("FASTCONV_DATA"), reason="FASTCONV_DATA does not name a folder with MNIST")
+def test_one_file_that_is_not_mnist_among_those_that_are(tmp_path: Path) -> None:
+    real = mnist.find(Path(os.environ["FASTCONV_DATA"]))
+    for name, path in real.items():
+        (tmp_path / path.name).symlink_to(path.resolve())
+        if name == "t10k-labels-idx1-ubyte":
+            content = bytearray(idx.content(path))
+            content[-1] ^= 1
+            (tmp_path / path.name).unlink()
+            (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte: expected SHA-256 ff7bcfd4.* \(uncompressed\), got "):
+        data.load(folder=tmp_path)

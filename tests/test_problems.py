@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "no channels": ("x: expected at least one channel", lambda: Conv(1, 0, 5, 5, 1, 3, 3)),
     "fewer than no images": ("x: ", lambda: Conv(-1, 1, 5, 5, 1, 3, 3)),
     "no rows": ("x: ", lambda: Conv(1, 1, 0, 5, 1, 1, 1, padding=ONE)),
-    "no taps": ("weight: expected every number to be at least 1", lambda: Conv(1, 1, 5, 5, 1, 0, 3)),
+    "no taps": ("weight: expected numbers from 1", lambda: Conv(1, 1, 5, 5, 1, 0, 3)),
     "stride": ("stride: ", lambda: Conv(1, 1, 5, 5, 1, 3, 3, (0, 1))),
     "dilation": ("dilation: ", lambda: Conv(1, 1, 5, 5, 1, 3, 3, dilation=(1, 0))),
     "padding": ("padding: ", lambda: Conv(1, 1, 5, 5, 1, 3, 3, padding=((0, 0), (0, -1)))),

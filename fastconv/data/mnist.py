@@ -59,7 +59,8 @@ def from_folder(folder: str | os.PathLike[str], named_by: str = "") -> Dataset:
     Parameters
     ----------
     folder : path
-        Files may be compressed or not.  Other data in MNIST's format, as Fashion-MNIST, is taken and named as what it is.
+        Files may be compressed or not.  Other data in MNIST's format, as Fashion-MNIST, is taken and named as what it is,
+        if none of the four files is MNIST's: one that differs among others that are is a damaged file.
     named_by : str
         What named it if no argument did; stands in ``origin`` and in the errors.
 
@@ -68,7 +69,7 @@ def from_folder(folder: str | os.PathLike[str], named_by: str = "") -> Dataset:
     DataNotFoundError
         The folder, or one of its four files, is missing.
     DataError
-        A file is damaged, or they do not fit each other.
+        A file is damaged, is not what its neighbours are, or they do not fit each other.
     """
     root, named = Path(folder).expanduser(), f", named by {named_by}" if named_by else ""
     if not root.is_dir():
@@ -80,7 +81,7 @@ def from_folder(folder: str | os.PathLike[str], named_by: str = "") -> Dataset:
             f"{root}: expected the four files of MNIST (or .gz) in this folder{named}, but it lacks {lacking}"
         )
     contents = {name: idx.content(path) for name, path in found.items()}
-    canonical = all(map(matches, CHECKSUMS, contents.values()))
+    canonical = canonical_or_other(found, contents)
     name = "mnist" if canonical else f"folder {root.resolve().name}"
     kind = "MNIST (checksums are right)" if canonical else "data in MNIST's format (not the canonical files)"
     return dataset(name, found, contents, f"{kind} from {root}{named}")
@@ -98,6 +99,17 @@ def from_cache() -> Dataset | None:
     if not all(map(matches, CHECKSUMS, contents.values())):
         return None
     return dataset("mnist", found, contents, f"MNIST from {user_folder()}, downloaded earlier")
+
+
+def canonical_or_other(paths: dict[str, Path], contents: dict[str, bytes]) -> bool:
+    """Whether all four files are MNIST's own (True) or none is (False); ``DataError`` if they are mixed."""
+    right = {name: matches(name, contents[name]) for name in CHECKSUMS}
+    if any(right.values()):
+        for name, is_right in right.items():
+            if not is_right:
+                found = hashlib.sha256(contents[name]).hexdigest()
+                raise DataError(f"{paths[name]}: expected SHA-256 {CHECKSUMS[name]} (uncompressed), got {found}")
+    return all(right.values())
 
 
 def matches(name: str, data: bytes) -> bool:

@@ -102,7 +102,7 @@ def pair(name: str, value: Any, least: int) -> tuple[int, int]:
 
 
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
+    if isinstance(value, np.ndarray) or value not in allowed:  # an array compares element by element
         raise ArgumentError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
 
 

@@ -63,6 +63,10 @@ def _extent(size: int, kernel: int, stride: int, dilation: int, padding: Pair, c
     return outputs
 
 
+LARGEST = 2**31 - 1
+"""No window, step or border is larger; the arithmetic on shapes then stays within 64 bits."""
+
+
 def _check_window(problem: Conv | Pool) -> None:
     """What the window of a convolution or a pooling must satisfy."""
     name = "weight" if isinstance(problem, Conv) else "kernel_size"
@@ -72,8 +76,8 @@ def _check_window(problem: Conv | Pool) -> None:
         ("dilation", problem.dilation, 1),
         ("padding", problem.padding[0] + problem.padding[1], 0),
     ):
-        if min(values) < least:
-            raise ValueError(f"{argument}: expected every number to be at least {least}, got {values}")
+        if min(values) < least or max(values) > LARGEST:
+            raise ValueError(f"{argument}: expected numbers from {least} to {LARGEST}, got {values}")
     if min(problem.H, problem.W) < 1 or min(problem.N, problem.C - 1) < 0:
         raise ValueError(f"x: expected at least one channel, row and column, got (N, C, H, W) = {problem.x_shape_nchw}")
     for axis, size, kernel, dilation, padding in zip(
