@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-from .emit import INT32, INT64, first_lanes, integer, load_masked, load_vector, prefetch_line, store_masked, store_vector
+from .emit import INT32, INT64, first_lanes, integer, load_masked, prefetch_line, store_masked, store_vector
 
 LANES = (4, 8, 16)
 """The numbers of float32 lanes that can be asked for."""
@@ -156,12 +156,6 @@ def pointer_setitem(pointer, index, value):
     return None
 
 
-@word(lambda pointer: pointer.vector)
-def load(builder, result, pointer):
-    """All lanes at ``pointer``."""
-    return load_vector(builder, result, pointer)
-
-
 @word(lambda pointer, count: pointer.vector)
 def load_first(builder, result, pointer, count):
     """The first ``count`` elements at ``pointer``, zero in the other lanes."""
@@ -194,19 +188,6 @@ def store(builder, result, pointer, vector):
 def store_first(builder, result, pointer, vector, count):
     """The first ``count`` lanes of ``vector`` to ``pointer``."""
     store_masked(builder, vector, pointer, first_lanes(builder, count, vector.type.count))
-
-
-@word(lambda a, b: a if a == b else None)
-def add(builder, result, a, b):
-    """Lane by lane; in code: ``a + b``."""
-    return builder.fadd(a, b)
-
-
-@overload(operator.add)
-def vector_plus_vector(a, b):
-    if isinstance(a, Vector) and a == b:
-        return lambda a, b: add(a, b)
-    return None
 
 
 @word(lambda pointer: types.none)

@@ -3,6 +3,8 @@
 softmax, log_softmax  forward ``plan(x, out)``; backward_input ``plan(grad_output, y, out)`` with y what forward wrote
 cross_entropy         ``plan(logits, labels, losses, grad)``: labels (rows,) int64, each in range(classes), or weights (rows,
                       classes) of the logits' dtype, one-hot, say; losses (rows,); grad, the gradient of their *mean*
+
+What is written shares no memory with what is read: a row may be read again after it was begun to be written.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ from __future__ import annotations
 from ..registry import Kernel
 from . import reference, rows_cpu
 
-_ROWS, _REFERENCE = "Row by row, one pass over memory.", "The definition on whole arrays."
+_ROWS, _REFERENCE = (
+    "Row by row: a row is fetched once and stays in the nearest cache while it is read again.",
+    "The definition on whole arrays.",
+)
 
 SOFTMAX_FORWARD = [
     Kernel("softmax", "forward", "rows", "cpu", rows_cpu.Softmax, summary=_ROWS),
