@@ -1,16 +1,18 @@
 """Policy: which kernel computes a problem, with how many threads, and who holds its plan.
 
-A request is an argument of the call, else of the innermost ``with use(…)``, else of the environment, else the ranking of the
-kernels' tables.  A request is never answered by something else: what cannot be had raises, with every kernel's reasons.
+A request is an argument of the call, else of the innermost ``with use(…)``, else of the environment, else what was measured
+on this machine (``fastconv tune``), else the ranking of the kernels' tables.  A request is never answered by something else:
+what cannot be had raises, with every kernel's reasons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from fastconv_kernels.problems import (
 )
 from fastconv_kernels.registry import Kernel, Refused, objections, select
 
+from . import winners
 from .errors import ArgumentError, UnsupportedError
 from .settings import Settings, settings, use
 
@@ -50,13 +53,19 @@ __all__ = [
     "Settings",
     "Transposition",
     "Update",
+    "all_threads",
+    "candidates",
     "choose",
+    "forget_choices",
     "kernels",
     "leased",
     "lender",
+    "measured",
     "padding_pairs",
     "plan_for",
+    "ranked_choice",
     "settings",
+    "tuning_file",
     "use",
     "walk",
 ]
@@ -125,12 +134,17 @@ def _exists(algorithm: str) -> bool:
     return any(kernel.algorithm == algorithm for entry in OPERATORS for kernel in kernels(*entry))
 
 
+def all_threads() -> int:
+    """The most that a kernel can use."""
+    from fastconv_kernels.cpu.threads import available_threads
+
+    return available_threads()
+
+
 def _threads(kernel: Kernel, threads: int | None) -> int:
     if kernel.target == "numpy":
         return threads or 1
-    from fastconv_kernels.cpu.threads import available_threads
-
-    available = available_threads()
+    available = all_threads()
     if threads is not None and threads > available:
         raise ArgumentError(f"threads: expected at most {available}, which Numba has here (NUMBA_NUM_THREADS), got {threads}")
     return threads or available
@@ -152,14 +166,56 @@ def _limited(kernel: Kernel, limit: int, threads: int | None) -> Kernel:
     return replace(kernel, refuses=refuses)
 
 
+def tuning_file() -> Path | None:
+    """The table of measured winners of this machine; None: the user wants none."""
+    import llvmlite.binding as llvm
+
+    from fastconv_kernels.cpu import cache, simd, threads
+
+    machine = f"{llvm.get_host_cpu_name()}-{simd.register_bytes() // 4}-lanes-{threads.available_threads()}-threads"
+    return winners.path(cache.user_cache_folder(), machine)
+
+
+def measured(operator: str, direction: str, problem: Any, asked: Settings) -> Mapping[str, float]:
+    """Seconds of each algorithm as ``fastconv tune`` has found them here for what is asked; empty: it has not."""
+    file, request = tuning_file(), asked.over(settings())
+    if file is None:
+        return {}
+    name = winners.key(operator, direction, problem, request.threads or all_threads(), request.accuracy or "fast")
+    return winners.read(file).get(name, {})
+
+
 def _select(operator: str, direction: str, problem: Any, request: Settings, limit: int | None) -> Kernel:
-    ranked = kernels(operator, direction)
+    ranked, accuracy = kernels(operator, direction), request.accuracy or "fast"
     if limit is not None:
         ranked = [_limited(kernel, limit, request.threads) for kernel in ranked]
+    if request.algorithm is None and request.target in (None, "cpu"):
+        tuned = measured(operator, direction, problem, request)
+        for algorithm in sorted(tuned, key=tuned.__getitem__):
+            for kernel in ranked:
+                if not objections(kernel, problem, algorithm, "cpu", accuracy):
+                    return kernel
     try:
-        return select(ranked, problem, request.algorithm, request.target, request.accuracy or "fast")
+        return select(ranked, problem, request.algorithm, request.target, accuracy)
     except Refused as refused:
         raise UnsupportedError(str(refused)) from None
+
+
+def candidates(operator: str, direction: str, problem: Any, asked: Settings) -> list[Kernel]:
+    """The CPU kernels that can compute ``problem`` with the accuracy that is asked for, whether or not they decline it."""
+    accuracy = asked.accuracy or "fast"
+    ranked = kernels(operator, direction)
+    return [kernel for kernel in ranked if not objections(kernel, problem, kernel.algorithm, "cpu", accuracy)]
+
+
+def ranked_choice(operator: str, direction: str, problem: Any, asked: Settings) -> Kernel:
+    """The kernel that would compute ``problem`` if nothing had been measured here."""
+    return select(kernels(operator, direction), problem, None, "cpu", asked.accuracy or "fast")
+
+
+def forget_choices() -> None:
+    """Choose anew for every problem: the table of measured winners has changed."""
+    _lender.cache_clear()
 
 
 def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[tuple[Kernel, tuple[str, ...]]]:

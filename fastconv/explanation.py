@@ -5,13 +5,38 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import dispatch
 from .devices import cuda_status
 from .dispatch import Kernel, Settings
 from .errors import ArgumentError, UnsupportedError
 from .functional._describe import DESCRIBERS
+
+
+class Answer(NamedTuple):
+    """What one kernel says of a problem.
+
+    Attributes
+    ----------
+    name : str
+    objections : tuple of str
+        Empty: it takes it.
+    predicted : float or None
+        Seconds on one thread by its own estimate, whose ratio to another kernel's is what it is good for.
+    measured : float or None
+        Seconds as ``fastconv tune`` found them here.
+    """
+
+    name: str
+    objections: tuple[str, ...]
+    predicted: float | None = None
+    measured: float | None = None
+
+    def __str__(self) -> str:
+        times = (("predicted", self.predicted), ("measured", self.measured))
+        said = [f"{how} {seconds * 1e6:,.0f} µs" for how, seconds in times if seconds is not None]
+        return "; ".join([*(self.objections or ("takes it",)), *said])
 
 
 @dataclass(frozen=True)
@@ -22,8 +47,9 @@ class Explanation:
     ----------
     operator, direction : str
     problem
-    walk : tuple of (kernel name, objections)
-        In the order in which kernels are asked; the first without objections is chosen.
+    walk : tuple of Answer
+        In the order in which kernels are asked.  Chosen is the fastest that was measured here, else, of those without
+        objections, the one that predicts the least time, else the first.
     chosen : str or None
         The kernel's name; None: no kernel computes it as asked.
     threads, workspace_bytes : int or None
@@ -35,7 +61,7 @@ class Explanation:
     operator: str
     direction: str
     problem: Any
-    walk: tuple[tuple[str, tuple[str, ...]], ...]
+    walk: tuple[Answer, ...]
     chosen: str | None
     threads: int | None
     workspace_bytes: int | None
@@ -44,9 +70,7 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"{self.operator} {self.direction}: {self.problem}"]
-        for name, against in self.walk:
-            mark = "→" if name == self.chosen else " "
-            lines.append(f"  {mark} {name}: {'; '.join(against) if against else 'takes it'}")
+        lines += [f"  {'→' if answer.name == self.chosen else ' '} {answer.name}: {answer}" for answer in self.walk]
         if self.chosen is None:
             lines.append("  no kernel computes it as asked")
         else:
@@ -107,6 +131,7 @@ def explain(
         operator = operator or _operator_of(problem)
     asked = Settings(target, algorithm, threads, accuracy)
     walked = dispatch.walk(operator, direction, problem, asked)
+    found = dispatch.measured(operator, direction, problem, asked)
     try:
         lender = dispatch.lender(operator, direction, problem, asked)
     except UnsupportedError:
@@ -115,7 +140,9 @@ def explain(
         operator,
         direction,
         problem,
-        tuple((kernel.name, against) for kernel, against in walked),
+        tuple(
+            Answer(kernel.name, against, kernel.predicted(problem), found.get(kernel.algorithm)) for kernel, against in walked
+        ),
         lender.kernel.name if lender else None,
         lender.threads if lender else None,
         lender.workspace_bytes if lender else None,

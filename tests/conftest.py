@@ -18,3 +18,9 @@ def without_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FASTCONV_DATA", raising=False)
     monkeypatch.setenv("FASTCONV_OFFLINE", "1")
     monkeypatch.setattr("fastconv.data.mnist.user_folder", lambda: tmp_path / "no-mnist")
+
+
+@pytest.fixture(autouse=True)
+def _untuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody has measured on this machine decides nothing in a test."""
+    monkeypatch.setenv("FASTCONV_TUNING", "off")

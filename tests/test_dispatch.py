@@ -177,8 +177,8 @@ def test_calls_from_many_threads() -> None:
 def test_explain() -> None:
     shown = fc.explain(fc.conv2d, np.ones((2, 4, 8, 9), "f4"), (6, 4, 3, 3), padding=1)
     assert shown.problem == Conv(2, 4, 8, 9, 6, 3, 3, padding=((1, 1), (1, 1)))
-    assert [name for name, _ in shown.walk] == [kernel.name for kernel in dispatch.kernels("conv", "forward")]
-    assert shown.chosen == next(name for name, against in shown.walk if not against)
+    assert [answer.name for answer in shown.walk] == [kernel.name for kernel in dispatch.kernels("conv", "forward")]
+    assert shown.chosen == next(answer.name for answer in shown.walk if not answer.objections)
     text = str(shown)
     for kernel in dispatch.kernels("conv", "forward"):
         assert kernel.name in text
@@ -187,7 +187,7 @@ def test_explain() -> None:
     nothing = fc.explain(PROBLEM, target="numpy", algorithm="implicit_gemm")
     assert nothing.chosen is None
     assert "no kernel computes it as asked" in str(nothing)
-    assert all(against for _, against in nothing.walk)
+    assert all(answer.objections for answer in nothing.walk)
 
 
 def test_explain_takes_calls_problems_and_plans() -> None:

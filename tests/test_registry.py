@@ -71,6 +71,29 @@ def test_objections_name_everything_against() -> None:
     assert objections(RANKED[1], 101, algorithm="small") == ()
 
 
+def test_the_least_prediction_wins() -> None:
+    def predicting(algorithm: str, nanoseconds: float, **about: Any) -> Kernel:
+        return kernel(algorithm, work=lambda problem: {"pieces": problem}, costs={"pieces": nanoseconds}, **about)
+
+    slow, quick, silent = predicting("slow", 3.0), predicting("quick", 2.0), kernel("silent")
+    assert slow.predicted(10) == pytest.approx(30e-9)
+    assert silent.predicted(10) is None
+    assert select([slow, quick, silent], 10) is quick
+    assert select([slow, silent, quick], 10, algorithm="slow") is slow
+    assert select([silent, quick], 10) is silent, "one that predicts nothing wins by standing first"
+    assert select([predicting("picky", 1.0, refuses=odd), predicting("small", 1.5, declines=large), slow], 101) is slow
+
+
+def test_a_change_of_layout_is_part_of_the_prediction() -> None:
+    costs = {"pieces": 1.0, "converted": 0.5}
+    other = kernel("other", layout="NHWC", work=lambda problem: {"pieces": 100}, costs=costs)
+    problem = dispatch.Conv(1, 2, 3, 3, 4, 1, 1)
+    images = 4 * (2 * 9 + 4 * 9)
+    assert problem.image_bytes == images
+    assert other.predicted(problem) == pytest.approx((100 + images / 2) * 1e-9)
+    assert other.predicted(problem.with_layout("NHWC")) == pytest.approx(100e-9)
+
+
 TABLES = [pytest.param(*entry, id="_".join(entry)) for entry in dispatch.OPERATORS]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``fastconv train | evaluate | predict | info | warmup | explain``.
+"""The command line: ``fastconv train | evaluate | predict | info | warmup | explain | tune``.
 
 What a user gets wrong ends with exit code 2 and one line on standard error, Ctrl-C with 130.  Results go to standard output,
 everything said along the way to standard error.

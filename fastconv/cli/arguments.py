@@ -28,6 +28,7 @@ def parser() -> Parser:
     _info(commands)
     _warmup(commands)
     _explain(commands)
+    _tune(commands)
     return main
 
 
@@ -147,15 +148,41 @@ def _warmup(commands: Commands) -> None:
     _command(commands, "warmup", "tools", "compile the kernels ahead, into the user's cache")
 
 
+SHAPES = (
+    "A shape is written as n64 c32 28x28 k64 3x3 p1 s1: images, channels, height x width, kernels, their height x width; "
+    "then, as needed, p padding (p1, p1x2, psame), s stride, d dilation, g groups, float64, nhwc."
+)
+
+
+def _direction(command: Parser) -> None:
+    command.add_argument("--direction", choices=("forward", "backward_input", "backward_weight"), help="default: all three")
+
+
 def _explain(commands: Commands) -> None:
     command = _command(
         commands,
         "explain",
         "tools",
         "say which kernel computes a convolution, and why not the others",
-        "A shape is written as n64 c32 28x28 k64 3x3 p1 s1: images, channels, height x width, kernels, their height x width; "
-        "then, as needed, p padding (p1, p1x2, psame), s stride, d dilation, g groups, float64, nhwc.",
+        SHAPES,
     )
     command.add_argument("shape", metavar="SHAPE", nargs="+", help='as "n64 c32 28x28 k64 3x3 p1"')
-    command.add_argument("--direction", choices=("forward", "backward_input", "backward_weight"), help="default: all three")
+    _direction(command)
     _machine(command)
+
+
+def _tune(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "tune",
+        "tune",
+        "measure which kernel is the fastest for given convolutions here, and keep the winners",
+        f"{SHAPES} Quote each. The winners are kept for this machine, where FASTCONV_TUNING says or in the user's cache; "
+        "calls of the same shape, threads and accuracy then take the fastest kernel.",
+    )
+    command.add_argument("shape", metavar="SHAPE", nargs="*", help='as "n16 c64 56x56 k64 3x3 p1"')
+    command.add_argument("--shapes", type=_file, metavar="FILE", help="a file with a shape a line; # begins a comment")
+    _direction(command)
+    command.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
+    command.add_argument("--accuracy", choices=("fast", "precise", "exact"), default="fast", help="default: fast")
+    command.add_argument("--json", type=_file, metavar="FILE", help="write the measurements there")

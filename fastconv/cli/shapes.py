@@ -10,6 +10,7 @@ from fastconv.errors import ArgumentError
 
 EXAMPLE = '"n64 c32 28x28 k64 3x3 p1 s1"'
 WORD = re.compile(r"(?P<letter>[ncksdpg]?)(?P<first>\d+)(?:x(?P<second>\d+))?")
+SIDES = re.compile(r"p(\d+)\+(\d+)x(\d+)\+(\d+)")
 SINGLE, PAIRS = "nckg", "sdp"
 
 
@@ -20,7 +21,8 @@ def parse(text: str) -> Conv:
     ----------
     text : str
         n images, c channels, k kernels, HxW of the image, then RxS of the kernels; s stride, p padding ("psame" too) and
-        d dilation, one number or two with an x; g groups; "float64"; "nhwc".  What is left out is 1, padding 0.
+        d dilation, one number or two with an x; p0+1x2+3 for top and bottom, left and right; g groups; "float64"; "nhwc".
+        What is left out is 1, padding 0.
 
     Raises
     ------
@@ -33,6 +35,9 @@ def parse(text: str) -> Conv:
     for word in text.lower().replace(",", " ").split():
         if word in ("psame", "pvalid"):
             numbers["p"] = word[1:]
+        elif sides := SIDES.fullmatch(word):
+            top, bottom, left, right = map(int, sides.groups())
+            numbers["p"] = (top, bottom), (left, right)
         elif word in ("float32", "float64"):
             dtype = word
         elif word in ("nchw", "nhwc"):
@@ -61,6 +66,23 @@ def parse(text: str) -> Conv:
         )
     except (ValueError, ZeroDivisionError) as error:
         raise ArgumentError(f"SHAPE: {error}") from error
+
+
+def written(problem: Conv) -> str:
+    """The text that ``parse`` reads as ``problem``."""
+    words = [f"n{problem.N} c{problem.C} {problem.H}x{problem.W} k{problem.K} {problem.R}x{problem.S}"]
+    (top, bottom), (left, right) = problem.padding
+    padding = (top, left) if (top, left) == (bottom, right) else None
+    for letter, pair, usual in (("s", problem.stride, 1), ("p", padding, 0), ("d", problem.dilation, 1)):
+        if pair is not None and pair != (usual, usual):
+            words.append(f"{letter}{pair[0]}" if pair[0] == pair[1] else f"{letter}{pair[0]}x{pair[1]}")
+    if padding is None:
+        words.append(f"p{top}+{bottom}x{left}+{right}")
+    if problem.groups > 1:
+        words.append(f"g{problem.groups}")
+    words += [problem.dtype] if problem.dtype != "float32" else []
+    words += ["nhwc"] if problem.layout == "NHWC" else []
+    return " ".join(words)
 
 
 def _take(match: re.Match[str], numbers: dict[str, Any], sizes: list[tuple[int, int]]) -> bool:

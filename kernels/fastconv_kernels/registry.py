@@ -1,14 +1,15 @@
 """Who can compute a problem: kernels as data, and the walk that chooses one.
 
 Every operator family keeps a ranked table for each direction, best first, the NumPy reference last.  ``select`` walks it.
-A kernel may *refuse* a problem (it cannot compute it) or *decline* it (it can, but a later one is faster): a kernel asked
-for by name runs unless it refuses, and then the error lists every refusal.  Nothing falls back silently.
+A kernel may *refuse* a problem (it cannot compute it) or *decline* it (it can, but another one is certainly faster): a kernel
+asked for by name runs unless it refuses, and then the error lists every refusal.  Nothing falls back silently.  Of those that
+neither refuse nor decline, the first is taken, or, where they can predict their times, the one with the least.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 TARGETS = ("cpu", "cuda", "numpy")
@@ -33,6 +34,10 @@ class Kernel:
         Why it cannot, and why it should not, compute a problem.
     layout : str or None
         The only layout of images its plans take; None: that of the problem.
+    work : callable (problem) -> {unit: amount}, or None
+        What it has to do, in units of its own: multiplications, numbers transformed, ….  None: it predicts nothing.
+    costs : mapping from unit to nanoseconds
+        What a unit costs on one thread; and "converted", a byte of images brought to ``layout`` or back.
     accuracy : float
         Factor on the rounding bound gamma_K of a plain sum; 1 for every kernel that only sums the products of the definition.
     summary, source : str
@@ -47,6 +52,8 @@ class Kernel:
     refuses: Callable[[Any], tuple[str, ...]] = nothing_against
     declines: Callable[[Any], tuple[str, ...]] = nothing_against
     layout: str | None = None
+    work: Callable[[Any], Mapping[str, float]] | None = None
+    costs: Mapping[str, float] = field(default_factory=dict, compare=False)
     accuracy: float = 1.0
     summary: str = ""
     source: str = ""
@@ -63,6 +70,19 @@ class Kernel:
     def in_layout(self, problem: Any) -> Any:
         """``problem`` in the layout that the plans take."""
         return problem if self.layout is None else problem.with_layout(self.layout)
+
+    def amounts(self, problem: Any) -> Mapping[str, float] | None:
+        """What computing ``problem`` takes, unit by unit, with the conversion of its images; None: it predicts nothing."""
+        if self.work is None:
+            return None
+        own = self.in_layout(problem)
+        converted = {} if own == problem else {"converted": problem.image_bytes}
+        return {**self.work(own), **converted}
+
+    def predicted(self, problem: Any) -> float | None:
+        """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything."""
+        amounts = self.amounts(problem)
+        return None if amounts is None else sum(self.costs[unit] * amount for unit, amount in amounts.items()) * 1e-9
 
 
 class Refused(Exception):
@@ -87,17 +107,28 @@ def objections(
 def select(
     ranked: Sequence[Kernel], problem: Any, algorithm: str | None = None, target: str | None = None, accuracy: str = "fast"
 ) -> Kernel:
-    """The first kernel of ``ranked`` that takes ``problem``.
+    """The kernel of ``ranked`` that computes ``problem``: of those that take it the fastest, by their own prediction.
 
     Raises
     ------
     Refused
         With the objections of every kernel.
     """
-    walked = []
-    for kernel in ranked:
-        against = objections(kernel, problem, algorithm, target, accuracy)
-        if not against:
-            return kernel
-        walked.append(f"  {kernel.name}: {'; '.join(against)}")
-    raise Refused("\n".join([f"no kernel computes {problem} as asked:", *walked]))
+    answers = [(kernel, objections(kernel, problem, algorithm, target, accuracy)) for kernel in ranked]
+    takers = [kernel for kernel, against in answers if not against]
+    if not takers:
+        walked = [f"  {kernel.name}: {'; '.join(against)}" for kernel, against in answers]
+        raise Refused("\n".join([f"no kernel computes {problem} as asked:", *walked]))
+    return fastest(takers, problem)
+
+
+def fastest(takers: Sequence[Kernel], problem: Any) -> Kernel:
+    """The kernel that predicts the least time; one that predicts nothing wins by standing first, and else loses."""
+    first, *others = takers
+    if (least := first.predicted(problem)) is None:
+        return first
+    for kernel in others:
+        seconds = kernel.predicted(problem)
+        if seconds is not None and seconds < least:
+            first, least = kernel, seconds
+    return first
