@@ -8,6 +8,13 @@ forward         ``packed = plan.pack(weight, packed=None)``, then
 backward_input  ``packed = plan.pack(weight, packed=None)``, then ``plan(grad_output, packed, out)``, out of x's shape
 backward_weight ``plan(grad_output, x, out)``, out of the weight's shape
 
+The operator ``conv_pool`` is a convolution whose output is seen by ReLU and 2 x 2 max pooling alone; ``positions``, uint8,
+says for each maximum where in its window it was, 0 … 3 row by row (the first of equals, NaN before everything), or 4 where
+ReLU set it to zero:
+
+forward            ``plan(x, packed, out, positions=None, bias=None)``
+backward_epilogue  ``plan(grad, positions, grad_conv, grad_bias=None)``: the gradients of the convolution's output and bias
+
 ``weight`` may have any strides.  ``packed`` is the plan's own form of it, written anew into an array
 that is given back to it.
 """
@@ -17,7 +24,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import Kernel
-from . import direct_cpu, implicit_gemm_cpu, implicit_gemm_weight_cpu, reference, winograd_cpu, winograd_weight_cpu
+from . import (
+    direct_cpu,
+    implicit_gemm_cpu,
+    implicit_gemm_pool_cpu,
+    implicit_gemm_weight_cpu,
+    reference,
+    unpool_cpu,
+    winograd_cpu,
+    winograd_weight_cpu,
+)
 
 DIRECTIONS = "forward", "backward_input", "backward_weight"
 
@@ -72,3 +88,44 @@ FORWARD.insert(
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
 )
+
+CONV_POOL_FORWARD = [
+    Kernel(
+        "conv_pool",
+        "forward",
+        "implicit_gemm",
+        "cpu",
+        implicit_gemm_pool_cpu.Forward,
+        layout="NHWC",
+        summary="Pixels taken window by window: the maximum is found in registers, the large output never exists.",
+        source="Dukhan, The Indirect Convolution Algorithm, 2019",
+    ),
+    Kernel(
+        "conv_pool",
+        "forward",
+        "reference",
+        "numpy",
+        reference.PooledForward,
+        summary="The convolution, then the largest of four strided views.",
+    ),
+]
+
+CONV_POOL_BACKWARD_EPILOGUE = [
+    Kernel(
+        "conv_pool",
+        "backward_epilogue",
+        "channel_lanes",
+        "cpu",
+        unpool_cpu.BackwardEpilogue,
+        layout="NHWC",
+        summary="Each gradient selected by its position: pooling, ReLU and bias in one pass.",
+    ),
+    Kernel(
+        "conv_pool",
+        "backward_epilogue",
+        "reference",
+        "numpy",
+        reference.PooledBackwardEpilogue,
+        summary="One strided view for each position.",
+    ),
+]

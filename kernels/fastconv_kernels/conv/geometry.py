@@ -14,6 +14,7 @@ convolution arithmetic for deep learning", 2016, section 4, for the transpose.
 """
 
 from itertools import product
+from math import lcm
 from typing import NamedTuple
 
 import numpy as np
@@ -99,10 +100,11 @@ BAND_PIXELS = 96
 """Target pixels in a band: enough that the weights, streamed from the second cache once a band, are not the bottleneck."""
 
 
-def bands_of(vertical, horizontal, pixels=BAND_PIXELS):
-    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many."""
+def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1):
+    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many; ``unit`` divides their rows."""
+    unit = lcm(unit, vertical.step)
     rows = max(1, -(-pixels // max(1, horizontal.target)))
-    rows = min(-(-rows // vertical.step) * vertical.step, -(-vertical.target // vertical.step) * vertical.step)
+    rows = min(-(-rows // unit) * unit, -(-vertical.target // unit) * unit)
     height, width = vertical.extent(rows), horizontal.extent(horizontal.target)
     inside = (
         vertical.first >= 0

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import Conv
+from ..problems import Conv, ConvPool
+from ..problems.pooled import WINDOW
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Slices = tuple[slice, slice]
@@ -137,16 +138,16 @@ def _from_groups(images: Array, problem: Conv, height: int, width: int) -> Array
     return joined if problem.layout == "NCHW" else joined.transpose(0, 2, 3, 1)
 
 
-class _Plan:
-    """What the plans of the three directions share.  NumPy makes temporary arrays; there is no workspace to own."""
+class _Plan[Problem: (Conv, ConvPool)]:
+    """What all plans share.  NumPy makes temporary arrays; there is no workspace to own."""
 
     workspace_bytes = 0
 
-    def __init__(self, problem: Conv, threads: int) -> None:
+    def __init__(self, problem: Problem, threads: int) -> None:
         self.problem, self.threads = problem, threads
 
 
-class _WeightPlan(_Plan):
+class _WeightPlan[Problem: (Conv, ConvPool)](_Plan[Problem]):
     def pack(self, weight: Array, packed: Array | None = None) -> Array:
         """A copy of the weights, into ``packed`` if that is given."""
         if packed is None:
@@ -155,7 +156,7 @@ class _WeightPlan(_Plan):
         return packed
 
 
-class Forward(_WeightPlan):
+class Forward(_WeightPlan[Conv]):
     """``forward`` and the epilogue."""
 
     def __call__(
@@ -178,7 +179,7 @@ class Forward(_WeightPlan):
         return out
 
 
-class BackwardInput(_WeightPlan):
+class BackwardInput(_WeightPlan[Conv]):
     """``backward_input``."""
 
     def __call__(self, grad_output: Array, packed: Array, out: Array) -> Array:
@@ -187,10 +188,73 @@ class BackwardInput(_WeightPlan):
         return out
 
 
-class BackwardWeight(_Plan):
+class BackwardWeight(_Plan[Conv]):
     """``backward_weight``."""
 
     def __call__(self, grad_output: Array, x: Array, out: Array) -> Array:
         """Write the gradient of the weights into ``out``."""
         np.copyto(out, backward_weight(grad_output, x, self.problem))
         return out
+
+
+CUT = 4
+"""The position of a maximum that ReLU set to zero."""
+
+
+def _windows(images: Array, problem: ConvPool) -> Array:
+    """(N, P, Q, K, 4): the pixels of each window, of images of the convolution's output."""
+    pixels = images if problem.layout == "NHWC" else images.transpose(0, 2, 3, 1)
+    taps = [pixels[:, i : 2 * problem.P : 2, j : 2 * problem.Q : 2] for i in range(WINDOW) for j in range(WINDOW)]
+    return np.stack(taps, -1)
+
+
+def pooled(convolved: Array, problem: ConvPool) -> tuple[Array, Array]:
+    """(maxima, positions) of the output of a convolution, before ReLU."""
+    taps = _windows(convolved, problem)
+    positions = np.where(np.isnan(taps).any(-1), 3 - np.isnan(taps[..., ::-1]).argmax(-1), taps.argmax(-1))
+    best = np.take_along_axis(taps, positions[..., None], -1)[..., 0]
+    cut = best <= 0
+    best, positions = np.where(cut, best.dtype.type(0), best), np.where(cut, CUT, positions).astype(np.uint8)
+    return (best, positions) if problem.layout == "NHWC" else (best.transpose(0, 3, 1, 2), positions.transpose(0, 3, 1, 2))
+
+
+def expanded(grad: Array, positions: Array, problem: ConvPool) -> tuple[Array, Array]:
+    """(gradient of the convolution's output, gradient of the bias) from that of the maxima."""
+    out = np.zeros(problem.conv.out_shape, grad.dtype)
+    for place in range(WINDOW * WINDOW):
+        rows = slice(place // WINDOW, WINDOW * problem.P, WINDOW)
+        columns = slice(place % WINDOW, WINDOW * problem.Q, WINDOW)
+        where = (slice(None), rows, columns) if problem.layout == "NHWC" else (..., rows, columns)
+        out[where] = np.where(positions == place, grad, grad.dtype.type(0))
+    passed = np.where(positions < CUT, grad, grad.dtype.type(0))
+    return out, passed.sum((0, 1, 2) if problem.layout == "NHWC" else (0, 2, 3), dtype=grad.dtype)
+
+
+class PooledForward(_WeightPlan[ConvPool]):
+    """A convolution whose output is seen by ReLU and 2 x 2 max pooling alone."""
+
+    def __call__(
+        self, x: Array, packed: Array, out: Array, positions: Array | None = None, bias: Array | None = None
+    ) -> Array:
+        """Write the maxima into ``out``, and where they were into ``positions``."""
+        problem = self.problem
+        convolved = forward(x, packed, problem.conv)
+        if bias is not None:
+            convolved += bias if problem.layout == "NHWC" else bias[:, None, None]
+        best, places = pooled(convolved, problem)
+        np.copyto(out, best)
+        if positions is not None:
+            np.copyto(positions, places)
+        return out
+
+
+class PooledBackwardEpilogue(_Plan[ConvPool]):
+    """The way back through pooling, ReLU and bias."""
+
+    def __call__(self, grad: Array, positions: Array, grad_conv: Array, grad_bias: Array | None = None) -> Array:
+        """Write the gradient of the convolution's output into ``grad_conv``, that of the bias into ``grad_bias``."""
+        full, bias = expanded(grad, positions, self.problem)
+        np.copyto(grad_conv, full)
+        if grad_bias is not None:
+            np.copyto(grad_bias, bias)
+        return grad_conv

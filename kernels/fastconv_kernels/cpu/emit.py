@@ -17,11 +17,15 @@ def call(builder, name, result, *operands):
 
 def suffix(vector):
     """LLVM's mangled name of a vector type: ``v16f32``."""
+    if isinstance(vector.element, ir.IntType):
+        return f"v{vector.count}i{vector.element.width}"
     return f"v{vector.count}{'f64' if isinstance(vector.element, ir.DoubleType) else 'f32'}"
 
 
 def alignment(vector):
     """Bytes of one element: vectors may start at any element, which on current machines costs only at a cache line's end."""
+    if isinstance(vector.element, ir.IntType):
+        return vector.element.width // 8
     return 8 if isinstance(vector.element, ir.DoubleType) else 4
 
 

@@ -178,6 +178,19 @@ def nothing(builder, result, pointer):
     return ir.Constant(result, None)
 
 
+@word(lambda vector, other: vector)
+def sum_of(builder, result, vector, other):
+    """Lane by lane; in code: ``vector + other``."""
+    return builder.fadd(vector, other)
+
+
+@overload(operator.add)
+def vector_plus_vector(vector, other):
+    if isinstance(vector, Vector) and vector == other:
+        return lambda vector, other: sum_of(vector, other)
+    return None
+
+
 @word(lambda pointer, vector: types.none)
 def store(builder, result, pointer, vector):
     """All lanes of ``vector`` to ``pointer``."""

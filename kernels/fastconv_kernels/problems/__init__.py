@@ -9,6 +9,7 @@ Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G
 from __future__ import annotations
 
 from .arrays import ELEMENTWISE, FLOATS, Elementwise, Matmul, Maxout, Rows, Transposition, Update
+from .pooled import ConvPool
 from .windows import LAYOUTS, Conv, Pool, padding_pairs
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FLOATS",
     "LAYOUTS",
     "Conv",
+    "ConvPool",
     "Elementwise",
     "Matmul",
     "Maxout",

@@ -1,0 +1,149 @@
+"""Convolution, bias, ReLU and 2 x 2 max pooling as one implicit matrix product: the large output never exists (NHWC).
+
+As ``implicit_gemm_cpu``: a register tile of pixels x channels, the pixels addressed through a table.  Here the table lists
+them window by window, so that every four rows of a tile are one window, whose maximum is taken before anything is stored.
+
+Sources: Dukhan, "The Indirect Convolution Algorithm", 2019, for the table; the fusion is folklore.
+"""
+
+import numpy as np
+from numba import prange
+
+from ..cpu.compile import jit, threaded
+from ..cpu.places import block, columns, panel, rows_at
+from ..cpu.pooled import maxima, positions, window_positions, windows
+from ..cpu.share import THREAD_FLOPS, share, threads_for
+from ..cpu.simd import entry
+from ..cpu.tile import fitting, pointer, rank1, spread_columns, store_tile
+from ..cpu.workspace import aligned, workspace
+from ..problems.pooled import WINDOW
+from .frame_cpu import flat, frame_band, pack_panels
+from .geometry import SPARE, bands_of, forward_axes, tables_of
+
+TILES = (8, 2), (4, 4), (8, 1), (4, 2)
+"""(rows, vectors): fours of rows, and no more rows than there are registers for their addresses."""
+
+WINDOW_PIXELS = WINDOW * WINDOW
+
+
+@jit
+def pool_band(tile, tables, shape, pixels, source, packed, bias, out, places, kept):
+    """The windows of one band: for each group, panel of channels and tile of pixels.
+
+    tables: sources (pixels,) and elements (depth,); shape: (groups, input channels, output channels); source, packed, bias,
+    out, places: pointers, of the frame, the weights, the channels, the band in the output and in the positions
+    """
+    sources, elements = tables
+    groups, input_channels, output_channels = shape
+    depth, inner, width = elements.size, input_channels // groups, output_channels // groups
+    offsets, nr = pointer(tile, elements, 0), tile.columns
+    for g in range(groups):
+        for j in range(0, width, nr):
+            channel, count = g * width + j, width - j
+            start = columns(tile, bias + channel, count)
+            weights = packed + (g * ((width + nr - 1) // nr * nr) + j) * depth
+            for p in range(0, pixels, tile.rows):
+                a = rows_at(tile, source + g * inner, pointer(tile, sources, p), pixels - p)
+                total = spread_columns(tile, start)
+                for k in range(depth):
+                    total = rank1(total, a + entry(offsets, k), panel(tile, weights + k * nr))
+                place = p // WINDOW_PIXELS * output_channels + channel
+                rows = (pixels - p) // WINDOW_PIXELS
+                store_tile(maxima(total), block(windows(tile), out + place, output_channels, rows, count))
+                if kept:
+                    where = block(window_positions(tile), places + place, output_channels, rows, count)
+                    store_tile(positions(total), where)
+
+
+@jit
+def pool_share(tile, tables, bands, extents, shape, operands, kept, frames, thread, threads):
+    """The bands that are this thread's: frame each if it must be, then convolve and pool it."""
+    x, packed, bias, out, places = operands
+    images, rows, columns, window_rows, window_columns = extents
+    count, band_rows, advance, top, left, height, width, framed = bands
+    input_channels, output_channels = shape[1:]
+    frame = pointer(tile, frames, thread * frames.shape[1])
+    weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
+    first, end = share(thread, threads, images * count)
+    for task in range(first, end):
+        n, band = task // count, task % count
+        image = pointer(tile, x, n * rows * columns * input_channels)
+        source = image + band * advance * columns * input_channels
+        if framed:
+            frame_band(tile, image, (rows, columns, input_channels), band * advance + top, left, height, width, frame)
+            source = frame
+        row = band * (band_rows // WINDOW)
+        origin = (n * window_rows + row) * window_columns * output_channels
+        pixels = min(band_rows // WINDOW, window_rows - row) * window_columns * WINDOW_PIXELS
+        kept_places = pointer(tile, places, origin if kept else 0)
+        pool_band(tile, tables, shape, pixels, source, weights, starts, pointer(tile, out, origin), kept_places, kept)
+
+
+@threaded
+def pool(tile, tables, bands, extents, shape, operands, kept, frames, threads):
+    for thread in prange(threads):
+        pool_share(tile, tables, bands, extents, shape, operands, kept, frames, np.intp(thread), threads)
+
+
+class Forward:
+    """A plan for the convolution and pooling of NHWC images of one shape.  One call at a time."""
+
+    def __init__(self, problem, threads=1, tile=None):
+        self.problem, conv = problem, problem.conv
+        self.tile = tile or fitting(TILES, conv.K // conv.groups, conv.dtype)
+        vertical, horizontal = (
+            axis._replace(target=WINDOW * outputs)
+            for axis, outputs in zip(forward_axes(conv), (problem.P, problem.Q), strict=True)
+        )
+        self.bands = bands_of(vertical, horizontal, unit=WINDOW)
+        self.tables, self.taps = self._tables(vertical, horizontal)
+        tasks = conv.N * self.bands.number
+        self.threads = max(1, min(threads_for(threads, conv.flops, THREAD_FLOPS), tasks))
+        self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K)
+        self.frames = workspace(self.threads, self.bands.height * self.bands.width * conv.C, conv.dtype)
+        self.no_bias, self.no_positions = np.zeros(conv.K, conv.dtype), np.zeros(1, np.uint8)
+        self.workspace_bytes = self.frames.nbytes
+
+    def _tables(self, vertical, horizontal):
+        """Where the pixels of a band and the elements of a window are in the frame, and the taps of the weight."""
+        conv, bands = self.problem.conv, self.bands
+        tables = tables_of(vertical, horizontal, bands, conv.C, conv.K, conv.groups, conv.depth)
+        in_rows = tables.sources[:-SPARE].reshape(bands.rows // WINDOW, WINDOW, self.problem.Q, WINDOW)
+        sources = np.concatenate([in_rows.swapaxes(1, 2).ravel(), np.zeros(SPARE, np.intp)])
+        elements = [np.arange(offset, offset + length) for offset, length in tables.segments]
+        return (sources, np.concatenate(elements).astype(np.intp)), tables.taps[0]
+
+    def pack(self, weight, packed=None):
+        """Panels of the weight (R, S, C / groups, K), of any strides."""
+        conv = self.problem.conv
+        width, inner = conv.K // conv.groups, conv.C // conv.groups
+        if packed is None:
+            panels = -(-width // self.tile.columns) * conv.groups
+            packed = aligned(conv.depth * panels * self.tile.columns, weight.dtype)
+        line, (down, right, row, column) = flat(weight)
+        strides = down, right, row, column, column * width
+        pack_panels(self.tile, line, strides, self.taps, inner, width, conv.groups, packed, 0)
+        return packed
+
+    def __call__(self, x, packed, out, positions=None, bias=None):
+        """Write the maximum of each 2 x 2 window of relu(conv(x, weight) + bias) into ``out``.
+
+        Parameters
+        ----------
+        x : (N, H, W, C), C-contiguous
+        packed : what ``pack`` returned
+        out : (N, P // 2, Q // 2, K), C-contiguous
+        positions : the same shape, uint8, optional
+            0 … 3: where in its window the first maximum was; 4 where ReLU set it to zero.
+        bias : (K,)
+        """
+        operands = (
+            x.reshape(-1),
+            packed,
+            self.no_bias if bias is None else bias,
+            out.reshape(-1),
+            (self.no_positions if positions is None else positions).reshape(-1),
+        )
+        kept = positions is not None
+        pool(self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, kept, self.frames, self.threads)
+        return out

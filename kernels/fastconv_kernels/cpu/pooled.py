@@ -1,0 +1,80 @@
+"""Pooling in registers: the maximum of four vectors and the place of each lane's, and the way back through ReLU.
+
+A *position* is one byte: 0 … 3, the place of the first maximum in its 2 x 2 window, row by row; ``CUT`` where ReLU set it to
+zero, so that no gradient passes.  Of several NaN the last is taken, as torch's pooling does.
+"""
+
+from llvmlite import ir
+from numba import types
+
+from .emit import BYTE, constant, splat
+from .simd import Vector, word
+from .tile import Sums, TileType
+
+CUT = 4
+
+
+def first_of_four(builder, vectors):
+    """Emitter: (relu of the maximum of four vectors, positions)."""
+    lanes = vectors[0].type.count
+    bytes_of = ir.VectorType(BYTE, lanes)
+    best, position = vectors[0], constant(bytes_of, 0)
+    for place, vector in enumerate(vectors[1:], 1):
+        not_a_number = builder.fcmp_unordered("uno", vector, vector)
+        wins = builder.or_(builder.fcmp_ordered(">", vector, best), not_a_number)
+        best = builder.select(wins, vector, best)
+        position = builder.select(wins, constant(bytes_of, place), position)
+    nothing = ir.Constant(best.type, None)
+    cut = builder.fcmp_ordered("<=", best, nothing)
+    return builder.select(cut, nothing, best), builder.select(cut, constant(bytes_of, CUT), position)
+
+
+def quarter(tile, element):
+    """The type of a tile of ``element`` with a row for each window of four rows."""
+    return TileType(tile.rows // 4, tile.vectors, Vector(element, tile.lanes)) if tile.rows % 4 == 0 else None
+
+
+@word(lambda tile: quarter(tile, tile.vector.element))
+def windows(builder, result, tile):
+    """The shape of a tile's maxima."""
+
+
+@word(lambda tile: quarter(tile, types.uint8))
+def window_positions(builder, result, tile):
+    """The shape of a tile's positions."""
+
+
+def each_window(builder, result, total, field):
+    """The tile whose vectors are what ``first_of_four`` gives for rows 4 i … 4 i + 3."""
+    pooled = ir.Constant(result, ir.Undefined)
+    for i in range(result.count):
+        for j in range(result.element.count):
+            four = [builder.extract_value(total, [4 * i + n, j]) for n in range(4)]
+            pooled = builder.insert_value(pooled, first_of_four(builder, four)[field], [i, j])
+    return pooled
+
+
+@word(lambda total: Sums(quarter(total.tile, total.tile.vector.element)))
+def maxima(builder, result, total):
+    """relu of the maximum of every four rows."""
+    return each_window(builder, result, total, 0)
+
+
+@word(lambda total: Sums(quarter(total.tile, types.uint8)))
+def positions(builder, result, total):
+    """Where each of the ``maxima`` was: what both words have in common is computed once."""
+    return each_window(builder, result, total, 1)
+
+
+@word(lambda gradient, positions, place: gradient)
+def received(builder, result, gradient, positions, place):
+    """``gradient`` where the maximum was at ``place``, else 0."""
+    here = splat(builder, builder.trunc(place, BYTE), result.count)
+    return builder.select(builder.icmp_unsigned("==", positions, here), gradient, ir.Constant(result, None))
+
+
+@word(lambda gradient, positions: gradient)
+def uncut(builder, result, gradient, positions):
+    """``gradient`` where ReLU let the maximum through, else 0."""
+    through = builder.icmp_unsigned("!=", positions, constant(positions.type, CUT))
+    return builder.select(through, gradient, ir.Constant(result, None))
