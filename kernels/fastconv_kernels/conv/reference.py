@@ -14,7 +14,7 @@ Whatever dtype comes in is the dtype of the sums, so that float64 arrays give th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..problems.pooled import WINDOW
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Slices = tuple[slice, slice]
+Problem = TypeVar("Problem", Conv, ConvPool)
 
 
 def forward(x: Array, weight: Array, problem: Conv) -> Array:
@@ -138,7 +139,7 @@ def _from_groups(images: Array, problem: Conv, height: int, width: int) -> Array
     return joined if problem.layout == "NCHW" else joined.transpose(0, 2, 3, 1)
 
 
-class _Plan[Problem: (Conv, ConvPool)]:
+class _Plan(Generic[Problem]):
     """What all plans share.  NumPy makes temporary arrays; there is no workspace to own."""
 
     workspace_bytes = 0
@@ -147,7 +148,7 @@ class _Plan[Problem: (Conv, ConvPool)]:
         self.problem, self.threads = problem, threads
 
 
-class _WeightPlan[Problem: (Conv, ConvPool)](_Plan[Problem]):
+class _WeightPlan(_Plan[Problem]):
     def pack(self, weight: Array, packed: Array | None = None) -> Array:
         """A copy of the weights, into ``packed`` if that is given."""
         if packed is None:
