@@ -25,6 +25,8 @@ from .explanation import explain, info
 from .functional import (
     avg_pool2d,
     avg_pool2d_backward,
+    batch_norm,
+    batch_norm_backward,
     conv1d,
     conv2d,
     conv2d_backward_input,
@@ -76,6 +78,8 @@ __all__ = [
     "UnsupportedError",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv1d",
     "conv2d",
     "conv2d_backward_input",

@@ -26,6 +26,7 @@ from .loss import (
     softmax_backward,
 )
 from .matmul import linear, matmul
+from .norm import batch_norm, batch_norm_backward
 from .plans import ConvPlan, PackedWeight, plan_conv2d
 from .pool import (
     avg_pool2d,
@@ -40,6 +41,8 @@ __all__ = [
     "PackedWeight",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv1d",
     "conv2d",
     "conv2d_backward_input",

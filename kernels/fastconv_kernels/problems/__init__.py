@@ -8,7 +8,7 @@ Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G
 
 from __future__ import annotations
 
-from .arrays import ELEMENTWISE, FLOATS, Elementwise, Matmul, Maxout, Rows, Transposition, Update
+from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Elementwise, Matmul, Maxout, Rows, Transposition, Update
 from .pooled import ConvPool
 from .windows import LAYOUTS, Conv, Pool, padding_pairs
 
@@ -16,6 +16,7 @@ __all__ = [
     "ELEMENTWISE",
     "FLOATS",
     "LAYOUTS",
+    "BatchNorm",
     "Conv",
     "ConvPool",
     "Elementwise",

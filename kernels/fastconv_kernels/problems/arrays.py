@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -136,3 +136,40 @@ class Transposition:
     @property
     def bytes(self) -> int:
         return 2 * self.images * self.channels * self.pixels * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """y = (x - mean) / sqrt(variance + epsilon) * weight + bias for each channel of x (N, C, pixels), or (N, pixels, C)."""
+
+    images: int
+    channels: int
+    pixels: int
+    dtype: str = "float32"
+    layout: str = "NCHW"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, images=self.images, channels=self.channels - 1, pixels=self.pixels)
+        if self.layout not in ("NCHW", "NHWC"):
+            raise ValueError(f"layout: expected one of NCHW, NHWC, got {self.layout!r}")
+
+    @property
+    def count(self) -> int:
+        """Elements of a channel."""
+        return self.images * self.pixels
+
+    @property
+    def size(self) -> int:
+        return self.count * self.channels
+
+    @property
+    def x_shape(self) -> tuple[int, int, int]:
+        inner = (self.channels, self.pixels) if self.layout == "NCHW" else (self.pixels, self.channels)
+        return self.images, *inner
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.size * np.dtype(self.dtype).itemsize
+
+    def with_layout(self, layout: str) -> BatchNorm:
+        return self if layout == self.layout else replace(self, layout=layout)
