@@ -1,30 +1,127 @@
-"""What is measured: the layers in ``shapes/*.txt``, the kernels that take them, and arrays of noise."""
+"""What is measured: the layers and products in ``shapes``, each as a case that every contestant can be asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastconv.cli.shapes import parse
-from fastconv.dispatch import Conv, Kernel, kernels
+from fastconv.dispatch import Conv, Kernel, Matmul, Pool, kernels
+from fastconv.errors import ArgumentError
 
 SHAPES = Path(__file__).with_name("shapes")
-NETWORKS = ("lenet5", "mnist-cnn", "resnet")
-"""Files of ``shapes`` that hold the layers of a network."""
+NETWORKS = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet50", "mobilenet")
+"""The networks by whose layers the kernels are judged; files of ``shapes``."""
+
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 
-def convolutions(*files: str) -> dict[str, Conv]:
-    """Every line of ``files`` in ``shapes``, of all networks by default, as a problem in NHWC, by "file: line"."""
-    found = {}
-    for path in sorted(SHAPES.glob("*.txt")):
-        if path.stem not in (files or NETWORKS):
-            continue
-        for line in path.read_text().splitlines():
-            if text := line.partition("#")[0].strip():
-                found[f"{path.stem}: {text}"] = parse(text).with_layout("NHWC")
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    Attributes
+    ----------
+    operator, direction : str
+        As the registry has them.
+    problem : Conv, Pool or Matmul
+        Images in NHWC; a contestant may take them in another layout.
+    text : str
+        The line of its file, without the count.
+    occurs : tuple of (file, count)
+        Where, and how often.
+    packed : bool
+        Whether the weights are prepared before the call.
+    """
+
+    operator: str
+    direction: str
+    problem: Any
+    text: str
+    occurs: tuple[tuple[str, int], ...] = ()
+    packed: bool = False
+
+    @property
+    def depthwise(self) -> bool:
+        return isinstance(self.problem, Conv) and 1 < self.problem.groups == self.problem.C
+
+
+def convolution(text: str) -> Conv:
+    """The convolution on a line, in NHWC."""
+    return parse(text).with_layout("NHWC")
+
+
+def pooling(text: str) -> Pool:
+    """The pooling on a line: a convolution's words without k, "max" or "average" before them, "ceil" after them or not."""
+    mode, *words = text.split()
+    window = parse(" ".join(["k1", *(word for word in words if word != "ceil")]))
+    try:
+        return Pool(
+            mode,
+            *window.x_shape_nchw,
+            *(window.R, window.S),
+            stride=window.stride,
+            padding=window.padding,
+            dilation=window.dilation,
+            ceil="ceil" in words,
+            layout="NHWC",
+        )
+    except ValueError as error:
+        raise ArgumentError(f"SHAPE: {error}") from None
+
+
+def product(text: str) -> Matmul:
+    """The matrix product on a line: MxNxK."""
+    try:
+        M, N, K = map(int, text.split("x"))
+        return Matmul(M, N, K)
+    except ValueError as error:
+        raise ArgumentError(f'SHAPE: expected MxNxK, as in "64x10x128", got {text!r} ({error})') from None
+
+
+READERS = {"conv": (".", convolution), "pool": ("pooling", pooling), "matmul": ("matmul", product)}
+"""Operator → the folder of its files in ``shapes`` and what reads a line of them."""
+
+
+def files(operator: str) -> list[str]:
+    """The files there are for an operator."""
+    return sorted(path.stem for path in (SHAPES / READERS[operator][0]).glob("*.txt"))
+
+
+def lines(operator: str, file: str) -> list[tuple[int, str]]:
+    """(how often it occurs, text) of each line of a file; once where the line does not say."""
+    found = []
+    for line in (SHAPES / READERS[operator][0] / f"{file}.txt").read_text().splitlines():
+        if words := line.partition("#")[0].split():
+            count, words = (int(words[0]), words[1:]) if words[0].isdecimal() else (1, words)
+            found.append((count, " ".join(words)))
     return found
+
+
+def cases(operator: str, direction: str, names: Iterable[str], batch: int | None = None, packed: bool = False) -> list[Case]:
+    """The lines of the files ``names``, each once though it be in several of them.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such file, or a line says nothing that can be computed.
+    """
+    read, known = READERS[operator][1], files(operator)
+    found: dict[Any, Case] = {}
+    for name in names:
+        if name not in known:
+            raise ArgumentError(f"networks: expected some of {', '.join(known)} for {operator}, got {name!r}")
+        for count, text in lines(operator, name):
+            if batch is not None:
+                text = " ".join(f"n{batch}" if word[0] == "n" and word[1:].isdecimal() else word for word in text.split())
+            problem = read(text)
+            case = found.get(problem) or Case(operator, direction, problem, text, (), packed)
+            occurs = dict(case.occurs)
+            occurs[name] = occurs.get(name, 0) + count
+            found[problem] = replace(case, occurs=tuple(occurs.items()))
+    return list(found.values())
 
 
 def running(operator: str, direction: str, problem: Any) -> list[Kernel]:
@@ -35,7 +132,3 @@ def running(operator: str, direction: str, problem: Any) -> list[Kernel]:
         if kernel.target == "cpu" and not kernel.refuses(own) and not kernel.declines(own):
             found.append(kernel)
     return found
-
-
-def noise(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray[Any, Any]:
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype)

@@ -17,6 +17,7 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import cases, record
+from benchmarks.contestants.operands import noise
 from fastconv.dispatch import Conv, kernels
 
 CALLS = 3
@@ -25,7 +26,7 @@ CALLS = 3
 
 def rows(layer: str, problem: Conv, rounds: int) -> dict[str, Any]:
     """Microseconds of a forward call for each algorithm, verified against the first, taking turns."""
-    x, weight = cases.noise(problem.x_shape), cases.noise(problem.weight_shape)
+    x, weight = noise(problem.x_shape), noise(problem.weight_shape)
     window = {"stride": problem.stride, "padding": problem.padding, "layout": problem.layout}
     algorithms = [
         kernel.algorithm
@@ -55,9 +56,9 @@ def main() -> None:
     arguments = parser.parse_args()
     found = []
     with fc.use(threads=1):
-        for layer, problem in cases.convolutions("crossovers").items():
+        for case in cases.cases("conv", "forward", ["crossovers"]):
             for layout in ("NCHW", "NHWC"):
-                found.append(rows(layer, problem.with_layout(layout), arguments.rounds))
+                found.append(rows(f"crossovers: {case.text}", case.problem.with_layout(layout), arguments.rounds))
                 print(json.dumps(found[-1]), flush=True)
     print(record.write("crossovers", {"threads": 1, "rows": found}, arguments.folder))
 

@@ -1,26 +1,36 @@
-"""What ``benchmarks.layers`` measures, call by call, on one thread; GFLOP/s in ``extra_info``."""
+"""Single convolutions, call by call, on one thread; GFLOP/s in ``extra_info``.
+
+LeNet-5 and the MNIST network, unless FASTCONV_BENCHMARK_NETWORKS names others: "resnet50 vgg16".
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
-from benchmarks.cases import convolutions, running
-from benchmarks.layers import DIRECTIONS, verified
-from fastconv.dispatch import Conv, Kernel
+from benchmarks.cases import DIRECTIONS, Case, cases, running
+from benchmarks.contestants import ours
+from benchmarks.contestants.operands import Operands
+from benchmarks.serve import expected, verify
+from fastconv.dispatch import Kernel
 
+NETWORKS = os.environ.get("FASTCONV_BENCHMARK_NETWORKS", "lenet5 mnist-cnn").split()
 CASES = [
-    pytest.param(kernel, problem, id=f"{kernel.name}-{name}")
-    for name, problem in convolutions().items()
+    pytest.param(kernel, case, id=f"{kernel.name}-{case.text}")
     for direction in DIRECTIONS
-    for kernel in running("conv", direction, problem)
+    for case in cases("conv", direction, NETWORKS)
+    for kernel in running("conv", direction, case.problem)
 ]
 
 
-@pytest.mark.parametrize(("kernel", "problem"), CASES)
-def test_conv(benchmark: Any, kernel: Kernel, problem: Conv) -> None:
-    plan, arguments = verified(kernel, problem)
-    benchmark(plan, *arguments)
+@pytest.mark.parametrize(("kernel", "case"), CASES)
+def test_conv(benchmark: Any, kernel: Kernel, case: Case) -> None:
+    operands = Operands(case)
+    entry = ours.entry(case, operands, 1, kernel.layout or "NHWC", kernel.algorithm)
+    assert entry is not None
+    verify(entry, expected(case, operands))
+    benchmark(entry.call)
     if benchmark.enabled:
-        benchmark.extra_info["gflops"] = problem.flops / benchmark.stats["median"] / 1e9
+        benchmark.extra_info["gflops"] = case.problem.flops / benchmark.stats["median"] / 1e9

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
-from benchmarks.cases import noise, running
-from fastconv.dispatch import Pool, kernels
+from benchmarks.cases import Case, cases
+from benchmarks.contestants import ours
+from benchmarks.contestants.operands import Operands
+from benchmarks.serve import expected, verify
 
-PROBLEMS = [
-    Pool(mode, N, C, H, W, 2, 2, stride=(2, 2), layout="NHWC")
-    for mode in ("max", "average")
-    for N, C, H, W in ((128, 32, 28, 28), (128, 64, 14, 14), (64, 6, 28, 28))
-]
+CASES = [case for direction in ("forward", "backward_input") for case in cases("pool", direction, ["lenet5", "mnist-cnn"])]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: f"{p.mode}-{p.N}x{p.H}x{p.W}x{p.C}")
-def test_pool(benchmark: Any, problem: Pool) -> None:
-    x = noise(problem.x_shape)
-    out, expected = np.empty(problem.out_shape, problem.dtype), np.empty(problem.out_shape, problem.dtype)
-    plan = running("pool", "forward", problem)[0].plan(problem, 1)
-    plan(x, out)
-    kernels("pool", "forward")[-1].plan(problem, 1)(x, expected)
-    np.testing.assert_allclose(out, expected, rtol=1e-6)  # verified before timed
-    benchmark(plan, x, out)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.direction}-{case.text}")
+def test_pool(benchmark: Any, case: Case) -> None:
+    operands = Operands(case)
+    entry = ours.entry(case, operands, 1)
+    assert entry is not None
+    verify(entry, expected(case, operands))
+    benchmark(entry.call)
     if benchmark.enabled:
-        benchmark.extra_info["gigabytes_per_second"] = problem.bytes / benchmark.stats["median"] / 1e9
+        benchmark.extra_info["gigabytes_per_second"] = case.problem.bytes / benchmark.stats["median"] / 1e9

@@ -1,0 +1,18 @@
+"""NumPy's matrix product."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from benchmarks.cases import Case
+
+from . import Entry
+from .operands import Operands
+
+
+def entry(case: Case, operands: Operands, threads: int) -> Entry | None:
+    """``numpy.matmul``; its threads are those of its process's environment."""
+    out = np.empty((case.problem.M, case.problem.N), case.problem.dtype)
+    return Entry(partial(np.matmul, operands.matrix("a"), operands.matrix("b"), out=out), lambda result: result)

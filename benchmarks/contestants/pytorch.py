@@ -1,0 +1,87 @@
+"""PyTorch: its functions as a user without autograd calls them, in both memory formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from benchmarks.cases import Case
+
+from . import Entry
+from .operands import Operands
+
+FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+aten = torch.ops.aten
+
+
+def entry(case: Case, operands: Operands, threads: int, layout: str = "NCHW") -> Entry | None:
+    """The call in a memory format; a convolution's ``packed`` weights in oneDNN's own form, as Inductor freezes them."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if case.operator == "matmul":
+        a, b = (torch.from_numpy(operands.matrix(name)) for name in "ab")
+        return Entry(partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N)), _numbers)
+    call = (_convolution if case.operator == "conv" else _pooling)(case, operands, FORMATS[layout])
+    return None if call is None else Entry(call, _numbers)
+
+
+def _numbers(result: Any) -> Any:
+    return result.numpy()
+
+
+def _images(operands: Operands, name: str, layout: Any) -> Any:
+    return torch.from_numpy(operands.images(name, "NCHW")).contiguous(memory_format=layout)
+
+
+def _symmetric(problem: Any) -> list[int]:
+    (top, bottom), (left, right) = problem.padding
+    assert top == bottom, "PyTorch pads both sides alike"
+    assert left == right, "PyTorch pads both sides alike"
+    return [top, left]
+
+
+def _convolution(case: Case, operands: Operands, layout: Any) -> Callable[[], Any]:
+    problem = case.problem
+    x, grad = (_images(operands, name, layout) for name in ("x", "grad"))
+    weight = torch.from_numpy(operands.weight("NCHW")).contiguous(memory_format=layout)
+    stride, padding, dilation = list(problem.stride), _symmetric(problem), list(problem.dilation)
+    if case.direction == "forward" and case.packed:
+        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            weight.to_mkldnn(), padding, stride, dilation, problem.groups, list(x.shape)
+        )
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        return partial(convolve, x, packed, None, padding, stride, dilation, problem.groups, "none", [], "")
+    if case.direction == "forward":
+        return partial(functional.conv2d, x, weight, None, stride, padding, dilation, problem.groups)
+    wanted = [case.direction == "backward_input", case.direction == "backward_weight", False]
+
+    def backward() -> Any:
+        return aten.convolution_backward(
+            grad, x, weight, None, stride, padding, dilation, False, [0, 0], problem.groups, wanted
+        )[0 if wanted[0] else 1]
+
+    return backward
+
+
+def _pooling(case: Case, operands: Operands, layout: Any) -> Callable[[], Any]:
+    problem = case.problem
+    x, grad = (_images(operands, name, layout) for name in ("x", "grad"))
+    kernel, stride, padding, dilation = (
+        [problem.R, problem.S],
+        list(problem.stride),
+        _symmetric(problem),
+        list(problem.dilation),
+    )
+    if problem.mode == "average":
+        window = kernel, stride, padding, problem.ceil, problem.count_padding, None
+        if case.direction == "forward":
+            return partial(functional.avg_pool2d, x, *window)
+        return partial(aten.avg_pool2d_backward, grad, x, *window)
+    if case.direction == "forward":
+        return partial(functional.max_pool2d, x, kernel, stride, padding, dilation, problem.ceil)
+    indices = functional.max_pool2d(x, kernel, stride, padding, dilation, problem.ceil, return_indices=True)[1]
+    return partial(aten.max_pool2d_with_indices_backward, grad, x, kernel, stride, padding, dilation, problem.ceil, indices)

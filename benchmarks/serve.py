@@ -1,0 +1,97 @@
+"""A process that measures: ``python -m benchmarks.serve THREADS`` answers pickled requests on standard input, one at a time.
+
+It has ("prepare", case, contestants, seconds), after which the contestants have been verified, and ("sample", name): the
+seconds of one call.  Whoever asks decides whose turn it is.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from time import sleep
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from benchmarks import timing
+from benchmarks.cases import Case
+from benchmarks.contestants import Answer, Contestant, Entry, library
+from benchmarks.contestants.operands import Operands
+
+TOLERANCE = 1e-4
+"""Of the largest result: above what Winograd's transforms lose, far below what a wrong index makes."""
+
+SPINNING = 0.02
+"""Seconds: so long OpenBLAS's threads look for work before they sleep, on cores that the next contestant's threads need."""
+
+
+def expected(case: Case, operands: Operands) -> Any:
+    """The right result: PyTorch's where there is PyTorch, else that of the last kernel of the table, the reference."""
+    judge, options = ("pytorch", {"layout": "NCHW"}) if find_spec("torch") else ("ours", {"algorithm": "reference"})
+    entry = library(judge).entry(case, operands, 1, **options)
+    return np.array(entry.result(entry.call()))
+
+
+class Desk:
+    """The contestants of the case in hand."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.entries: dict[str, tuple[Entry, int]] = {}
+
+    def prepare(self, case: Case | None, contestants: Sequence[Contestant], seconds: float) -> dict[str, Answer]:
+        """Make, verify and rehearse every contestant that takes the case."""
+        self.entries.clear()
+        operands = None if case is None else Operands(case)
+        right = None if case is None or operands is None else expected(case, operands)
+        answers = {}
+        for contestant in contestants:
+            try:
+                entry = library(contestant.library).entry(case, operands, self.threads, **contestant.options)
+                if entry is None:
+                    continue
+                if entry.result is not None:
+                    verify(entry, right)
+                self.entries[contestant.name] = entry, timing.calls_for(entry.call, seconds)
+                answers[contestant.name] = Answer(entry.kernel, entry.flops)
+            except Exception as error:  # noqa: BLE001 - whatever a contestant dies of, the others go on
+                answers[contestant.name] = Answer(failed=f"{type(error).__name__}: {error}".splitlines()[0])
+        return answers
+
+    def sample(self, name: str) -> float:
+        """Seconds of one call."""
+        entry, calls = self.entries[name]
+        seconds = timing.repeat(entry.call, calls)
+        if self.threads > 1:
+            sleep(SPINNING)
+        return seconds
+
+
+def verify(entry: Entry, right: Any) -> None:
+    """Compare what a contestant computes with what is right."""
+    assert entry.result is not None
+    got = entry.result(entry.call())
+    error, scale = float(np.abs(got - right).max(initial=0)), float(np.abs(right).max(initial=0))
+    if got.shape != right.shape or not error <= TOLERANCE * scale:
+        raise AssertionError(f"wrong: it differs by {error:.1e} where the largest result is {scale:.1e}")
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, threads: int) -> None:
+    """Answer until there are no more requests."""
+    desk = Desk(threads)
+    while True:
+        try:
+            name, *arguments = pickle.load(requests)
+        except EOFError:
+            return
+        pickle.dump(getattr(desk, name)(*arguments), replies)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    answering = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    serve(sys.stdin.buffer, answering, int(sys.argv[1]))

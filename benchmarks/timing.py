@@ -1,0 +1,35 @@
+"""How long a call takes: calls are repeated until a sample is long enough, contestants take turns, medians count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from time import perf_counter
+from typing import Any
+
+
+def calls_for(call: Callable[[], Any], seconds: float) -> int:
+    """How many calls last ``seconds``, after as many as it takes to find out."""
+    calls = 1
+    while (each := repeat(call, calls)) * calls < seconds / 8:
+        calls *= 4
+    return max(1, ceil(seconds / each))
+
+
+def repeat(call: Callable[[], Any], calls: int) -> float:
+    """Seconds of one call, the mean of ``calls``; before a sample of several the caches are warmed by one more."""
+    if calls > 1:
+        call()
+    start = perf_counter()
+    for _ in range(calls):
+        call()
+    return (perf_counter() - start) / calls
+
+
+def interleaved(samples: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The samples of ``rounds`` rounds, in each of which every one has its turn."""
+    found: dict[str, list[float]] = {name: [] for name in samples}
+    for _ in range(rounds):
+        for name, sample in samples.items():
+            found[name].append(sample())
+    return found
