@@ -1,23 +1,25 @@
-"""``python -m benchmarks``: measure everything and write RESULTS.md; with a filter, measure that and print it."""
+"""``python -m benchmarks``: measure everything and write RESULTS.md; with a filter, measure that and only print it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from dataclasses import replace
-from math import prod
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from fastconv.errors import ArgumentError
 
-from . import suites
+from . import record, results, suites
 from .cases import READERS, Case
+from .families import FAMILIES, KERNELS, mean
 from .suites import SUITES, Suite
 
-PEERS = {each.name for each in suites.TORCH} | {"torch"}
+FILTERS = ("networks", "match", "shape", "depthwise", "batch", "algorithm")
 
 
-def told(arguments: argparse.Namespace, suite: Suite) -> tuple[Suite, list[Case]]:
+def filtered(arguments: argparse.Namespace, suite: Suite) -> tuple[Suite, list[Case]]:
     """The suite and its cases as the filters leave them."""
     if arguments.networks:
         suite = replace(suite, files=suites.named(suite.operator, tuple(arguments.networks.split(","))))
@@ -34,73 +36,98 @@ def told(arguments: argparse.Namespace, suite: Suite) -> tuple[Suite, list[Case]
     return suite, [case for case in found if arguments.depthwise in (None, case.depthwise)]
 
 
-def ours(row: dict[str, Any]) -> tuple[str, float]:
-    """Our best kernel and its seconds."""
-    times = {name: taken for name, taken in row["seconds"].items() if name.startswith("fastconv") and " call" not in name}
-    name = min(times, key=times.__getitem__)
-    return name, times[name]
-
-
-def show(row: dict[str, Any]) -> str:
-    """A row in a line: what was fastest of ours, and how many times as long each other takes."""
+def line(row: dict[str, Any], unit: str) -> str:
+    """A row to read: what was best of ours, and how many times as much each other needs."""
     networks = ",".join(f"{name}×{count}" for name, count in row["occurs"].items())
     failures = "".join(f"\n    {name} FAILED: {text}" for name, text in row.get("failed", {}).items())
-    try:
-        best, taken = ours(row)
-    except ValueError:
-        return f"{row['case']}  {networks}  nothing of ours{failures}"
-    rate = row["flops"] / taken / 1e9
+    if unit == "memory":
+        needs = "  ".join(f"{name} {taken / 2**20:.1f} MiB" for name, taken in row["memory"].items())
+        return f"{row['case']:38} {needs}{failures}"
+    times = row["seconds"]
+    ours = [name for name in times if name.startswith("fastconv") and " call" not in name] or list(times)
+    if not ours:
+        return f"{row['case']}  nothing was measured{failures}"
+    best = min(ours, key=times.__getitem__)
+    rate = row.get("flops", 0) / times[best] / 1e9
     share = f" {rate / row['peak']:4.0%} of peak" if "peak" in row else ""
-    others = "  ".join(f"{name} {other / taken:.2f}" for name, other in row["seconds"].items() if name != best)
-    kernel = row["kernels"][best].partition("__")[2]
-    return f"{row['case']:38} {kernel:20} {taken * 1e6:9.1f} µs {rate:6.1f} GF/s{share} | {others} | {networks}{failures}"
-
-
-def summary(name: str, ratios: list[float]) -> str:
-    """Of the ratios of a family."""
-    below = sum(ratio < 1 for ratio in ratios)
+    others = "  ".join(f"{name} {other / times[best]:.2f}" for name, other in times.items() if name != best)
+    kernel = row["kernels"].get(best, "").partition("__")[2] or best
     return (
-        f"{name}: geomean {prod(ratios) ** (1 / len(ratios)):.2f}, worst {min(ratios):.2f}, {below} of {len(ratios)} below 1"
+        f"{row['case']:38} {kernel:20} {times[best] * 1e6:9.1f} µs {rate:6.1f} GF/s{share} | {others} | {networks}{failures}"
     )
 
 
 def run(name: str, threads: int, arguments: argparse.Namespace) -> None:
-    """Measure a suite and print it."""
-    suite, found = told(arguments, SUITES[name])
-    ratios: dict[str, list[float]] = {}
-    print(f"-- {name}, {threads} thread(s): × is the other's time over ours")
+    """Measure a suite, print it, and write it if it is to be kept."""
+    suite, found = filtered(arguments, SUITES[name])
+    unit = "memory" if suite.unit == "bytes" else "seconds"
+    print(f"-- {name}, {threads} thread(s)" + (": × is the other's time over ours" if unit == "seconds" else ""), flush=True)
+    began, rows = perf_counter(), []
     for row in suites.rows(found, suite, threads, arguments.rounds, arguments.seconds):
-        print(show(row), flush=True)
-        theirs = [taken for who, taken in row["seconds"].items() if who in PEERS]
-        if theirs and any(who.startswith("fastconv") for who in row["seconds"]):
-            ratios.setdefault("depthwise " * row.get("depthwise", False) + name, []).append(min(theirs) / ours(row)[1])
-    for family, values in ratios.items():
-        print(summary(f"{family}, {threads} thread(s), against torch's better layout", values), flush=True)
+        rows.append(row)
+        print(line(row, unit), flush=True)
+    for family in FAMILIES:
+        if arguments.algorithm and family.ours == KERNELS:
+            family = replace(family, ours=tuple({key for row in rows for key in row["seconds"] if key.startswith("fastconv")}))
+        if family.suite == name and (ratios := family.ratios(rows)):
+            least = min(ratios, key=ratios.__getitem__)
+            print(
+                f"{family.name}, {threads} thread(s): geomean {mean(list(ratios.values())):.2f}, worst {ratios[least]:.2f} "
+                f"({least}), {sum(ratio < 1 for ratio in ratios.values())} of {len(ratios)} below 1",
+                flush=True,
+            )
+    print(f"-- {perf_counter() - began:.0f} s", flush=True)
+    if arguments.kept:
+        measured = {"rounds": arguments.rounds, "sample seconds": arguments.seconds, "GB/s": suites.ceilings(threads)}
+        print(record.write(name, threads, measured | {"rows": rows}, arguments.folder), flush=True)
 
 
-def main() -> None:
+def parsed(words: list[str]) -> argparse.Namespace:
+    """The command line's words.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such suite, or a number is none.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"some of {', '.join(SUITES)}")
     parser.add_argument("--networks", help="files of shapes, with commas between them")
     parser.add_argument("--match", default="", help='words that a line must have: "7x7", "1x1 s2"')
     parser.add_argument("--shape", action="append", help="a line of one's own instead of the files'; may be given again")
     parser.add_argument("--depthwise", action=argparse.BooleanOptionalAction, help="only, or no, depthwise convolutions")
-    parser.add_argument("--threads", default="1", help="1, 2, or 1,2")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--algorithm", help='ours to be measured instead of the chosen one, or "all"')
-    parser.add_argument("--default-malloc", action="store_true", help="PyTorch with the default allocator too")
+    parser.add_argument("--threads", help="1, 2, or 1,2; by default 1 with a filter, else those of each suite")
+    parser.add_argument("--default-malloc", action="store_true", help="with a filter: PyTorch with the default allocator too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.03, help="of a sample")
-    arguments = parser.parse_args()
+    parser.add_argument("--folder", type=Path, help="where the JSON goes, instead of the repository's results")
+    arguments = parser.parse_args(words)
+    arguments.kept = not any(getattr(arguments, name) not in (None, "") for name in FILTERS)
+    arguments.default_malloc |= arguments.kept
+    if unknown := set(arguments.suites) - set(SUITES):
+        raise ArgumentError(f"SUITE: expected some of {', '.join(SUITES)}, got {', '.join(sorted(unknown))!r}")
+    if arguments.threads and not all(word.isdecimal() and int(word) for word in arguments.threads.split(",")):
+        raise ArgumentError(f"threads: expected numbers with commas between them, got {arguments.threads!r}")
+    if arguments.rounds < 1 or (arguments.batch or 1) < 1:
+        raise ArgumentError("rounds, batch: expected at least 1")
+    return arguments
+
+
+def main(words: list[str]) -> None:
+    """Run the command line."""
     try:
-        if unknown := set(arguments.suites) - set(SUITES):
-            raise ArgumentError(f"SUITE: expected some of {', '.join(SUITES)}, got {', '.join(sorted(unknown))!r}")
+        arguments = parsed(words)
         for name in arguments.suites or SUITES:
-            for threads in map(int, arguments.threads.split(",")):
+            asked = arguments.threads or ("" if arguments.kept else "1")
+            for threads in map(int, asked.split(",")) if asked else SUITES[name].threads:
                 run(name, threads, arguments)
     except ArgumentError as error:
         sys.exit(f"error: {error}")
+    if arguments.kept and not arguments.folder:
+        print(results.write())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

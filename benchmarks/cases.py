@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Case:
     ----------
     operator, direction : str
         As the registry has them.
-    problem : Conv, Pool or Matmul
+    problem : Conv, Pool, Matmul or Training
         Images in NHWC; a contestant may take them in another layout.
     text : str
         The line of its file, without the count.
@@ -81,7 +81,40 @@ def product(text: str) -> Matmul:
         raise ArgumentError(f'SHAPE: expected MxNxK, as in "64x10x128", got {text!r} ({error})') from None
 
 
-READERS = {"conv": (".", convolution), "pool": ("pooling", pooling), "matmul": ("matmul", product)}
+@dataclass(frozen=True)
+class Training:
+    """``STEPS`` of training a model of the zoo with Adam, on N images of ``shape`` each."""
+
+    model: str
+    N: int
+    shape: tuple[int, ...]
+    classes: int
+
+
+STEPS = 4
+"""Of training in one call: each on images of its own, of which the first and the last are as far from the caches."""
+
+RATE = 1e-3
+"""Of Adam."""
+
+
+def training(text: str) -> Training:
+    """The training on a line: the model, n images, CxHxW, classes."""
+    try:
+        model, batch, shape, classes = text.split()
+        return Training(model, int(batch.removeprefix("n")), tuple(map(int, shape.split("x"))), int(classes))
+    except ValueError:
+        raise ArgumentError(
+            f'SHAPE: expected a model, n, CxHxW and classes, as in "lenet5 n64 1x28x28 10", got {text!r}'
+        ) from None
+
+
+READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "conv": (".", convolution),
+    "pool": ("pooling", pooling),
+    "matmul": ("matmul", product),
+    "train": ("training", training),
+}
 """Operator → the folder of its files in ``shapes`` and what reads a line of them."""
 
 

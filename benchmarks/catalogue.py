@@ -5,10 +5,10 @@ Names, ideas and sources are read from the registry, measured shares from ``resu
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from benchmarks.record import RESULTS
+from benchmarks import record
+from benchmarks.suites import SUITES
 from fastconv.dispatch import OPERATORS, kernels
 
 PAGE = Path(__file__).parents[1] / "kernels/README.md"
@@ -16,16 +16,15 @@ BEGIN, END = "<!-- the table: python -m benchmarks.catalogue -->", "<!-- end of 
 
 
 def shares() -> dict[str, str]:
-    """The best measured share of the FMA peak by kernel, and where."""
-    found = {}
-    if (path := RESULTS / "layers.json").exists():
-        for row in sorted(json.loads(path.read_text())["rows"], key=lambda row: row["of peak"]):
-            found[row["kernel"]] = f"{row['of peak']:.0%} of the FMA peak ({row['layer']})"
-    if (path := RESULTS / "gemm.json").exists():
-        result = json.loads(path.read_text())
-        name = kernels("matmul", "forward")[0].name
-        found[name] = f"{result['fastconv']['of peak']:.0%} of the FMA peak ({result['size']}³)"
-    return found
+    """The best measured share of the FMA peak by kernel, on one thread, and where."""
+    found: dict[str, tuple[float, str]] = {}
+    for suite in SUITES:
+        for row in record.read(suite).get("1", {}).get("rows", ()):
+            for name, kernel in row["kernels"].items():
+                if "peak" in row and name in row["seconds"] and " call" not in name:
+                    share = row["flops"] / row["seconds"][name] / 1e9 / row["peak"]
+                    found[kernel] = max(found.get(kernel, (0.0, "")), (share, row["case"]))
+    return {kernel: f"{share:.0%} of the FMA peak ({case})" for kernel, (share, case) in found.items()}
 
 
 def table() -> str:

@@ -1,16 +1,21 @@
 """A process that measures: ``python -m benchmarks.serve THREADS`` answers pickled requests on standard input, one at a time.
 
-It has ("prepare", case, contestants, seconds), after which the contestants have been verified, and ("sample", name): the
-seconds of one call.  Whoever asks decides whose turn it is.
+It has ("prepare", case, contestants, seconds), after which the contestants have been verified, ("sample", name): the seconds
+of one call, and ("grown", case, contestant): the memory of one.  Whoever asks decides whose turn it is.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from time import sleep
 from typing import Any, BinaryIO
 
@@ -20,9 +25,6 @@ from benchmarks import timing
 from benchmarks.cases import Case
 from benchmarks.contestants import Answer, Contestant, Entry, library
 from benchmarks.contestants.operands import Operands
-
-TOLERANCE = 1e-4
-"""Of the largest result: above what Winograd's transforms lose, far below what a wrong index makes."""
 
 SPINNING = 0.02
 """Seconds: so long OpenBLAS's threads look for work before they sleep, on cores that the next contestant's threads need."""
@@ -64,10 +66,35 @@ class Desk:
     def sample(self, name: str) -> float:
         """Seconds of one call."""
         entry, calls = self.entries[name]
-        seconds = timing.repeat(entry.call, calls)
+        seconds = timing.repeat(entry.call, calls) / entry.steps
         if self.threads > 1:
             sleep(SPINNING)
         return seconds
+
+    def grown(self, case: Case, contestant: Contestant) -> int | None:
+        """Bytes by which the process grew at most in making and calling an entry, its operands and its result not counted."""
+        make = partial(library(contestant.library).entry, threads=self.threads, **contestant.options)
+        small = replace(case, problem=replace(case.problem, N=1))
+        rehearsal = make(small, Operands(small))
+        if rehearsal is None:
+            return None
+        rehearsal.call()  # compiles, and starts threads
+        operands = Operands(case)
+        make(case, operands)  # the operands are there from now on, and everything else is gone
+        del rehearsal
+        gc.collect()
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        entry = make(case, operands)
+        result = entry.result(entry.call())
+        return max(0, _resident("VmHWM") - before - result.nbytes)
+
+
+def _resident(name: str) -> int:
+    """Bytes of memory that the process holds, or held at most."""
+    found = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def verify(entry: Entry, right: Any) -> None:
@@ -75,7 +102,7 @@ def verify(entry: Entry, right: Any) -> None:
     assert entry.result is not None
     got = entry.result(entry.call())
     error, scale = float(np.abs(got - right).max(initial=0)), float(np.abs(right).max(initial=0))
-    if got.shape != right.shape or not error <= TOLERANCE * scale:
+    if got.shape != right.shape or not error <= entry.tolerance * scale:
         raise AssertionError(f"wrong: it differs by {error:.1e} where the largest result is {scale:.1e}")
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from fastconv.dispatch import kernels
+from fastconv.dispatch import LAYOUTS, kernels
 from fastconv.errors import ArgumentError
 
 from .cases import NETWORKS, READERS, Case, cases, files
 from .contestants import KEEP_MEMORY, Contestant
-from .workers import Field
+from .contestants.sizes import COPIED
+from .workers import Field, Worker
 
 PEAK = Contestant("FMA peak", "ceiling")
+BANDWIDTHS = tuple(Contestant(name, "ceiling", {"copied": name}) for name in COPIED)
 OUR_KERNELS = tuple(Contestant(f"fastconv {layout}", "ours", {"layout": layout}) for layout in ("NHWC", "NCHW"))
 OUR_CALLS = tuple(
     Contestant(f"fastconv call {layout}", "ours", {"layout": layout, "public": True}) for layout in ("NHWC", "NCHW")
@@ -33,6 +36,12 @@ ON_MATRICES = (
     Contestant("numpy SkylakeX", "numerical", {}, KEEP_MEMORY | {"OPENBLAS_CORETYPE": "SkylakeX"}),
     Contestant("numpy", "numerical"),
 )
+ON_ONE_IMAGE = (
+    *(PEAK, *OUR_KERNELS, *TORCH),
+    *(Contestant(f"scipy {name}", "scientific", {"function": name}) for name in ("ndimage.correlate", "signal.correlate2d")),
+)
+NEEDS = {"pytorch": "torch", "scientific": "scipy"}
+"""Library → the package without which it is left out."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,10 @@ class Suite:
         Whether weights are prepared before the call.
     batch : int or None
         Instead of the files' own.
+    threads : tuple of int
+        With how many it is measured.
+    unit : "seconds" or "bytes"
+        What is measured: the time of a call, or the memory that it needs.
     """
 
     operator: str
@@ -57,9 +70,27 @@ class Suite:
     files: tuple[str, ...]
     packed: bool = False
     batch: int | None = None
+    threads: tuple[int, ...] = (1, 2)
+    unit: str = "seconds"
 
     def cases(self) -> list[Case]:
         return cases(self.operator, self.direction, self.files, self.batch, self.packed)
+
+
+def _crossovers() -> tuple[Contestant, ...]:
+    """The public call, and the same told to use each algorithm; layouts are converted where a kernel takes another."""
+    return OUR_CALLS + tuple(
+        Contestant(f"{kernel.algorithm} {layout}", "ours", {"layout": layout, "algorithm": kernel.algorithm, "public": True})
+        for layout in LAYOUTS
+        for kernel in kernels("conv", "forward")
+        if kernel.target == "cpu"
+    )
+
+
+def _memory(direction: str) -> Suite:
+    contestants = (OUR_KERNELS[0], OUR_CALLS[1], *TORCH)
+    frugal = tuple(replace(each, environment={"MALLOC_MMAP_THRESHOLD_": "65536"}) for each in contestants)  # freed is gone
+    return Suite("conv", direction, frugal, ("largest",), threads=(2,), unit="bytes")
 
 
 SUITES = {
@@ -70,6 +101,12 @@ SUITES = {
     "pool": Suite("pool", "forward", ON_IMAGES, (*NETWORKS, "average")),
     "pool_backward": Suite("pool", "backward_input", ON_IMAGES, (*NETWORKS, "average")),
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),
+    "training": Suite("train", "step", (Contestant("fastconv", "ours"), *TORCH, *TORCH_BY_DEFAULT), ("steps",)),
+    "image": Suite("conv", "forward", ON_ONE_IMAGE, ("image",), threads=(1,)),
+    "memory_forward": _memory("forward"),
+    "memory_backward_input": _memory("backward_input"),
+    "memory_backward_weight": _memory("backward_weight"),
+    "crossovers": Suite("conv", "forward", _crossovers(), ("crossovers",), threads=(1,)),
 }
 
 
@@ -85,8 +122,9 @@ def with_algorithm(suite: Suite, algorithm: str) -> Suite:
     if algorithm != "all" and algorithm not in known:
         raise ArgumentError(f"algorithm: expected one of all, {', '.join(known)}, got {algorithm!r}")
     ours = [
-        Contestant(f"fastconv {name}", "ours", {"layout": layout or "NHWC", "algorithm": name})
+        Contestant(f"fastconv {name} {own}", "ours", {"layout": own, "algorithm": name})
         for name, layout in known.items()
+        for own in ([layout] if layout else LAYOUTS)
         if algorithm in ("all", name)
     ]
     others = [contestant for contestant in suite.contestants if contestant.library != "ours"]
@@ -108,30 +146,50 @@ def named(operator: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def rows(found: list[Case], suite: Suite, threads: int, rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
     """What was measured for each case, as it comes."""
-    with Field(suite.contestants, threads) as field:
+    contestants = [each for each in suite.contestants if find_spec(NEEDS.get(each.library, "numpy"))]
+    if suite.unit == "bytes":
+        yield from (_grown(case, contestants, threads) for case in found)
+        return
+    with Field(contestants, threads) as field:
         for case in found:
-            yield row(case, field, rounds, seconds)
+            yield _timed(case, field, rounds, seconds)
 
 
-def row(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:
+def _about(case: Case) -> dict[str, Any]:
+    """The row of a case, before it was measured."""
+    row: dict[str, Any] = {"case": case.text, "direction": case.direction, "occurs": dict(case.occurs)}
+    row |= {name: getattr(case.problem, name) for name in ("flops", "bytes") if hasattr(case.problem, name)}
+    return row | ({"depthwise": True} if case.depthwise else {})
+
+
+def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:
     """Seconds of one call of each contestant, the median of all rounds, and GFLOP/s of the machine's peak beside them."""
     answers, samples = field.measure(case, rounds, seconds)
     times = {name: median(taken) for name, taken in samples.items()}
-    result: dict[str, Any] = {
-        "case": case.text,
-        "occurs": dict(case.occurs),
-        "flops": case.problem.flops,
-        "bytes": case.problem.bytes,
-    }
-    if case.depthwise:
-        result["depthwise"] = True
+    row = _about(case)
     if peak := times.pop(PEAK.name, None):
-        result["peak"] = round(answers[PEAK.name].flops / peak / 1e9, 1)
-    result["seconds"] = {name: float(f"{taken:.4g}") for name, taken in times.items()}
-    result["kernels"] = {name: answer.kernel for name, answer in answers.items() if answer.kernel}
+        row["peak"] = round(answers[PEAK.name].flops / peak / 1e9, 1)
+    row["seconds"] = {name: float(f"{taken:.4g}") for name, taken in times.items()}
+    row["kernels"] = {name: answer.kernel for name, answer in answers.items() if answer.kernel}
     if failed := {name: answer.failed for name, answer in answers.items() if answer.failed}:
-        result["failed"] = failed
-    return result
+        row["failed"] = failed
+    return row
 
 
-Report = Callable[[str], None]
+def _grown(case: Case, contestants: list[Contestant], threads: int) -> dict[str, Any]:
+    """Bytes that a call of each contestant needs above its operands and its result, each in a new process."""
+    row = _about(case) | {"memory": {}}
+    for contestant in contestants:
+        worker = Worker(threads, contestant.environment)
+        grown = worker.ask("grown", case, contestant)
+        worker.end()
+        if grown is not None:
+            row["memory"][contestant.name] = grown
+    return row
+
+
+def ceilings(threads: int) -> dict[str, float]:
+    """GB/s copied within each cache and in memory; what is read and what is written both count."""
+    with Field(BANDWIDTHS, threads) as field:
+        answers, samples = field.measure(None, 5, 0.05)
+    return {name: round((answers[name].flops or 0) / median(taken) / 1e9, 1) for name, taken in samples.items()}

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import processes
-from benchmarks import catalogue
+from benchmarks import catalogue, results
 
 README = (processes.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -18,6 +18,10 @@ def blocks(language: str) -> list[str]:
 
 def test_catalogue_of_kernels_is_current() -> None:
     assert catalogue.PAGE.read_text() == catalogue.page(), "stale: run python -m benchmarks.catalogue"
+
+
+def test_results_are_those_of_the_measurements() -> None:
+    assert results.PAGE.read_text(encoding="utf-8") == results.page(), "stale: run python -m benchmarks.results"
 
 
 def test_first_commands_install_and_test() -> None:

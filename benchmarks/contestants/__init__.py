@@ -55,12 +55,19 @@ class Entry:
         What computes it, if that has a name.
     flops : int or None
         Of a call; None: the problem's.
+    steps : int
+        What a call does so often; seconds are those of one.
+    tolerance : float
+        By which the result may differ, relative to the largest: above what Winograd's transforms lose, far below what a wrong
+        index makes.
     """
 
     call: Callable[[], Any]
     result: Callable[[Any], Any] | None
     kernel: str = ""
     flops: int | None = None
+    steps: int = 1
+    tolerance: float = 1e-4
 
 
 @dataclass(frozen=True)

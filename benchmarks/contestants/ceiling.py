@@ -22,15 +22,13 @@ from fastconv_kernels.cpu.tile import Tile, each_vector, load_tile, pointer, sto
 
 from . import Entry
 from .operands import Operands
+from .sizes import COPIED
 
 SUMS = 12
 """Enough to keep two units of latency four busy, few enough for sixteen registers."""
 
 STEPS = 1_000_000
 """Of a call: a millisecond or two."""
-
-COPIED = {"L2": 256 << 10, "L3": 4 << 20, "memory": 256 << 20}
-"""Bytes copied by each thread, and as many written, by where both are found again."""
 
 
 @word(lambda total: total)

@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks.cases import Case
 
 from . import Entry
-from .operands import Operands
+from .operands import Operands, empty
 
 
 def entry(case: Case, operands: Operands, threads: int) -> Entry | None:
     """``numpy.matmul``; its threads are those of its process's environment."""
-    out = np.empty((case.problem.M, case.problem.N), case.problem.dtype)
+    out = empty((case.problem.M, case.problem.N), case.problem.dtype)
     return Entry(partial(np.matmul, operands.matrix("a"), operands.matrix("b"), out=out), lambda result: result)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case
+from benchmarks.cases import STEPS, Case
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -15,32 +16,68 @@ TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 TO_KCRS = (3, 2, 0, 1)
 
 
+CACHE_LINE = 64
+
+
+def empty(shape: tuple[int, ...], dtype: Any = "float32") -> Array:
+    """An array that begins on a cache line, as PyTorch's and the networks' do and NumPy's do not."""
+    size, item = prod(shape), np.dtype(dtype).itemsize
+    memory = np.empty(size * item + CACHE_LINE, np.uint8)
+    skip = -memory.ctypes.data % CACHE_LINE
+    return memory[skip : skip + size * item].view(dtype).reshape(shape)
+
+
 def noise(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Array:
     """Standard normal numbers."""
-    return np.random.default_rng(seed).standard_normal(shape, dtype=dtype)  # type: ignore[call-overload,no-any-return]
+    array = empty(shape, dtype)
+    np.random.default_rng(seed).standard_normal(dtype=dtype, out=array)  # type: ignore[call-overload]
+    return array
 
 
 class Operands:
-    """What a case is computed from.  The arrays are shared by all who ask: nobody writes into them."""
+    """What a case is computed from, made when first asked for and then kept.  Nobody writes into it."""
 
     def __init__(self, case: Case) -> None:
-        problem = case.problem
-        if case.operator == "matmul":
-            shapes = {"a": (problem.M, problem.K), "b": (problem.K, problem.N)}
-        else:
-            shapes = {"x": problem.x_shape, "grad": problem.out_shape}
-            shapes |= {"weight": problem.weight_shape} if case.operator == "conv" else {}
-        self._arrays = {name: noise(shape, problem.dtype, seed) for seed, (name, shape) in enumerate(shapes.items())}
-        self.images, self.weight = cache(self._images), cache(self._weight)
+        self._case = case
+        self._kept: dict[Any, Any] = {}
+
+    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gave when ``name`` was first asked for."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     def matrix(self, name: str) -> Array:
-        return self._arrays[name]
+        """A (M, K) or B (K, N)."""
+        problem = self._case.problem
+        shape = {"a": (problem.M, problem.K), "b": (problem.K, problem.N)}[name]
+        return self.kept(name, lambda: noise(shape, problem.dtype, ord(name)))  # type: ignore[no-any-return]
 
-    def _images(self, name: str, layout: str) -> Array:
+    def images(self, name: str, layout: str) -> Array:
         """x or grad."""
-        array = self._arrays[name]
-        return array if layout == "NHWC" else np.ascontiguousarray(array.transpose(TO_NCHW))
+        problem = self._case.problem
+        shape = {"x": problem.x_shape, "grad": problem.out_shape}[name]
+        return self._laid_out(name, shape, layout, TO_NCHW)
 
-    def _weight(self, layout: str) -> Array:
-        array = self._arrays["weight"]
-        return array if layout == "NHWC" else np.ascontiguousarray(array.transpose(TO_KCRS))
+    def weight(self, layout: str) -> Array:
+        return self._laid_out("weight", self._case.problem.weight_shape, layout, TO_KCRS)
+
+    def _laid_out(self, name: str, shape: tuple[int, ...], layout: str, axes: tuple[int, ...]) -> Array:
+        """Noise of ``shape``, channels last, with its axes permuted for NCHW."""
+
+        def make() -> Array:
+            array = noise(shape, self._case.problem.dtype, len(name))
+            if layout == "NHWC":
+                return array
+            turned = array.transpose(axes)
+            out = empty(turned.shape, array.dtype)
+            np.copyto(out, turned)
+            return out
+
+        return self.kept((name, layout), make)  # type: ignore[no-any-return]
+
+    def samples(self) -> tuple[Array, Array]:
+        """Images (N, C, H, W) for every step of a training, and their labels."""
+        problem = self._case.problem
+        images = self.kept("images", lambda: noise((STEPS * problem.N, *problem.shape)))
+        return images, self.kept("labels", lambda: np.random.default_rng(0).integers(0, problem.classes, len(images)))

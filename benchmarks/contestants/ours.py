@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from benchmarks.cases import Case
-from fastconv import dispatch
+from benchmarks.cases import RATE, STEPS, Case, Training
+from fastconv import dispatch, nn, zoo
+from fastconv.errors import UnsupportedError
 
 from . import Entry
-from .operands import TO_KCRS, TO_NCHW, Array, Operands
+from .operands import TO_KCRS, TO_NCHW, Array, Operands, empty
 
 
 def entry(
@@ -21,11 +22,18 @@ def entry(
 ) -> Entry | None:
     """The kernel that is chosen, called as a network calls it, or with ``public`` the function that users call.
 
-    ``layout`` is that of the images that are given and taken; None where the kernel chosen for it takes another one and
-    is not called directly for that reason.
+    ``layout`` is that of the images that are given and taken.  None where ``algorithm`` cannot compute the case, and where the
+    kernel, not called by ``public``, takes another layout.
     """
+    if case.operator == "train":
+        return _training(case.problem, operands, threads)
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)
-    kernel = dispatch.choose(case.operator, case.direction, problem, algorithm=algorithm)
+    try:
+        kernel = dispatch.choose(case.operator, case.direction, problem, algorithm=algorithm)
+    except UnsupportedError:
+        if algorithm:
+            return None
+        raise
     if public:
         call, out = PUBLIC[case.operator, case.direction](problem, operands, algorithm)
         return Entry(call, partial(_outward, out, case.direction, layout), kernel.name)
@@ -47,12 +55,12 @@ Made = tuple[Callable[[], Any], Array]
 
 
 def _conv_forward(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out = np.empty(problem.out_shape, problem.dtype)
+    out = empty(problem.out_shape, problem.dtype)
     return _with_weight(plan, operands.images("x", problem.layout), operands.weight(problem.layout), out, packed)
 
 
 def _conv_backward_input(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out = np.empty(problem.x_shape, problem.dtype)
+    out = empty(problem.x_shape, problem.dtype)
     return _with_weight(plan, operands.images("grad", problem.layout), operands.weight(problem.layout), out, packed)
 
 
@@ -68,18 +76,18 @@ def _with_weight(plan: Any, images: Array, weight: Array, out: Array, packed: bo
 
 
 def _conv_backward_weight(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out = np.empty(problem.weight_shape, problem.dtype)
+    out = empty(problem.weight_shape, problem.dtype)
     grad, x = (operands.images(name, problem.layout) for name in ("grad", "x"))
     return partial(plan, grad, x, out), out
 
 
 def _pool_forward(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out = np.empty(problem.out_shape, problem.dtype)
+    out = empty(problem.out_shape, problem.dtype)
     return partial(plan, operands.images("x", problem.layout), out), out
 
 
 def _pool_backward(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out, grad = np.empty(problem.x_shape, problem.dtype), operands.images("grad", problem.layout)
+    out, grad = empty(problem.x_shape, problem.dtype), operands.images("grad", problem.layout)
     if problem.mode == "average":
         return partial(plan, grad, out), out
     return partial(plan, grad, _indices(problem, operands, np.int32), out), out
@@ -87,14 +95,14 @@ def _pool_backward(plan: Any, problem: Any, operands: Operands, packed: bool) ->
 
 def _indices(problem: Any, operands: Operands, dtype: Any) -> Array:
     """Where the maxima are."""
-    indices = np.empty(problem.out_shape, dtype)
+    indices = empty(problem.out_shape, dtype)
     with dispatch.leased("pool", "forward", problem, threads=1) as plan:
-        plan(operands.images("x", problem.layout), np.empty(problem.out_shape, problem.dtype), indices)
+        plan(operands.images("x", problem.layout), empty(problem.out_shape, problem.dtype), indices)
     return indices
 
 
 def _matmul(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
-    out = np.empty((problem.M, problem.N), problem.dtype)
+    out = empty((problem.M, problem.N), problem.dtype)
     return partial(plan, operands.matrix("a"), operands.matrix("b"), out), out
 
 
@@ -108,31 +116,49 @@ KERNELS = {
 }
 
 
+def _training(problem: Training, operands: Operands, threads: int) -> Entry:
+    """``fit`` on a few batches, without shuffling."""
+    model = zoo.build(problem.model, problem.shape, problem.classes)
+    model.compile(nn.Adam(RATE), metrics=[], threads=threads)
+    images, labels = operands.samples()
+
+    def call() -> Any:
+        history = model.fit(images, labels, batch_size=problem.N, shuffle=False, verbose=0)
+        return history.as_dict()["history"]["loss"][-1]
+
+    return Entry(call, np.array, steps=STEPS, tolerance=1e-3)
+
+
 def _window(problem: Any) -> dict[str, Any]:
     return {"stride": problem.stride, "padding": problem.padding, "layout": problem.layout}
 
 
 def _public_conv(name: str, problem: Any, operands: Operands, algorithm: str | None) -> Made:
     window = _window(problem) | {"dilation": problem.dilation, "groups": problem.groups, "algorithm": algorithm}
-    x, grad, weight = (*(operands.images(name, problem.layout) for name in ("x", "grad")), operands.weight(problem.layout))
-    call, arguments, shape = {
-        "forward": (fc.conv2d, (x, weight), problem.out_shape),
-        "backward_input": (fc.conv2d_backward_input, (grad, weight, problem.x_shape), problem.x_shape),
-        "backward_weight": (fc.conv2d_backward_weight, (grad, x, problem.weight_shape), problem.weight_shape),
-    }[name]
-    out = np.empty(shape, problem.dtype)
+    x, grad = (partial(operands.images, array, problem.layout) for array in ("x", "grad"))
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    if name == "forward":
+        call, arguments, shape = fc.conv2d, (x(), operands.weight(problem.layout)), problem.out_shape
+    elif name == "backward_input":
+        shape = problem.x_shape
+        call, arguments = fc.conv2d_backward_input, (grad(), operands.weight(problem.layout), shape)
+    else:
+        shape = problem.weight_shape
+        call, arguments = fc.conv2d_backward_weight, (grad(), x(), shape)
+    out = empty(shape, problem.dtype)
     return partial(call, *arguments, out=out, **window), out
 
 
 def _public_pool(problem: Any, operands: Operands, algorithm: str | None) -> Made:
-    out = np.empty(problem.out_shape, problem.dtype)
+    out = empty(problem.out_shape, problem.dtype)
     call = fc.max_pool2d if problem.mode == "max" else fc.avg_pool2d
     window = _window(problem) | {"ceil_mode": problem.ceil}
     return partial(call, operands.images("x", problem.layout), (problem.R, problem.S), out=out, **window), out
 
 
 def _public_pool_backward(problem: Any, operands: Operands, algorithm: str | None) -> Made:
-    out, grad = np.empty(problem.x_shape, problem.dtype), operands.images("grad", problem.layout)
+    out, grad = empty(problem.x_shape, problem.dtype), operands.images("grad", problem.layout)
     window = _window(problem) | {"ceil_mode": problem.ceil, "kernel_size": (problem.R, problem.S), "out": out}
     if problem.mode == "average":
         return partial(fc.avg_pool2d_backward, grad, problem.x_shape, **window), out
@@ -141,7 +167,7 @@ def _public_pool_backward(problem: Any, operands: Operands, algorithm: str | Non
 
 
 def _public_matmul(problem: Any, operands: Operands, algorithm: str | None) -> Made:
-    out = np.empty((problem.M, problem.N), problem.dtype)
+    out = empty((problem.M, problem.N), problem.dtype)
     return partial(fc.matmul, operands.matrix("a"), operands.matrix("b"), out=out, algorithm=algorithm), out
 
 
