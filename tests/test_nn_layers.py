@@ -18,6 +18,15 @@ STEP = 1e-6
 HEAD = [nn.Flatten(), nn.Dense(CLASSES)]
 FIRST = nn.Conv2D(4, 3, padding=1)
 
+PLAIN = [nn.Conv2D(4, 3, padding=1, use_bias=False), nn.BatchNorm(activation="relu"), nn.Conv2D(4, 1), nn.BatchNorm()]
+STRIDED = [
+    nn.Conv2D(5, 3, strides=2, padding=1, use_bias=False),
+    nn.BatchNorm(activation="relu"),
+    nn.Conv2D(5, 1),
+    nn.BatchNorm(),
+]
+PROJECTION = [nn.Conv2D(5, 1, strides=2, use_bias=False), nn.BatchNorm()]
+
 NETWORKS = {
     "conv": [FIRST, *HEAD],
     "conv-relu": [FIRST, nn.Conv2D(6, (3, 2), activation="relu"), nn.Conv2D(3, 1, activation="relu"), *HEAD],
@@ -45,6 +54,27 @@ NETWORKS = {
     "tanh": [FIRST, nn.Tanh(), *HEAD],
     "maxout": [FIRST, nn.Maxout(2), *HEAD],
     "maxout-dense": [nn.Flatten(), nn.Dense(9), nn.Maxout(3), nn.Dense(CLASSES)],
+    "conv-then-relu-max-pool": [FIRST, nn.Conv2D(4, 3), nn.ReLU(), nn.MaxPool2D(2), *HEAD],
+    "conv-relu-max-pool-first": [nn.Conv2D(4, 3, activation="relu"), nn.MaxPool2D(2), nn.Conv2D(3, 2), *HEAD],
+    "conv-relu-max-pool-no-bias": [FIRST, nn.Conv2D(4, 2, activation="relu", use_bias=False), nn.MaxPool2D(2), *HEAD],
+    "batch-norm": [nn.Conv2D(4, 3, use_bias=False), nn.BatchNorm(), *HEAD],
+    "batch-norm-relu": [FIRST, nn.BatchNorm(activation="relu"), nn.Conv2D(3, 3), nn.BatchNorm(), nn.ReLU(), *HEAD],
+    "batch-norm-dense": [nn.Flatten(), nn.Dense(6), nn.BatchNorm(activation="tanh"), nn.Dense(CLASSES)],
+    "batch-norm-first": [nn.BatchNorm(epsilon=0.1), *HEAD],
+    "global-average-pool": [FIRST, nn.GlobalAveragePool2D(), nn.Dense(CLASSES)],
+    "residual": [FIRST, nn.Residual(PLAIN), nn.GlobalAveragePool2D(), nn.Dense(CLASSES)],
+    "residual-projected": [FIRST, nn.Residual(STRIDED, PROJECTION), nn.Conv2D(3, 2), *HEAD],
+    "residual-first": [nn.Residual([nn.Conv2D(2, 3, padding=1), nn.BatchNorm()]), nn.Residual(STRIDED, PROJECTION), *HEAD],
+    "residual-without-norm": [FIRST, nn.Residual([nn.Conv2D(4, 3, padding=1)], activation="relu"), *HEAD],
+    "residual-linear": [FIRST, nn.Residual([nn.Conv2D(4, 3, padding=1)], activation=None), *HEAD],
+    "residual-tanh": [FIRST, nn.Residual(PLAIN, activation="tanh"), *HEAD],
+    "residual-in-residual": [
+        FIRST,
+        nn.Residual([nn.Residual(PLAIN), *PLAIN], [nn.Residual(PLAIN)]),
+        nn.Residual(PLAIN),
+        *HEAD,
+    ],
+    "residual-unlearned-body": [FIRST, nn.Residual([nn.ReLU()]), nn.Residual([nn.Tanh()], [nn.Conv2D(4, 1)]), *HEAD],
     "last-relu": [nn.Flatten(), nn.Dense(CLASSES, activation="relu")],
 }
 

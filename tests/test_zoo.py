@@ -9,7 +9,9 @@ from sklearn.datasets import load_digits
 from fastconv import nn, zoo
 from fastconv.errors import ArgumentError
 
-PARAMETERS = {"softmax": 7_850, "mlp": 535_818, "lenet5": 61_706, "mnist-cnn": 421_642}
+PARAMETERS = {"softmax": 7_850, "mlp": 535_818, "lenet5": 61_706, "mnist-cnn": 421_642, "resnet18": 11_172_810}
+EPOCHS = {"resnet18": 2}
+"""Of the digits; 8 unless said here."""
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -33,13 +35,15 @@ def test_recipes_learn_real_digits(name: str) -> None:
     x, y = (digits.images / 16).astype(np.float32), digits.target
     model, recipe = zoo.build(name, (1, 8, 8)), zoo.RECIPES[name]
     model.compile(recipe.make_optimizer())
-    history = model.fit(x[:1400], y[:1400], epochs=8, batch_size=32, verbose=0)
+    history = model.fit(x[:1400], y[:1400], epochs=EPOCHS.get(name, 8), batch_size=32, verbose=0)
     assert history["loss"][-1] < 0.7 * history["loss"][0]
     assert model.evaluate(x[1400:], y[1400:])["accuracy"] > 0.8
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ArgumentError, match=r"^model: expected one of softmax, mlp, lenet5, mnist-cnn, got 'resnet'"):
+    with pytest.raises(
+        ArgumentError, match=r"^model: expected one of softmax, mlp, lenet5, mnist-cnn, resnet18, got 'resnet'"
+    ):
         zoo.build("resnet")
 
 

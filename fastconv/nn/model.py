@@ -105,6 +105,11 @@ class Sequential:
         return self.network.parameters.value
 
     @property
+    def state(self) -> Mapping[str, Array]:
+        """What layers keep without learning it by a gradient, by name, as "batchnorm_1.running_mean": views."""
+        return self.network.state.value
+
+    @property
     def parameter_count(self) -> int:
         """How many numbers the model learns."""
         return self.network.parameters.count

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastconv.errors import ArgumentError
-
-from .layers import Layer, Softmax, Stage
-from .layers.base import Shape, written
-from .layers.convolution import ConvolutionStage
-from .layers.pooling import MaxPoolStage
-from .parameters import Array, Parameters
-from .planning import Engine, Memory, Planning
+from .layers import Chain, Layer, Softmax, Stage
+from .layers.base import Shape, through, written
+from .parameters import Array, Parameters, State
+from .planning import Engine, Memory, Planning, Turns
 
 PLANS = 8
 """Plans that are kept: training, validation and prediction, each with a last, smaller batch, and two more."""
@@ -56,10 +52,7 @@ class NetworkPlan:
 
     def backward(self, grad: Array) -> None:
         """Fill the gradients of all parameters from that of the outputs, which is overwritten."""
-        passed: Array | None = grad
-        for stage in self.learning:
-            assert passed is not None  # only the first layer that learns passes nothing on
-            passed = stage.backward(passed)
+        through(self.learning, grad)
 
 
 class Network:
@@ -80,6 +73,8 @@ class Network:
         What goes into each layer, and at the end what comes out of the last, all (H, W, C) or (features,).
     parameters : Parameters
         Named "conv2d_2.weight" and so on.
+    state : State
+        As "batchnorm_1.running_mean".
 
     Raises
     ------
@@ -88,18 +83,16 @@ class Network:
     """
 
     def __init__(self, layers: Sequence[Layer], input_shape: Shape, seed: int, engine: Engine) -> None:
-        self.layers, self.input_shape, self.engine = list(layers), input_shape, engine
-        self.names, self.shapes = _names(self.layers), _shapes(self.layers, input_shape)
-        described = {
-            f"{name}.{role}": (parameter, index)
-            for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True))
-            for role, parameter in layer.parameters(shape).items()
-        }
-        self._first = min((index for _, index in described.values()), default=len(self.layers))
-        self.parameters = Parameters({name: parameter.shape for name, (parameter, _) in described.items()}, engine.dtype)
+        self.input_shape, self.engine = input_shape, engine
+        self._chain = Chain(layers, input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0]))
+        self.layers, self.names, self.shapes = list(self._chain.layers), self._chain.names, self._chain.shapes
+        learned, kept = self._chain.parameters(), self._chain.state()
+        self.parameters = Parameters({name: parameter.shape for name, (parameter, _) in learned.items()}, engine.dtype)
+        self.state = State({name: array.shape for name, (array, _) in kept.items()}, engine.dtype)
         streams = [generator(seed, WEIGHTS, index) for index in range(len(self.layers))]
-        for name, (parameter, index) in described.items():
-            self.parameters.value[name][...] = parameter.draw(streams[index])
+        for described, values in ((learned, self.parameters.value), (kept, self.state.value)):
+            for name, (parameter, index) in described.items():
+                values[name][...] = parameter.draw(streams[index])
         self._chance: list[np.random.Generator] = []
         self.reseed(seed)
         self.memory = Memory()
@@ -142,45 +135,25 @@ class Network:
         return plan
 
     def _planned(self, batch: int, training: bool, logits: bool) -> NetworkPlan:
-        stages: list[Stage] = []
-        learning: list[Stage] = []
-        before: Planning | None = None
-        for index, layer in enumerate(self.layers):
-            planning = Planning(
-                self.engine,
-                self.memory,
-                self.parameters,
-                batch,
-                training,
-                input_gradient=index > self._first,
-                name=self.names[index],
-                generator=self._chance[index],
-            )
-            made = layer.stages(self.shapes[index], planning)
-            if logits and index == len(self.layers) - 1 and _ends_in_softmax(layer):
-                made.pop()
-            if before and stages and isinstance(stages[-1], ConvolutionStage) and made and isinstance(made[0], MaxPoolStage):
-                made[0].take_over(stages[-1], before)
-            stages += made
-            before = planning if training else None
-            if index >= self._first:
-                learning += made
-        return NetworkPlan(stages, learning[::-1])
-
-
-def _names(layers: Sequence[Layer]) -> list[str]:
-    kinds = [type(layer).__name__.lower() for layer in layers]
-    return [f"{kind}_{kinds[: index + 1].count(kind)}" for index, kind in enumerate(kinds)]
-
-
-def _shapes(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
-    shapes = [input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])]
-    for name, layer in zip(_names(layers), layers, strict=True):
-        try:
-            shapes.append(layer.output_shape(shapes[-1]))
-        except ArgumentError as error:
-            raise ArgumentError(f"{name}: {error}") from error
-    return shapes
+        planning = Planning(
+            self.engine,
+            self.memory,
+            self.parameters,
+            self.state,
+            batch,
+            training,
+            input_gradient=False,
+            name="",
+            turns=Turns(),
+            generator=self._chance[0],
+        )
+        stages, learning = self._chain.plan(
+            lambda place, name: replace(planning, name=name, generator=self._chance[place]), input_gradient=False
+        )
+        if logits and _ends_in_softmax(self.layers[-1]):
+            last = stages.pop()
+            learning = [stage for stage in learning if stage is not last]
+        return NetworkPlan(stages, learning)
 
 
 def _ends_in_softmax(layer: Layer) -> bool:

@@ -1,4 +1,4 @@
-"""All that a network learns, in one array, so that an optimizer updates it in one launch."""
+"""All that a network learns, in one array, so that an optimizer updates it in one launch; and what it keeps beside it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,24 @@ def aligned(size: int, dtype: Any) -> Array:
     return memory[start : start + length].view(dtype)
 
 
+class _Layout:
+    """Where named arrays lie in a flat one: each begins on a cache line; what is between them is zero and stays so."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+        self._shapes, self._starts, self.size = shapes, dict[str, int](), 0
+        unit = LINE_BYTES // np.dtype(dtype).itemsize
+        for name, shape in shapes.items():
+            self._starts[name] = self.size
+            self.size += -(-prod(shape) // unit) * unit
+
+    def views(self, flat: Array) -> dict[str, Array]:
+        """The named arrays in ``flat``."""
+        return {
+            name: flat[self._starts[name] : self._starts[name] + prod(shape)].reshape(shape)
+            for name, shape in self._shapes.items()
+        }
+
+
 class Parameters:
     """Named parameters and their gradients: views of two flat arrays.
 
@@ -32,14 +50,30 @@ class Parameters:
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-        unit = LINE_BYTES // np.dtype(dtype).itemsize
-        starts, size = {}, 0
-        for name, shape in shapes.items():
-            starts[name] = size
-            size += -(-prod(shape) // unit) * unit
+        layout = _Layout(shapes, dtype)
         self.count = sum(prod(shape) for shape in shapes.values())
-        self.values, self.gradients = aligned(size, dtype), aligned(size, dtype)
-        self.value, self.gradient = (
-            {name: flat[starts[name] : starts[name] + prod(shape)].reshape(shape) for name, shape in shapes.items()}
-            for flat in (self.values, self.gradients)
-        )
+        self.values, self.gradients = aligned(layout.size, dtype), aligned(layout.size, dtype)
+        self.value, self.gradient = layout.views(self.values), layout.views(self.gradients)
+
+
+class State:
+    """What layers keep from step to step without learning it by a gradient, as running statistics.
+
+    Attributes
+    ----------
+    value : {name: array}
+        Views of one flat array.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+        layout = _Layout(shapes, dtype)
+        self._values, self._kept = aligned(layout.size, dtype), aligned(layout.size, dtype)
+        self.value = layout.views(self._values)
+
+    def keep(self) -> None:
+        """Remember all values, for a step that may come to nothing."""
+        np.copyto(self._kept, self._values)
+
+    def restore(self) -> None:
+        """Go back to what was kept."""
+        np.copyto(self._values, self._kept)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import dispatch
 
-from .parameters import Array, Parameters, aligned
+from .parameters import Array, Parameters, State, aligned
 
 
 class Memory:
@@ -32,6 +32,18 @@ class Memory:
         if flat is None or flat.size < size:
             flat = self._flat[key] = aligned(size, dtype)
         return flat[:size].reshape(shape)
+
+
+class Turns:
+    """Which of two buffers takes the next gradient: every stage writes one while it reads the other, which the next wrote."""
+
+    def __init__(self, lane: str = "gradient") -> None:
+        self.lane, self._turn = lane, 0
+
+    def next(self) -> str:
+        """The name of a buffer, another than that of the call before."""
+        self._turn = 1 - self._turn
+        return f"{self.lane}.{self._turn}"
 
 
 @dataclass(frozen=True)
@@ -61,18 +73,25 @@ class Planning:
         Whether anything before the layer learns, so that the gradient of its input is needed.
     name : str
         The layer's, under which its parameters and buffers are kept.
+    turns : Turns
+        Whose buffers the gradients of inputs go into.
     generator : numpy.random.Generator
         The layer's own source of chance.
+    depth : int
+        How many blocks the layer is inside.
     """
 
     engine: Engine
     memory: Memory
     parameters: Parameters
+    state: State
     batch: int
     training: bool
     input_gradient: bool
     name: str
+    turns: Turns
     generator: np.random.Generator
+    depth: int = 0
 
     @property
     def dtype(self) -> str:
@@ -90,6 +109,14 @@ class Planning:
         """A buffer of the layer's for one batch: ``shape`` is that of one image's part."""
         return self.memory.take(f"{self.name}.{role}", (self.batch, *shape), dtype or self.dtype)
 
+    def whole(self, role: str, shape: tuple[int, ...]) -> Array:
+        """A buffer of the layer's that belongs to no image."""
+        return self.memory.take(f"{self.name}.{role}", shape, self.dtype)
+
+    def passed(self, shape: tuple[int, ...]) -> Array:
+        """The buffer for the gradient of a stage's input, in which it is good until the next stage but one has written."""
+        return self.memory.take(self.turns.next(), (self.batch, *shape), self.dtype)
+
     def value(self, role: str) -> Array:
         """One of the layer's parameters."""
         return self.parameters.value[f"{self.name}.{role}"]
@@ -97,3 +124,7 @@ class Planning:
     def gradient(self, role: str) -> Array:
         """The gradient of one of the layer's parameters."""
         return self.parameters.gradient[f"{self.name}.{role}"]
+
+    def kept(self, role: str) -> Array:
+        """One of the layer's arrays of state."""
+        return self.state.value[f"{self.name}.{role}"]

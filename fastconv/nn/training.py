@@ -32,6 +32,7 @@ class Batch:
 
     def __init__(self, network: Network, loss: Loss, accuracy: bool, size: int, data: Data, training: bool) -> None:
         memory, engine = network.memory, network.engine
+        self.state = network.state
         self.plan = network.plan(size, training, logits=True)
         self.input = Input(memory, size, network.input_shape, data.x.dtype, engine.dtype)
         self.loss = loss.plan(engine, memory, size, network.output_shape[0])
@@ -44,12 +45,14 @@ class Batch:
         return loss, 0 if self._correct is None else self._correct(outputs, self.input.labels)
 
     def rehearse(self) -> None:
-        """Run a step on nothing, so that all kernels are compiled; the parameters stay as they are."""
+        """Run a step on nothing, so that all kernels are compiled; parameters and state stay as they are."""
         if not self.plan.rehearsed:
+            self.state.keep()
             self.input.images.fill(0)
             self.input.labels.fill(0)
             self.measure()
             self.plan.backward(self.loss.grad)
+            self.state.restore()
             self.plan.rehearsed = True
 
 
@@ -125,8 +128,10 @@ class Trainer:
         """
         batch.input.gather(data.x, data.y, indices)
         batch.plan.prepare()
+        batch.state.keep()
         loss, correct = batch.measure()
         if not isfinite(loss):
+            batch.state.restore()
             raise TrainingError(
                 f"loss: it is {loss} at step {step} of epoch {epoch}; the weights are as they were before this step. "
                 "Try a smaller learning rate, and look for NaN or huge values in x"

@@ -19,21 +19,47 @@ ARCHITECTURE = "architecture"
 
 def describe(network: Network) -> dict[str, Any]:
     """The model as JSON holds it: input shape, and each layer with the arguments that are not defaults."""
-    layers = [{"layer": type(layer).__name__, **layer.config()} for layer in network.layers]
+    layers = [_described(layer) for layer in network.layers]
     # Through JSON and back: pairs become lists, so that a description compares equal to one that was read.
     described: dict[str, Any] = json.loads(json.dumps({"input_shape": network.input_shape, "layers": layers}))
     return described
 
 
+def _described(layer: Layer) -> dict[str, Any]:
+    inner = {name: value for name, value in layer.config().items() if _are_layers(value)}
+    return {
+        "layer": type(layer).__name__,
+        **layer.config(),
+        **{name: [_described(part) for part in parts] for name, parts in inner.items()},
+    }
+
+
+def _built(described: dict[str, Any]) -> Layer:
+    arguments = {name: value for name, value in described.items() if name != "layer"}
+    for name, value in arguments.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            arguments[name] = [_built(part) for part in value]
+    return LAYERS[described["layer"]](**arguments)
+
+
+def _are_layers(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Layer)
+
+
+def _tensors(network: Network) -> dict[str, Any]:
+    """What a file holds, by name."""
+    return {**network.parameters.value, **network.state.value}
+
+
 def save(path: str | os.PathLike[str], network: Network, metadata: Mapping[str, str]) -> None:
-    """Write the parameters by name, and the model's description beside the caller's ``metadata``."""
-    checkpoint.save(path, network.parameters.value, {**metadata, ARCHITECTURE: json.dumps(describe(network))})
+    """Write parameters and state by name, and the model's description beside the caller's ``metadata``."""
+    checkpoint.save(path, _tensors(network), {**metadata, ARCHITECTURE: json.dumps(describe(network))})
 
 
 def load(path: str | os.PathLike[str], network: Network) -> None:
-    """Read parameters into ``network``: all of them, or on any error none."""
+    """Read parameters and state into ``network``: all of them, or on any error none."""
     tensors, metadata = checkpoint.load(path)
-    expected = network.parameters.value
+    expected = _tensors(network)
     if missing := [name for name in expected if name not in tensors]:
         raise CheckpointError(f"{path}: weights of another model, it has no {', '.join(missing)}")
     if unknown := [name for name in tensors if name not in expected]:
@@ -61,7 +87,7 @@ def description(path: str | os.PathLike[str]) -> tuple[list[Layer], tuple[int, .
         raise CheckpointError(f"{path}: it does not describe its model; build that model and call its load")
     try:
         described = _parsed(path, metadata)
-        layers = [LAYERS[layer.pop("layer")](**layer) for layer in described["layers"]]
+        layers = [_built(layer) for layer in described["layers"]]
         return layers, tuple(described["input_shape"])
     except (ArgumentError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its description of a model cannot be understood ({error})") from error

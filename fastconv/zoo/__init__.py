@@ -18,14 +18,16 @@ from fastconv.nn import Sequential
 from .convolutional import lenet5, mnist_cnn
 from .dense import mlp, softmax
 from .recipe import Recipe
+from .residual import resnet18
 
-__all__ = ["MODELS", "RECIPES", "Recipe", "build", "lenet5", "mlp", "mnist_cnn", "softmax"]
+__all__ = ["MODELS", "RECIPES", "Recipe", "build", "lenet5", "mlp", "mnist_cnn", "resnet18", "softmax"]
 
 MODELS: dict[str, Callable[..., Sequential]] = {
     "softmax": softmax,
     "mlp": mlp,
     "lenet5": lenet5,
     "mnist-cnn": mnist_cnn,
+    "resnet18": resnet18,
 }
 """By the name that the command line knows."""
 
@@ -34,6 +36,7 @@ RECIPES: dict[str, Recipe] = {
     "mlp": Recipe("adam", learning_rate=1e-3, batch_size=64, epochs=5),
     "lenet5": Recipe("adam", learning_rate=1e-3, batch_size=64, epochs=5),
     "mnist-cnn": Recipe("adam", learning_rate=1e-3, batch_size=128, epochs=1),
+    "resnet18": Recipe("adam", learning_rate=1e-3, batch_size=128, epochs=1),
 }
 """What each model learns MNIST well with."""
 

@@ -168,7 +168,7 @@ class SoftmaxStage(Stage):
         self._out = planning.buffer("out", shape)
         if planning.training:
             self._backward = planning.plan("softmax", "backward_input", problem)
-            self._grad_x = planning.buffer("grad_x", shape)
+            self._grad_x = planning.passed(shape)
 
     def forward(self, x: Array) -> Array:
         self._forward(x.reshape(self._rows), self._out.reshape(self._rows))
@@ -189,7 +189,7 @@ class MaxoutStage(Stage):
         self._out = planning.buffer("out", (*shape[:-1], channels))
         if planning.training:
             self._backward = planning.plan("maxout", "backward_input", problem)
-            self._grad_x = planning.buffer("grad_x", shape)
+            self._grad_x = planning.passed(shape)
 
     def forward(self, x: Array) -> Array:
         self._x = x

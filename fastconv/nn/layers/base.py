@@ -9,7 +9,7 @@ Inside a model images are (N, H, W, C), and the shape of a layer's input is (H, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
@@ -30,17 +30,20 @@ LARGE = 10**6
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's shape, and on how many inputs one output of its layer depends.
+    """A parameter's shape, and on how many inputs one output of its layer depends, or the value that it starts with.
 
     It starts uniform in [-b, b), b = 1 / sqrt(fan_in): PyTorch's default for Conv2d and Linear, both
     weight and bias.
     """
 
     shape: Shape
-    fan_in: int
+    fan_in: int = 0
+    value: float | None = None
 
     def draw(self, generator: np.random.Generator) -> Array:
         """Initial values, float64."""
+        if self.value is not None:
+            return np.full(self.shape, self.value)
         bound = self.fan_in**-0.5
         return generator.uniform(-bound, bound, self.shape)
 
@@ -63,6 +66,15 @@ class Stage:
         raise NotImplementedError
 
 
+def through(stages: Iterable[Stage], grad: Array) -> Array | None:
+    """The gradient ``grad`` sent back through ``stages``, the last first; only the first that learns passes nothing on."""
+    passed: Array | None = grad
+    for stage in stages:
+        assert passed is not None
+        passed = stage.backward(passed)
+    return passed
+
+
 @dataclass(frozen=True)
 class Layer:
     """The base of all layers.  The same description may stand in several places and models: each is a layer of its own.
@@ -82,6 +94,10 @@ class Layer:
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
         """What the layer learns, for one shape of input."""
+        return {}
+
+    def state(self, shape: Shape) -> dict[str, Parameter]:
+        """What the layer keeps from step to step without learning it by a gradient."""
         return {}
 
     def stages(self, shape: Shape, planning: Planning) -> list[Stage]:

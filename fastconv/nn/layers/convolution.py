@@ -60,9 +60,10 @@ class Conv2D(Layer):
             groups=checks.integer("groups", self.groups),
         )
         with arguments_of(self):  # whether the padding can be read and the groups divide the filters
-            self._problem((LARGE, LARGE, self.groups))
+            self.problem((LARGE, LARGE, self.groups))
 
-    def _problem(self, shape: Shape, batch: int = 1, dtype: str = "float32") -> dispatch.Conv:
+    def problem(self, shape: Shape, batch: int = 1, dtype: str = "float32") -> dispatch.Conv:
+        """The convolution of ``batch`` images of ``shape``."""
         H, W, C = images(shape)
         return dispatch.Conv(
             N=batch,
@@ -82,17 +83,39 @@ class Conv2D(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         with arguments_of(self, shape):
-            return self._problem(shape).out_shape[1:]
+            return self.problem(shape).out_shape[1:]
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
-        problem = self._problem(shape)
+        problem = self.problem(shape)
         weight = {"weight": Parameter(problem.weight_shape, problem.depth)}
         return weight | ({"bias": Parameter((self.filters,), problem.depth)} if self.use_bias else {})
 
     def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
-        problem = self._problem(shape, planning.batch, planning.dtype)
+        problem = self.problem(shape, planning.batch, planning.dtype)
         stage = ConvolutionStage(problem, planning, self.use_bias, self.activation == "relu")
         return [stage, *activation_stages(self.activation, problem.out_shape[1:], planning)]
+
+
+class ConvolutionGradients:
+    """The gradients of a convolution's weight and input, from that of its output."""
+
+    def __init__(self, problem: dispatch.Conv, planning: Planning) -> None:
+        self._weight, self._grad_weight = planning.value("weight"), planning.gradient("weight")
+        self._backward_weight = planning.plan("conv", "backward_weight", problem)
+        self._backward_input = None
+        if planning.input_gradient:
+            self._backward_input = planning.plan("conv", "backward_input", problem)
+            self._packed = self._backward_input.pack(self._weight)
+            self._grad_x = planning.passed(problem.x_shape[1:])
+
+    def __call__(self, grad: Array, x: Array) -> Array | None:
+        """The gradient of the input, if anybody needs it."""
+        self._backward_weight(grad, x, self._grad_weight)
+        if self._backward_input is None:
+            return None
+        self._backward_input.pack(self._weight, self._packed)
+        self._backward_input(grad, self._packed, self._grad_x)
+        return self._grad_x
 
 
 class ConvolutionStage(Stage):
@@ -105,18 +128,9 @@ class ConvolutionStage(Stage):
         self._packed = self._forward.pack(self._weight)
         self._out = planning.buffer("out", problem.out_shape[1:])
         if planning.training:
-            self._plan_backward(problem, planning)
-
-    def _plan_backward(self, problem: dispatch.Conv, planning: Planning) -> None:
-        self._mask = ReluMask(self._out, planning) if self._activation else None
-        self._backward_weight = planning.plan("conv", "backward_weight", problem)
-        self._grad_weight = planning.gradient("weight")
-        self._bias_gradient = None if self._bias is None else BiasGradient(self._out, planning)
-        self._backward_input = None
-        if planning.input_gradient:
-            self._backward_input = planning.plan("conv", "backward_input", problem)
-            self._packed_back = self._backward_input.pack(self._weight)
-            self._grad_x = planning.buffer("grad_x", problem.x_shape[1:])
+            self._gradients = ConvolutionGradients(problem, planning)
+            self._mask = ReluMask(self._out, planning) if relu else None
+            self._bias_gradient = None if self._bias is None else BiasGradient(self._out, planning)
 
     def prepare(self) -> None:
         self._forward.pack(self._weight, self._packed)
@@ -149,9 +163,4 @@ class ConvolutionStage(Stage):
             self._mask(grad)
         if self._bias_gradient is not None:
             self._bias_gradient(grad)
-        self._backward_weight(grad, self._x, self._grad_weight)
-        if self._backward_input is None:
-            return None
-        self._backward_input.pack(self._weight, self._packed_back)
-        self._backward_input(grad, self._packed_back, self._grad_x)
-        return self._grad_x
+        return self._gradients(grad, self._x)

@@ -72,7 +72,7 @@ class DenseStage(Stage):
         self._backward_input = None
         if planning.input_gradient:
             self._backward_input = planning.plan("matmul", "forward", dispatch.Matmul(N, features, units, dtype))
-            self._grad_x = planning.buffer("grad_x", (features,))
+            self._grad_x = planning.passed((features,))
 
     def forward(self, x: Array) -> Array:
         self._x = x

@@ -15,6 +15,7 @@ from ..parameters import Array
 from ..planning import Planning
 from .base import LARGE, Layer, Shape, Stage, arguments_of, images
 from .convolution import ConvolutionStage
+from .shape import FlattenStage
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class _Pooling(Layer):
         size = checks.pair("pool_size", self.pool_size)
         self._set(pool_size=size, strides=size if self.strides is None else checks.pair("strides", self.strides))
         with arguments_of(self):  # whether the padding can be read and is at most half of the window
-            self._problem((LARGE, LARGE, 1))
+            self.problem((LARGE, LARGE, 1))
 
-    def _problem(self, shape: Shape, batch: int = 1, dtype: str = "float32") -> dispatch.Pool:
+    def problem(self, shape: Shape, batch: int = 1, dtype: str = "float32") -> dispatch.Pool:
+        """The pooling of ``batch`` images of ``shape``."""
         H, W, C = images(shape)
         return dispatch.Pool(
             mode=self.mode,
@@ -52,7 +54,7 @@ class _Pooling(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         with arguments_of(self, shape):
-            return self._problem(shape).out_shape[1:]
+            return self.problem(shape).out_shape[1:]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class MaxPool2D(_Pooling):
     mode = "max"
 
     def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
-        return [MaxPoolStage(self._problem(shape, planning.batch, planning.dtype), planning)]
+        return [MaxPoolStage(self.problem(shape, planning.batch, planning.dtype), planning)]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,22 @@ class AveragePool2D(_Pooling):
     mode = "average"
 
     def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
-        return [AveragePoolStage(self._problem(shape, planning.batch, planning.dtype), planning)]
+        return [AveragePoolStage(self.problem(shape, planning.batch, planning.dtype), planning)]
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool2D(Layer):
+    """The mean of each channel over all pixels: images (C, H, W) become features (C,).
+
+    Source: Lin, Chen, Yan, "Network In Network", 2014.
+    """
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return images(shape)[2:]
+
+    def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
+        pool = AveragePool2D(shape[:2]).problem(shape, planning.batch, planning.dtype)
+        return [AveragePoolStage(pool, planning), FlattenStage((planning.batch, *pool.out_shape[1:]))]
 
 
 class MaxPoolStage(Stage):
@@ -105,7 +122,7 @@ class MaxPoolStage(Stage):
         if planning.training and planning.input_gradient:
             self._indices = planning.buffer("indices", problem.out_shape[1:], np.int32)
             self._backward = planning.plan("pool", "backward_input", problem)
-            self._grad_x = planning.buffer("grad_x", problem.x_shape[1:])
+            self._grad_x = planning.passed(problem.x_shape[1:])
         self._before: Callable[[Array], None] | None = None
 
     def take_over(self, convolution: ConvolutionStage, planning: Planning) -> None:
@@ -134,7 +151,7 @@ class AveragePoolStage(Stage):
         self._backward = None
         if planning.training and planning.input_gradient:
             self._backward = planning.plan("pool", "backward_input", problem)
-            self._grad_x = planning.buffer("grad_x", problem.x_shape[1:])
+            self._grad_x = planning.passed(problem.x_shape[1:])
 
     def forward(self, x: Array) -> Array:
         self._forward(x, self._out)

@@ -145,7 +145,8 @@ class _Plan(Generic[Problem]):
     workspace_bytes = 0
 
     def __init__(self, problem: Problem, threads: int) -> None:
-        self.problem, self.threads = problem, threads
+        self.problem: Problem = problem
+        self.threads = threads
 
 
 class _WeightPlan(_Plan[Problem]):

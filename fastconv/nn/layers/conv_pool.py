@@ -1,0 +1,76 @@
+"""A convolution and the max pooling that follows it, as one layer of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv import dispatch
+
+from ..parameters import Array
+from ..planning import Planning
+from .base import Layer, Shape, Stage
+from .convolution import Conv2D, ConvolutionGradients, ConvolutionStage
+from .pooling import MaxPool2D, MaxPoolStage
+
+
+@dataclass(frozen=True)
+class ConvPool2D(Layer):
+    """What ``fusion`` makes of the two; it has the convolution's name, parameters and shapes are theirs."""
+
+    convolution: Conv2D
+    pooling: MaxPool2D
+
+    @property
+    def _in_registers(self) -> bool:
+        """Whether the pooling is of the kind that kernels compute before they store: 2 x 2 windows, 2 apart, of a ReLU."""
+        pool = self.pooling
+        return self.convolution.activation == "relu" and (pool.pool_size, pool.strides, pool.padding) == (
+            (2, 2),
+            (2, 2),
+            "valid",
+        )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.pooling.output_shape(self.convolution.output_shape(shape))
+
+    def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
+        if self._in_registers:
+            problem = dispatch.ConvPool(self.convolution.problem(shape, planning.batch, planning.dtype))
+            return [ConvPoolStage(problem, planning, self.convolution.use_bias)]
+        made = self.convolution.stages(shape, planning)
+        pooled = self.pooling.stages(self.convolution.output_shape(shape), planning.following("pool"))
+        if planning.training and isinstance(made[-1], ConvolutionStage) and isinstance(pooled[0], MaxPoolStage):
+            pooled[0].take_over(made[-1], planning)
+        return [*made, *pooled]
+
+
+class ConvPoolStage(Stage):
+    """Only the pooled output is written, with the place of each maximum in a byte; backward spreads its gradient again."""
+
+    def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
+        self._weight, self._bias = planning.value("weight"), planning.value("bias") if use_bias else None
+        self._forward = planning.plan("conv_pool", "forward", problem)
+        self._packed = self._forward.pack(self._weight)
+        self._out = planning.buffer("out", problem.out_shape[1:])
+        self._positions = None
+        if planning.training:
+            self._positions = planning.buffer("positions", problem.out_shape[1:], np.uint8)
+            self._expand = planning.plan("conv_pool", "backward_epilogue", problem)
+            # All layers' own: it is used up before the next one's is written.
+            self._expanded = planning.memory.take("gradient.expanded", problem.conv.out_shape, planning.dtype)
+            self._grad_bias = planning.gradient("bias") if use_bias else None
+            self._gradients = ConvolutionGradients(problem.conv, planning)
+
+    def prepare(self) -> None:
+        self._forward.pack(self._weight, self._packed)
+
+    def forward(self, x: Array) -> Array:
+        self._x = x
+        self._forward(x, self._packed, self._out, self._positions, self._bias)
+        return self._out
+
+    def backward(self, grad: Array) -> Array | None:
+        self._expand(grad, self._positions, self._expanded, self._grad_bias)
+        return self._gradients(self._expanded, self._x)
