@@ -48,13 +48,16 @@ def line(row: dict[str, Any], unit: str) -> str:
     if not ours:
         return f"{row['case']}  nothing was measured{failures}"
     best = min(ours, key=times.__getitem__)
-    rate = row.get("flops", 0) / times[best] / 1e9
-    share = f" {rate / row['peak']:4.0%} of peak" if "peak" in row else ""
+    if "copy" in row:
+        rate = row["bytes"] / times[best] / 1e9
+        speed = f"{rate:6.1f} GB/s {rate / row['copy']:4.0%} of a copy's"
+    else:
+        rate = row.get("flops", 0) / times[best] / 1e9
+        speed = f"{rate:6.1f} GF/s" + (f" {rate / row['peak']:4.0%} of peak" if "peak" in row else "")
     others = "  ".join(f"{name} {other / times[best]:.2f}" for name, other in times.items() if name != best)
     kernel = row["kernels"].get(best, "").partition("__")[2] or best
-    return (
-        f"{row['case']:38} {kernel:20} {times[best] * 1e6:9.1f} µs {rate:6.1f} GF/s{share} | {others} | {networks}{failures}"
-    )
+    taken = f"{times[best] * 1e6:9.1f} µs {speed}"
+    return f"{row['case']:38} {kernel:20} {taken} | {others} | {networks}{failures}"
 
 
 def run(name: str, threads: int, arguments: argparse.Namespace) -> None:

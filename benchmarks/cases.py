@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Case:
     ----------
     operator, direction : str
         As the registry has them.
-    problem : Conv, Pool, Matmul or Training
+    problem : Conv, Pool, Matmul, Training or Stream
         Images in NHWC; a contestant may take them in another layout.
     text : str
         The line of its file, without the count.
@@ -109,11 +110,48 @@ def training(text: str) -> Training:
         ) from None
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Something as fast as memory: a direction of an operator on images (N, H, W, C), with ``passes`` over the array."""
+
+    operator: str
+    direction: str
+    N: int
+    C: int
+    H: int
+    W: int
+    passes: float
+    dtype: str = "float32"
+
+    @property
+    def x_shape(self) -> tuple[int, int, int, int]:
+        return self.N, self.H, self.W, self.C
+
+    out_shape = x_shape
+
+    @property
+    def bytes(self) -> int:
+        """Read once and written once; twice where the last result decides about the first."""
+        return int(self.passes * prod(self.x_shape) * 4)
+
+
+def stream(text: str) -> Stream:
+    """The stream on a line: operator, direction, n images, c channels, HxW, passes."""
+    try:
+        operator, direction, images, channels, size, passes = text.split()
+        height, width = map(int, size.split("x"))
+        return Stream(operator, direction, int(images[1:]), int(channels[1:]), height, width, float(passes))
+    except ValueError:
+        expected = 'operator, direction, n, c, HxW and passes, as in "elementwise forward n64 c64 56x56 2"'
+        raise ArgumentError(f"SHAPE: expected {expected}, got {text!r}") from None
+
+
 READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "conv": (".", convolution),
     "pool": ("pooling", pooling),
     "matmul": ("matmul", product),
     "train": ("training", training),
+    "stream": ("streams", stream),
 }
 """Operator → the folder of its files in ``shapes`` and what reads a line of them."""
 
@@ -150,7 +188,7 @@ def cases(operator: str, direction: str, names: Iterable[str], batch: int | None
             if batch is not None:
                 text = " ".join(f"n{batch}" if word[0] == "n" and word[1:].isdecimal() else word for word in text.split())
             problem = read(text)
-            case = found.get(problem) or Case(operator, direction, problem, text, (), packed)
+            case = found.get(problem) or Case(operator, direction or problem.direction, problem, text, (), packed)
             occurs = dict(case.occurs)
             occurs[name] = occurs.get(name, 0) + count
             found[problem] = replace(case, occurs=tuple(occurs.items()))

@@ -16,15 +16,25 @@ BEGIN, END = "<!-- the table: python -m benchmarks.catalogue -->", "<!-- end of 
 
 
 def shares() -> dict[str, str]:
-    """The best measured share of the FMA peak by kernel, on one thread, and where."""
+    """By kernel, on one thread: the best share of the FMA peak, or where memory is the limit, that of a copy's bandwidth.
+
+    The latter at the largest arrays that were measured.
+    """
     found: dict[str, tuple[float, str]] = {}
     for suite in SUITES:
-        for row in record.read(suite).get("1", {}).get("rows", ()):
+        run = record.read(suite).get("1", {})
+        for row in run.get("rows", ()):
+            streams = row.get("copy") or (run["GB/s"]["memory"] if row.get("depthwise") else None)
+            if "memory" in row or not (streams or "peak" in row):
+                continue
             for name, kernel in row["kernels"].items():
-                if "peak" in row and name in row["seconds"] and " call" not in name:
-                    share = row["flops"] / row["seconds"][name] / 1e9 / row["peak"]
-                    found[kernel] = max(found.get(kernel, (0.0, "")), (share, row["case"]))
-    return {kernel: f"{share:.0%} of the FMA peak ({case})" for kernel, (share, case) in found.items()}
+                if name not in row["seconds"] or " call" in name:
+                    continue
+                rate = row["bytes" if streams else "flops"] / row["seconds"][name] / 1e9
+                share, of = rate / (streams or row["peak"]), "a copy's bandwidth" if streams else "the FMA peak"
+                rank = row["bytes"] + share if streams else share
+                found[kernel] = max(found.get(kernel, (0.0, "")), (rank, f"{share:.0%} of {of} ({row['case']})"))
+    return {kernel: text for kernel, (_, text) in found.items()}
 
 
 def table() -> str:

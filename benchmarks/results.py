@@ -44,7 +44,8 @@ Every array begins on a cache line. Every result was compared with PyTorch's bef
 rounds in which the contestants take turns, each call repeated until a sample is long enough. With one thread ours and
 PyTorch's are measured in the same process; with more each library has a process of its own. The FMA peak is measured in turn
 with every row, the bandwidth of copies (bytes read and written) with every suite. Winograd's kernels surpass the peak: work
-is counted by the definition.
+is counted by the definition. A copy's bandwidth can be surpassed too, by what changes arrays in place: of an array that is
+only written, the lines are fetched first.
 """
 
 
@@ -112,6 +113,7 @@ def _details(name: str, threads: str, run: dict[str, Any]) -> list[str]:
     if SUITES[name].unit == "bytes":
         return _memory(run)
     contestants = list(dict.fromkeys(who for row in run["rows"] for who in row["seconds"]))
+    copies = any("copy" in row for row in run["rows"])
     rows = []
     for row in run["rows"]:
         times = row["seconds"]
@@ -120,11 +122,12 @@ def _details(name: str, threads: str, run: dict[str, Any]) -> list[str]:
         if not best:
             continue
         taken, kernel = times[best], row["kernels"].get(best, best).partition("__")[2]
-        rate = f"{row['flops'] / taken / 1e9:.1f}" if "flops" in row else ""
-        share = f"{row['flops'] / taken / 1e9 / row['peak']:.0%}" if "peak" in row else ""
+        work, ceiling = row.get("bytes" if "copy" in row else "flops", 0), row.get("copy") or row.get("peak")
+        rate = f"{work / taken / 1e9:.1f}" if work else ""
+        share = f"{work / taken / 1e9 / ceiling:.0%}" if ceiling else ""
         ratios = ["–" if who == best else f"{times[who] / taken:.2f}" if who in times else "" for who in contestants]
         rows.append([f"`{row['case']}`", kernel or best, f"{taken * 1e6:.1f}", rate, share, *ratios])
-    return _table(["", "ours", "µs", "GFLOP/s", "of peak", *contestants], rows)
+    return _table(["", "ours", "µs", *(("GB/s", "of a copy") if copies else ("GFLOP/s", "of peak")), *contestants], rows)
 
 
 def _memory(run: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from .contestants.sizes import COPIED
 from .workers import Field, Worker
 
 PEAK = Contestant("FMA peak", "ceiling")
+COPY = Contestant("copy", "ceiling", {"copied": "memory"})
 BANDWIDTHS = tuple(Contestant(name, "ceiling", {"copied": name}) for name in COPIED)
 OUR_KERNELS = tuple(Contestant(f"fastconv {layout}", "ours", {"layout": layout}) for layout in ("NHWC", "NCHW"))
 OUR_CALLS = tuple(
@@ -27,7 +28,8 @@ TORCH = tuple(Contestant(f"torch {name}", "pytorch", {"layout": layout}) for nam
 TORCH_BY_DEFAULT = tuple(
     Contestant(f"torch {name}, default malloc", "pytorch", {"layout": layout}, {}) for name, layout in FORMATS.items()
 )
-ON_IMAGES = (PEAK, *OUR_KERNELS, *TORCH, *OUR_CALLS, *TORCH_BY_DEFAULT)
+ON_IMAGES = (*OUR_KERNELS, *TORCH, *OUR_CALLS, *TORCH_BY_DEFAULT)
+ON_STREAMS = (COPY, Contestant("fastconv", "ours"), Contestant("torch", "pytorch"))
 ON_MATRICES = (
     PEAK,
     Contestant("fastconv", "ours"),
@@ -94,14 +96,15 @@ def _memory(direction: str) -> Suite:
 
 
 SUITES = {
-    "forward": Suite("conv", "forward", ON_IMAGES, NETWORKS),
-    "backward_input": Suite("conv", "backward_input", ON_IMAGES, NETWORKS),
-    "backward_weight": Suite("conv", "backward_weight", ON_IMAGES, NETWORKS),
+    "forward": Suite("conv", "forward", (PEAK, *ON_IMAGES), NETWORKS),
+    "backward_input": Suite("conv", "backward_input", (PEAK, *ON_IMAGES), NETWORKS),
+    "backward_weight": Suite("conv", "backward_weight", (PEAK, *ON_IMAGES), NETWORKS),
     "batch1": Suite("conv", "forward", (PEAK, *OUR_KERNELS, *TORCH, *TORCH_BY_DEFAULT), NETWORKS, packed=True, batch=1),
-    "pool": Suite("pool", "forward", ON_IMAGES, (*NETWORKS, "average")),
-    "pool_backward": Suite("pool", "backward_input", ON_IMAGES, (*NETWORKS, "average")),
+    "pool": Suite("pool", "forward", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
+    "pool_backward": Suite("pool", "backward_input", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),
     "training": Suite("train", "step", (Contestant("fastconv", "ours"), *TORCH, *TORCH_BY_DEFAULT), ("steps",)),
+    "streams": Suite("stream", "", ON_STREAMS, ("memory",)),
     "image": Suite("conv", "forward", ON_ONE_IMAGE, ("image",), threads=(1,)),
     "memory_forward": _memory("forward"),
     "memory_backward_input": _memory("backward_input"),
@@ -128,7 +131,7 @@ def with_algorithm(suite: Suite, algorithm: str) -> Suite:
         if algorithm in ("all", name)
     ]
     others = [contestant for contestant in suite.contestants if contestant.library != "ours"]
-    return replace(suite, contestants=(others[0], *ours, *others[1:]))
+    return replace(suite, contestants=(*ours, *others))
 
 
 def without_default_malloc(suite: Suite) -> Suite:
@@ -163,12 +166,16 @@ def _about(case: Case) -> dict[str, Any]:
 
 
 def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:
-    """Seconds of one call of each contestant, the median of all rounds, and GFLOP/s of the machine's peak beside them."""
+    """Seconds of one call of each contestant, the median of all rounds, and what the machine can do beside them.
+
+    ``peak`` are GFLOP/s, ``copy`` are GB/s.
+    """
     answers, samples = field.measure(case, rounds, seconds)
     times = {name: median(taken) for name, taken in samples.items()}
     row = _about(case)
-    if peak := times.pop(PEAK.name, None):
-        row["peak"] = round(answers[PEAK.name].flops / peak / 1e9, 1)
+    for ceiling, name in ((PEAK, "peak"), (COPY, "copy")):
+        if taken := times.pop(ceiling.name, None):
+            row[name] = round((answers[ceiling.name].flops or 0) / taken / 1e9, 1)
     row["seconds"] = {name: float(f"{taken:.4g}") for name, taken in times.items()}
     row["kernels"] = {name: answer.kernel for name, answer in answers.items() if answer.kernel}
     if failed := {name: answer.failed for name, answer in answers.items() if answer.failed}:

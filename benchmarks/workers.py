@@ -47,9 +47,12 @@ class Worker:
             raise RuntimeError(f"a measuring process ended with status {self.process.wait()}") from None
 
     def end(self) -> None:
+        """Close its input, at which it ends."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 class Field:

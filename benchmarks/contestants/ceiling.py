@@ -14,14 +14,14 @@ from llvmlite import ir
 from numba import prange
 
 from benchmarks.cases import Case
-from fastconv_kernels.cpu.compile import jit, threaded
+from fastconv_kernels.cpu.compile import apart, jit, threaded
 from fastconv_kernels.cpu.emit import fused_multiply_add, splat
 from fastconv_kernels.cpu.places import block
 from fastconv_kernels.cpu.simd import word
 from fastconv_kernels.cpu.tile import Tile, each_vector, load_tile, pointer, store_tile
 
 from . import Entry
-from .operands import Operands
+from .operands import Operands, empty
 from .sizes import COPIED
 
 SUMS = 12
@@ -55,17 +55,25 @@ def chains(tile: Any, steps: int, out: Any, threads: int) -> None:
         _chain(tile, steps, out, np.intp(thread) * out.shape[1])
 
 
+@apart
+@jit
+def _copy(source: Any, target: Any) -> None:
+    for i in range(source.size):  # a loop becomes vectors, an assignment of slices does not
+        target[i] = source[i]
+
+
 @threaded
 def copies(source: Any, target: Any, threads: int) -> None:
-    """The bytes of each thread."""
+    """The numbers of each thread."""
     for thread in prange(threads):
-        target[thread, :] = source[thread, :]
+        _copy(source[thread], target[thread])
 
 
 def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
     """Multiply-adds, whatever the case, or copies within ``copied``, of which each byte counts as one flop."""
     if copied is not None:
-        source, target = (np.full((threads, COPIED[copied] // 8), value, np.float64) for value in (1.0, 2.0))
+        source, target = (empty((threads, COPIED[copied] // 4)) for _ in range(2))
+        source.fill(1)
         return Entry(partial(copies, source, target, threads), None, flops=2 * source.nbytes)
     tile = Tile(SUMS, 1, "float32")
     size = tile.rows * tile.columns

@@ -13,7 +13,7 @@ from benchmarks.cases import RATE, STEPS, Case, Training
 from fastconv import dispatch, nn, zoo
 from fastconv.errors import UnsupportedError
 
-from . import Entry
+from . import Entry, our_streams
 from .operands import TO_KCRS, TO_NCHW, Array, Operands, empty
 
 
@@ -25,6 +25,8 @@ def entry(
     ``layout`` is that of the images that are given and taken.  None where ``algorithm`` cannot compute the case, and where the
     kernel, not called by ``public``, takes another layout.
     """
+    if case.operator == "stream":
+        return our_streams.entry(case.problem, operands, threads, algorithm)
     if case.operator == "train":
         return _training(case.problem, operands, threads)
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)

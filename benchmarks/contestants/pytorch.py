@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from benchmarks.cases import RATE, STEPS, Case, Training
 
-from . import Entry
+from . import Entry, pytorch_streams
 from .networks import network
 from .operands import TO_NCHW, Operands
 
@@ -20,13 +20,15 @@ FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 aten = torch.ops.aten
 
 
-def entry(case: Case, operands: Operands, threads: int, layout: str = "NCHW") -> Entry:
+def entry(case: Case, operands: Operands, threads: int, layout: str = "NCHW") -> Entry | None:
     """The call in a memory format; a convolution's ``packed`` weights in oneDNN's own form, as Inductor freezes them."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     if case.operator == "matmul":
         a, b = (torch.from_numpy(operands.matrix(name)) for name in "ab")
         return Entry(partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N)), _numbers)
+    if case.operator == "stream":
+        return pytorch_streams.entry(case.problem, operands)
     if case.operator == "train":
         return _training(case.problem, operands, layout)
     call = (_convolution if case.operator == "conv" else _pooling)(case, operands, layout)
