@@ -14,7 +14,7 @@ import numpy as np
 from .devices import cuda_status
 from .errors import ArgumentError, TargetUnavailableError
 
-ACCURACIES = ("fast", "exact")
+ACCURACIES = ("fast", "precise", "exact")
 TARGETS = ("auto", "cpu", "cuda", "numpy")
 PRECISIONS = ("fp32",)
 
@@ -28,7 +28,8 @@ class Settings:
     target : "auto", "cpu", "cuda" or "numpy"
     algorithm : an algorithm's name, or "auto"
     threads : at least 1, at most the threads that Numba has
-    accuracy : "fast", which admits kernels of a larger documented error, or "exact", which does not
+    accuracy : "fast", "precise" or "exact"
+        The error a kernel may declare, in bounds of a plain sum: any, at most 8, or 1 (``fastconv_kernels.registry``).
     precision : "fp32", the only one of this version
     """
 

@@ -43,6 +43,8 @@ PROBLEMS = {
     "patches + 1": Conv(1, 16, 9, 13, 40, 3, 3, padding=ONE),
     "patches, no padding": Conv(3, 20, 6, 6, 18, 3, 3),
     "one patch": Conv(5, 32, 3, 3, 32, 3, 3),
+    "patches of 5x5": Conv(2, 9, 9, 11, 20, 5, 5, padding=_sides(2, 2)),
+    "patches of 5x5, unlike sides": Conv(1, 16, 6, 7, 33, 5, 5, padding=((2, 1), (0, 3))),
     "lenet": Conv(2, 6, 14, 14, 16, 5, 5),
     "stride 2": Conv(2, 4, 11, 23, 6, 3, 5, stride=(1, 2), padding=_sides(2, 1)),
     "stride 2, 1x1": Conv(2, 16, 9, 8, 24, 1, 1, stride=(2, 2)),

@@ -16,6 +16,8 @@ import fastconv as fc
 from fastconv import dispatch
 from fastconv.dispatch import Conv, Rows, choose, leased, plan_for, use
 from fastconv.errors import ArgumentError, TargetUnavailableError, UnsupportedError
+from fastconv.settings import ACCURACIES
+from fastconv_kernels import registry
 from guarded import integers
 
 PROBLEM = Conv(1, 16, 12, 12, 32, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC")
@@ -100,6 +102,12 @@ def test_exact_takes_only_sums() -> None:
     for kernel in rough:
         with pytest.raises(UnsupportedError, match="times that of a plain sum"):
             choose("conv", "forward", PROBLEM, algorithm=kernel.algorithm, accuracy="exact")
+
+
+def test_accuracies_are_those_of_the_kernels() -> None:
+    assert tuple(registry.ACCURACIES) == ACCURACIES
+    limits = [choose("conv", "forward", PROBLEM, accuracy=accuracy).accuracy for accuracy in ACCURACIES]
+    assert all(found <= allowed for found, allowed in zip(limits, registry.ACCURACIES.values(), strict=True))
 
 
 def test_requests_stay_in_their_thread() -> None:

@@ -26,7 +26,8 @@ def large(problem: Any) -> tuple[str, ...]:
 RANKED = [
     kernel("picky", refuses=odd),
     kernel("small", declines=large),
-    kernel("rough", accuracy=8.0, refuses=lambda problem: ("it is 7",) if problem == 7 else ()),
+    kernel("rough", accuracy=8.0, refuses=lambda problem: ("it is 7",) if problem in (7, 201) else ()),
+    kernel("rougher", accuracy=9.0, refuses=lambda problem: ("it is not large",) if problem < 200 else ()),
     kernel("reference", "numpy"),
 ]
 
@@ -38,6 +39,9 @@ RANKED = [
         (3, {}, "small"),
         (101, {}, "rough"),
         (101, {"accuracy": "exact"}, "reference"),
+        (101, {"accuracy": "precise"}, "rough"),
+        (201, {"accuracy": "fast"}, "rougher"),
+        (201, {"accuracy": "precise"}, "reference"),
         (101, {"algorithm": "small"}, "small"),
         (2, {"target": "numpy"}, "reference"),
         (3, {"target": "cpu", "algorithm": "rough"}, "rough"),

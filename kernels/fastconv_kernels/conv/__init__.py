@@ -21,6 +21,7 @@ that is given back to it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..registry import Kernel
@@ -45,18 +46,40 @@ def _rows(algorithm: str, target: str, plans: tuple[Any, Any, Any], **about: Any
     )
 
 
+def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
+    """What all of an algorithm's kernels say of themselves."""
+    return {
+        "algorithm": algorithm,
+        "target": "cpu",
+        "refuses": partial(winograd_cpu.refuses, outputs=outputs),
+        "declines": partial(winograd_cpu.declines, outputs=outputs),
+        "layout": "NHWC",
+        "accuracy": winograd_cpu.ACCURACY[outputs],
+        "summary": summary,
+        "source": "Winograd 1980; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
+    }
+
+
+def _winograd_plans(outputs: int) -> tuple[Any, Any, Any]:
+    plans = winograd_cpu.Forward, winograd_cpu.BackwardInput, winograd_weight_cpu.BackwardWeight
+    forward, backward_input, backward_weight = (partial(plan, outputs=outputs) for plan in plans)
+    return forward, backward_input, backward_weight
+
+
+WINOGRAD = _winograd(
+    "winograd",
+    4,
+    "F(4x4, 3x3) with points 0, ±1/√2, ±√2, ∞ and F(4x4, 5x5): 36 or 64 products instead of 144 or 400.",
+)
+WINOGRAD_2X2 = _winograd(
+    "winograd_2x2",
+    2,
+    "F(2x2, 3x3) with points 0, ±1, ∞ and F(2x2, 5x5): fewer products saved, an error close to a plain sum's.",
+)
+
 RANKED = (
-    _rows(
-        "winograd",
-        "cpu",
-        (winograd_cpu.Forward, winograd_cpu.BackwardInput, winograd_weight_cpu.BackwardWeight),
-        refuses=winograd_cpu.refuses,
-        declines=winograd_cpu.declines,
-        layout="NHWC",
-        accuracy=winograd_cpu.ACCURACY,
-        summary="F(4x4, 3x3) with points 0, ±1/√2, ±√2, ∞: 36 products of patches and filters transformed in registers.",
-        source="Winograd 1980; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
-    ),
+    _rows(plans=_winograd_plans(4), **WINOGRAD),
+    _rows(plans=_winograd_plans(2), **WINOGRAD_2X2),
     _rows(
         "implicit_gemm",
         "cpu",
@@ -90,6 +113,19 @@ FORWARD.insert(
 )
 
 CONV_POOL_FORWARD = [
+    *(
+        Kernel(
+            "conv_pool",
+            "forward",
+            plan=partial(winograd_cpu.PooledForward, outputs=outputs),
+            **about
+            | {
+                "refuses": lambda problem, refuses=about["refuses"]: refuses(problem.conv),
+                "declines": lambda problem, declines=about["declines"]: declines(problem.conv),
+            },
+        )
+        for outputs, about in ((4, WINOGRAD), (2, WINOGRAD_2X2))
+    ),
     Kernel(
         "conv_pool",
         "forward",

@@ -1,33 +1,76 @@
-"""Every patch of a batch of images transformed: the first stage of Winograd's algorithm in all directions."""
+"""Patches of images: what every stage of Winograd's algorithm reads or writes, and in every direction.
 
-from ..cpu.compile import jit
+An image is cut into *patches*, ``step`` pixels apart, that overlap where the window is larger than a pixel.  A transform takes
+each to its values at the *points* of the scheme, which are kept apart: ``points[point, patch, channel]``, so that what belongs
+to one point is a matrix.
+"""
+
+from typing import Any, NamedTuple
+
+from ..cpu.compile import inlined, jit
 from ..cpu.simd import prefetch
 from ..cpu.transform import transform_patch
 
 
-@jit
-def transform_images(tile, transform, image, extents, patches, step, points, pitch, first, end):
-    """points[point, patch - first, c] = transform of every patch of ``first`` … ``end``, zero outside the image.
+class Patches(NamedTuple):
+    """How images are cut.
 
-    extents: (rows, columns, channels); patches: (down, across, top, left): patches of an image, and where its first begins;
-    step: pixels from one patch to the next; pitch: (from point to point, from patch to patch) in ``points``
+    rows, columns, channels : of an image
+    down, across : patches of an image
+    top, left : the pixel at which the first patch begins; before an image it is negative
+    step : pixels from one patch to the next
     """
-    rows, columns, channels = extents
-    down, across, top, left = patches
-    reach = transform.inputs
+
+    rows: int
+    columns: int
+    channels: int
+    down: int
+    across: int
+    top: int
+    left: int
+    step: int
+
+
+class Points(NamedTuple):
+    """An array [point, row, channel]: its address, and the elements from one point and from one row to the next."""
+
+    base: Any
+    point: int
+    row: int
+
+
+@inlined
+def corner(patches, t):
+    """(image, row, column) at which patch ``t`` begins."""
+    n, place = t // (patches.down * patches.across), t % (patches.down * patches.across)
+    y, x = place // patches.across, place % patches.across
+    return n, y * patches.step + patches.top, x * patches.step + patches.left
+
+
+@inlined
+def offset_of(patches, t):
+    """Elements from the first image to the pixel at which patch ``t`` begins."""
+    n, y, x = corner(patches, t)
+    return ((n * patches.rows + y) * patches.columns + x) * patches.channels
+
+
+@jit
+def transform_images(tile, transform, images, patches, points, first, end):
+    """points[point, t - first, c] = transform of every patch t of ``first`` … ``end``, zero outside the image."""
+    rows, columns, channels = patches.rows, patches.columns, patches.channels
+    reach, strides = transform.inputs, (columns * channels, channels)
     for t in range(first, end):
-        n, y, x = t // (down * across), t // across % down * step + top, t % across * step + left
-        source = image + ((n * rows + y) * columns + x) * channels
-        target = points + (t - first) * pitch[1]
+        _, y, x = corner(patches, t)
+        source = images + offset_of(patches, t)
+        target = points.base + (t - first) * points.row
         inside = y >= 0 and y + reach <= rows and x >= 0 and x + reach <= columns
         if inside:
             for r in range(reach):  # the next patch begins where the rows of this one end
-                for c in range(0, step * channels, tile.lanes):
+                for c in range(0, patches.step * channels, tile.lanes):
                     prefetch(source + ((r * columns + reach) * channels + c))
         for c in range(0, channels, tile.lanes):
-            place, strides, count = target + c, (columns * channels, channels), channels - c
             if inside:
-                transform_patch(transform, source + c, strides, None, count, place, pitch[0])
+                transform_patch(transform, source + c, strides, None, channels - c, target + c, points.point)
             else:
                 bounds = -y, rows - y, -x, columns - x
-                transform_patch(transform, source + c, strides, bounds, count, place, pitch[0])
+                transform_patch(transform, source + c, strides, bounds, channels - c, target + c, points.point)

@@ -119,9 +119,16 @@ for name in ("rows", "vectors", "lanes", "columns"):
     constant_attribute(name)
 
 
+@word(lambda tile, transform: TileType(transform.outputs, 1, tile.vector))
+def column(builder, result, tile, transform):
+    """The shape of a column of as many vectors as ``transform`` has outputs."""
+
+
 @intrinsic
 def pointer(_context, tile, array, offset):
-    """The address of element ``offset`` of the contiguous ``array``, to be read in vectors of the tile's width."""
+    """The address of element ``offset`` of the contiguous ``array``, read in vectors of the tile's width; None of None."""
+    if isinstance(array, types.NoneType):
+        return types.none(tile, array, types.intp), lambda context, *_: context.get_dummy_value()
 
     def generate(context, builder, signature, values):  # not a @word: only Numba's context can look into an array
         _, array, offset = values

@@ -1,8 +1,9 @@
 """Linear transforms of small patches: Y = M X Mᵀ on vectors, the matrix M a compile-time constant.
 
-A ``Transform`` is an argument that carries no data: its Numba *type* is the matrix, so that the multiplications by its
-entries are written out, those by 0 and 1 are not, and what two rows or two columns share is computed once.  Lanes run over
-channels: a patch of n x n pixels is n x n vectors, and no lane ever meets another.
+A ``Transform`` is a value that carries no data: its Numba *type* is the matrix, so that the multiplications by its entries
+are written out, those by 0 and 1 are not, and what two rows or two columns share is computed once.  Lanes run over channels:
+a patch of n x n pixels is n x n vectors, and no lane ever meets another.  A ``Scheme`` is an argument of the same kind that
+holds the three transforms of one of Winograd's convolutions.
 """
 
 import numpy as np
@@ -22,32 +23,54 @@ from .emit import (
     store_masked,
     store_vector,
 )
-from .simd import Pointer
-
-
-class Transform:
-    """The map X → M X Mᵀ for a matrix M (outputs, inputs)."""
-
-    def __init__(self, matrix):
-        self._numba_type_ = TransformType(tuple(map(tuple, np.asarray(matrix, np.float64).tolist())))
+from .pooled import first_of_four
+from .simd import Pointer, word
 
 
 class TransformType(types.Type):
-    """The type of a ``Transform``."""
+    """The type of a ``Transform``: the map X → M X Mᵀ for a matrix M (outputs, inputs)."""
 
     def __init__(self, matrix):
-        self.matrix = matrix
-        self.outputs, self.inputs = len(matrix), len(matrix[0])
-        super().__init__(f"Transform({self.outputs}x{self.inputs}, {hash(matrix) & 0xFFFFFFFF:08x})")
+        self.matrix = tuple(map(tuple, np.asarray(matrix, np.float64).tolist()))
+        self.outputs, self.inputs = len(self.matrix), len(self.matrix[0])
+        super().__init__(f"Transform({self.outputs}x{self.inputs}, {hash(self.matrix) & 0xFFFFFFFF:08x})")
+
+
+class Scheme:
+    """The transforms of F(m x m, r x r), which computes m x m outputs from a patch of n x n pixels, n = m + r - 1.
+
+    In compiled code ``scheme.output`` Aᵀ (m, n), ``scheme.taps`` G (n, r) and ``scheme.input`` Bᵀ (n, n) are transforms, with
+    ``inputs`` and ``outputs``, and ``scheme.points`` is n * n.
+    """
+
+    def __init__(self, output, taps, input):
+        self.points = input.size
+        self._numba_type_ = SchemeType(*map(TransformType, (output, taps, input)))
+
+
+class SchemeType(types.Type):
+    """The type of a ``Scheme``."""
+
+    def __init__(self, output, taps, input):
+        self.output, self.taps, self.input = output, taps, input
+        self.points = input.inputs * input.inputs
+        super().__init__(f"Scheme({output}, {taps}, {input})")
 
 
 register_model(TransformType)(models.OpaqueModel)
-typeof_impl.register(Transform)(lambda transform, _context: transform._numba_type_)
+register_model(SchemeType)(models.OpaqueModel)
+typeof_impl.register(Scheme)(lambda scheme, _context: scheme._numba_type_)
 
 
-@unbox(TransformType)
-def unbox_transform(transform_type, _transform, context):
-    return NativeValue(context.context.get_constant_null(transform_type))
+@unbox(SchemeType)
+def unbox_scheme(scheme_type, _scheme, context):
+    return NativeValue(context.context.get_constant_null(scheme_type))
+
+
+@overload_attribute(SchemeType, "points")
+def scheme_points(scheme):
+    value = scheme.points
+    return lambda scheme: value
 
 
 @overload_attribute(TransformType, "inputs")
@@ -60,6 +83,46 @@ def transform_inputs(transform):
 def transform_outputs(transform):
     value = transform.outputs
     return lambda transform: value
+
+
+@word(lambda scheme: scheme.output)
+def output_of(builder, result, scheme):
+    """Aᵀ: from products to outputs; in code: ``scheme.output``."""
+
+
+@word(lambda scheme: scheme.taps)
+def taps_of(builder, result, scheme):
+    """G: from the filter's taps to its values at the points; in code: ``scheme.taps``."""
+
+
+@word(lambda scheme: scheme.input)
+def input_of(builder, result, scheme):
+    """Bᵀ: from pixels to their values at the points; in code: ``scheme.input``."""
+
+
+@overload_attribute(SchemeType, "output")
+def scheme_output(scheme):
+    return lambda scheme: output_of(scheme)
+
+
+@overload_attribute(SchemeType, "taps")
+def scheme_taps(scheme):
+    return lambda scheme: taps_of(scheme)
+
+
+@overload_attribute(SchemeType, "input")
+def scheme_input(scheme):
+    return lambda scheme: input_of(scheme)
+
+
+@word(lambda transform: TransformType(np.eye(transform.inputs)))
+def inputs_unchanged(builder, result, transform):
+    """The transform that leaves what ``transform`` reads as it is."""
+
+
+@word(lambda transform: TransformType(np.eye(transform.outputs)))
+def outputs_unchanged(builder, result, transform):
+    """The transform that leaves what ``transform`` writes as it is."""
 
 
 # ----------------------------------------------------------------------------------------- emitters: a matrix times vectors
@@ -137,6 +200,20 @@ def within(builder, i, low, high):
     return builder.and_(builder.icmp_signed("<=", low, INT64(i)), builder.icmp_signed("<", INT64(i), high))
 
 
+def any_unfinite(builder, vectors, lanes):
+    """Whether any of the ``lanes`` of any vector is NaN or infinite: their sum is, and what is minus itself is NaN.
+
+    Also where finite numbers have an infinite sum: whoever asks has to look closer.
+    """
+    total = vectors[0]
+    for vector in vectors[1:]:
+        total = builder.fadd(total, vector)
+    difference = builder.fsub(total, total)
+    bad = builder.and_(builder.fcmp_unordered("uno", difference, difference), lanes)
+    bits = ir.IntType(bad.type.count)
+    return builder.icmp_unsigned("!=", builder.bitcast(bad, bits), bits(0))
+
+
 @intrinsic
 def transform_patch(_context, transform, source, strides, bounds, count, target, step):
     """target[(i * outputs + j) * step] = (M X Mᵀ)[i, j], one vector of channels for each pixel of the patch X.
@@ -146,7 +223,7 @@ def transform_patch(_context, transform, source, strides, bounds, count, target,
     """
     bounded = not isinstance(bounds, types.NoneType)
 
-    def generate(_context, builder, signature, values):
+    def generate(context, builder, signature, values):
         _, source, strides, bounds, count, target, step = values
         vector, matrix = words_of(transform, signature.args[1])
         row, column = (builder.extract_value(strides, i) for i in range(2))
@@ -167,56 +244,64 @@ def transform_patch(_context, transform, source, strides, bounds, count, target,
             for j, output in enumerate(outputs):
                 place = builder.mul(INT64(i * transform.outputs + j), step)
                 store_vector(builder, output, builder.gep(target, [place]))
+        return context.get_dummy_value()
 
     accepted = transform, source, types.UniTuple(types.intp, 2), bounds, types.intp, target, types.intp
-    return types.none(*accepted), returning_none(generate)
+    return types.none(*accepted), generate
 
 
 @intrinsic
-def transform_points(_context, transform, source, step, epilogue, target, strides, extent):
-    """target[i, j] = relu?((M X Mᵀ)[i, j] + bias + residual[i, j]), X[r, s] the vector at source[(r * inputs + s) * step].
+def transform_points(_context, transform, source, step, epilogue, targets, strides, extent):
+    """out[i, j] = relu?((M X Mᵀ)[i, j] + bias + residual[i, j]), X[r, s] the vector at source[(r * inputs + s) * step].
 
-    epilogue: (bias or None, residual or None, rectifies), pointers to the first channel; strides: (row, column) of the
-    target and the residual; extent: (rows, columns, channels) that exist.
+    epilogue: (bias or None, residual or None, rectifies), pointers to the first channel; targets: (out, None, False), or
+    (out, positions, keeps) where only the maximum of each 2 x 2 outputs goes to ``out``, after relu, and its place to
+    ``positions`` if ``keeps``; strides: (row, column) of the targets and the residual; extent: (rows, columns, channels) of
+    the targets that exist.  Returns whether any of M X Mᵀ may not be finite.
     """
     has_bias, has_residual = (isinstance(kind, Pointer) for kind in epilogue.types[:2])
+    pools = isinstance(targets.types[1], Pointer)
 
     def generate(_context, builder, signature, values):
-        _, source, step, epilogue, target, strides, extent = values
+        _, source, step, epilogue, targets, strides, extent = values
         vector, matrix = words_of(transform, signature.args[1])
         bias, residual, rectifies = (builder.extract_value(epilogue, i) for i in range(3))
+        target, positions, keeps = (builder.extract_value(targets, i) for i in range(3))
         row, column = (builder.extract_value(strides, i) for i in range(2))
         bottom, right, count = (builder.extract_value(extent, i) for i in range(3))
         lanes, nothing = first_lanes(builder, count, vector.count), ir.Constant(vector, None)
-        rectifies = splat(builder, builder.trunc(rectifies, BIT), vector.count)
         start = load_masked(builder, vector, bias, lanes) if has_bias else None
 
         def load(r, s):
             point = builder.mul(INT64(r * transform.inputs + s), step)
             return load_vector(builder, vector, builder.gep(source, [point]))
 
-        for i, outputs in enumerate(both_sides(builder, matrix, load)):
-            for j, output in enumerate(outputs):
-                exists = builder.and_(within(builder, i, INT64(0), bottom), within(builder, j, INT64(0), right))
-                mask = builder.and_(lanes, splat(builder, exists, vector.count))
-                place = offset(builder, i, row, j, column)
-                if has_bias:
-                    output = builder.fadd(output, start)
+        def existing(i, j):
+            exists = builder.and_(within(builder, i, INT64(0), bottom), within(builder, j, INT64(0), right))
+            return builder.and_(lanes, splat(builder, exists, vector.count))
+
+        def biased(output):
+            return builder.fadd(output, start) if has_bias else output
+
+        patch = both_sides(builder, matrix, load)
+        if pools:
+            kept = splat(builder, builder.trunc(keeps, BIT), vector.count)
+            for i, j in np.ndindex(transform.outputs // 2, transform.outputs // 2):
+                window = [biased(patch[2 * i + n // 2][2 * j + n % 2]) for n in range(4)]
+                largest, which = first_of_four(builder, window)
+                mask, place = existing(i, j), offset(builder, i, row, j, column)
+                store_masked(builder, largest, builder.gep(target, [place]), mask)
+                store_masked(builder, which, builder.gep(positions, [place]), builder.and_(mask, kept))
+        else:
+            rectifies = splat(builder, builder.trunc(rectifies, BIT), vector.count)
+            for i, j in np.ndindex(transform.outputs, transform.outputs):
+                output, mask, place = biased(patch[i][j]), existing(i, j), offset(builder, i, row, j, column)
                 if has_residual:
                     output = builder.fadd(output, load_masked(builder, vector, builder.gep(residual, [place]), mask))
                 negative = builder.and_(rectifies, builder.fcmp_ordered("<", output, nothing))
                 output = builder.select(negative, nothing, output)
                 store_masked(builder, output, builder.gep(target, [place]), mask)
+        return any_unfinite(builder, [output for outputs in patch for output in outputs], lanes)
 
     pair, triple = types.UniTuple(types.intp, 2), types.UniTuple(types.intp, 3)
-    return types.none(transform, source, types.intp, epilogue, target, pair, triple), returning_none(generate)
-
-
-def returning_none(generate):
-    """An emitter that only acts, as Numba wants it."""
-
-    def wrapped(context, *arguments):
-        generate(context, *arguments)
-        return context.get_dummy_value()
-
-    return wrapped
+    return types.boolean(transform, source, types.intp, epilogue, targets, pair, triple), generate

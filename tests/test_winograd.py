@@ -1,0 +1,63 @@
+"""What convolutions by transforms promise beyond the tests of all: matrices, exactness of F(2x2, 3x3), NaN and overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conv_cases import KERNELS, NAMES, operands, result, truth
+from fastconv_kernels.conv.toom_cook import POINTS, toom_cook
+from fastconv_kernels.problems import Conv
+from guarded import integers, normal, same
+
+TRANSFORMS = [kernel for kernel in KERNELS if not kernel.exact]
+PROBLEMS = {
+    "3x3": Conv(2, 17, 9, 10, 33, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC"),
+    "5x5": Conv(2, 9, 6, 11, 20, 5, 5, padding=((2, 1), (0, 3)), layout="NHWC"),
+}
+
+
+@pytest.mark.parametrize(("outputs", "taps"), POINTS)
+def test_the_matrices_compute_a_correlation(outputs: int, taps: int) -> None:
+    rng = np.random.default_rng(0)
+    for m, r in ((outputs, taps), (taps, outputs)):
+        matrices = toom_cook(m, r, POINTS[outputs, taps])
+        pixels, filter_ = rng.standard_normal((m + r - 1, m + r - 1)), rng.standard_normal((r, r))
+        values = (matrices.taps @ filter_ @ matrices.taps.T) * (matrices.input @ pixels @ matrices.input.T)
+        windows = np.lib.stride_tricks.sliding_window_view(pixels, (r, r))
+        np.testing.assert_allclose(matrices.output @ values @ matrices.output.T, (windows * filter_).sum((2, 3)), atol=1e-10)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward_input", "backward_weight"])
+def test_two_by_two_outputs_of_integers_are_exact(direction: str) -> None:
+    """Its points are 0, 1, -1: all numbers on the way are multiples of a quarter."""
+    kernel, problem = NAMES[f"conv_{direction}__winograd_2x2_cpu"], PROBLEMS["3x3"]
+    first, second = operands(direction, problem, integers)
+    same(result(kernel, problem, first, second), truth(direction, problem, first, second), kernel.name)
+
+
+def pattern(array: Any) -> Any:
+    """0 where it is finite, else which of nan, inf and -inf."""
+    return np.where(np.isnan(array), 2, np.where(np.isinf(array), np.sign(array), 0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38], ids=str)
+@pytest.mark.parametrize("planted", ["in the first", "in the second", "in both"])
+@pytest.mark.parametrize("size", PROBLEMS)
+@pytest.mark.parametrize("kernel", TRANSFORMS, ids=lambda kernel: kernel.name)
+def test_only_what_must_is_not_finite(kernel: Any, size: str, planted: str, value: float) -> None:
+    """As in a kernel that sums products, also at borders and where the transform alone overflows."""
+    problem, plain = PROBLEMS[size], NAMES[f"conv_{kernel.direction}__implicit_gemm_cpu"]
+    for place in ("first", "last", "random"):
+        first, second = (array / 4 for array in operands(kernel.direction, problem, normal))
+        for array, wanted in ((first, "first"), (second, "second")):
+            if planted.endswith((wanted, "both")):
+                rng = np.random.default_rng(array.size)
+                array[tuple({"first": 0, "last": n - 1, "random": rng.integers(n)}[place] for n in array.shape)] = value
+        expected, got = (result(which, problem, first, second, threads=2) for which in (plain, kernel))
+        assert np.array_equal(pattern(got), pattern(expected)), f"{kernel.name}, {value} {planted}, {place}"
+        if not np.isfinite(value):  # beside a number near the largest all digits are lost
+            finite = np.isfinite(expected)
+            np.testing.assert_allclose(got[finite], expected[finite], rtol=0, atol=1e-4)
