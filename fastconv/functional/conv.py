@@ -86,11 +86,11 @@ def conv2d(
     ``accuracy="fast"``, the default, permits Winograd's F(4x4, 3x3) and F(4x4, 5x5) where they are faster: 3x3 and 5x5
     windows, no stride, dilation or groups.  A plain sum of T = C / groups * R * S products errs by at most gamma_T * (abs(x) *
     abs(weight)), where gamma_T = T*u / (1 - T*u) and u is the unit roundoff.  These declare a bound 64 times as large, for
-    data of one magnitude: 4x4 outputs are computed together from a patch of 6x6 or 8x8 pixels, and what is rounded anywhere in the
-    patch reaches all of them, so that beside values a thousand times larger digits are lost.  ``accuracy="precise"`` permits a
-    bound 8 times as large, which admits F(2x2, 3x3) and F(2x2, 5x5): on normal data their errors are about those of a plain
-    sum.  ``accuracy="exact"`` forbids them all.  A kernel that is forbidden is passed over, and asking for it by name too
-    raises ``UnsupportedError``.  NaN and infinity reach the outputs whose windows meet them, and no others, in every kernel.
+    data of one magnitude: 4x4 outputs are computed together from a patch of 6x6 or 8x8 pixels, and what is rounded anywhere in
+    the patch reaches all of them, so that beside values a thousand times larger digits are lost.  ``accuracy="precise"``
+    permits a bound 8 times as large, which admits F(2x2, 3x3) and F(2x2, 5x5): on normal data their errors are about those of
+    a plain sum.  ``accuracy="exact"`` forbids them all.  A kernel that is forbidden is passed over, and asking for it by name
+    too raises ``UnsupportedError``.  NaN and infinity reach the outputs whose windows meet them, and no others, in every kernel.
     """
     known_activation(activation)
     x, batched = _check.images("x", x, layout)
