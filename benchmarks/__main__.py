@@ -71,7 +71,9 @@ def run(name: str, threads: int, arguments: argparse.Namespace) -> None:
         print(line(row, unit), flush=True)
     for family in FAMILIES:
         if arguments.algorithm and family.ours == KERNELS:
-            family = replace(family, ours=tuple({key for row in rows for key in row["seconds"] if key.startswith("fastconv")}))
+            family = replace(
+                family, ours=tuple({key for row in rows for key in row.get("seconds", ()) if key.startswith("fastconv")})
+            )
         if family.suite == name and (ratios := family.ratios(rows)):
             least = min(ratios, key=ratios.__getitem__)
             print(

@@ -84,30 +84,27 @@ def product(text: str) -> Matmul:
 
 @dataclass(frozen=True)
 class Training:
-    """``STEPS`` of training a model of the zoo with Adam, on N images of ``shape`` each."""
+    """Some steps of training a model of the zoo with Adam, on N images of ``shape`` each."""
 
     model: str
     N: int
     shape: tuple[int, ...]
     classes: int
+    steps: int
 
-
-STEPS = 4
-"""Of training in one call: each on images of its own, of which the first and the last are as far from the caches."""
 
 RATE = 1e-3
 """Of Adam."""
 
 
 def training(text: str) -> Training:
-    """The training on a line: the model, n images, CxHxW, classes."""
+    """The training on a line: the model, n images, CxHxW, classes, steps."""
     try:
-        model, batch, shape, classes = text.split()
-        return Training(model, int(batch.removeprefix("n")), tuple(map(int, shape.split("x"))), int(classes))
+        model, batch, shape, classes, steps = text.split()
+        return Training(model, int(batch[1:]), tuple(map(int, shape.split("x"))), int(classes), int(steps))
     except ValueError:
-        raise ArgumentError(
-            f'SHAPE: expected a model, n, CxHxW and classes, as in "lenet5 n64 1x28x28 10", got {text!r}'
-        ) from None
+        expected = 'a model, n, CxHxW, classes and steps, as in "lenet5 n64 1x28x28 10 16"'
+        raise ArgumentError(f"SHAPE: expected {expected}, got {text!r}") from None
 
 
 @dataclass(frozen=True)

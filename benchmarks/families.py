@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from .cases import DIRECTIONS
+
 Row = dict[str, Any]
 
 KERNELS = ("fastconv NHWC", "fastconv NCHW")
 TORCH = ("torch NCHW", "torch channels_last")
 PRODUCTS = ("torch", "numpy SkylakeX", "numpy")
 PEAK = "the peak"
+ROUNDED = 1 << 20
+"""Bytes: less memory than this is what allocators and the kernel round to."""
 
 
 def _any(row: Row) -> bool:
@@ -71,6 +75,7 @@ class Family:
     ours, others : tuple of str
         A ratio is the least of the others' times over the least of ours; of ``PEAK``, the share of it that is reached.
     unit : "seconds" or "memory"
+        Of memory, ``ROUNDED`` is added to both sides of a ratio.
     """
 
     name: str
@@ -84,14 +89,15 @@ class Family:
 
     def ratio(self, row: Row) -> float | None:
         """Of one row; None: something of it is missing, and 0 where ours failed."""
-        measured = row[self.unit]
+        measured = row.get(self.unit, {})
         ours = [measured[name] for name in self.ours if name in measured]
         if not ours:
             return 0.0 if set(self.ours) & set(row.get("failed", ())) else None
         if self.others == (PEAK,):
             return float(row["flops"] / min(ours) / 1e9 / row["peak"])
         others = [measured[name] for name in self.others if name in measured]
-        return max(min(others), 1e-12) / max(min(ours), 1e-12) if others else None
+        spare = ROUNDED if self.unit == "memory" else 0
+        return (min(others) + spare) / (min(ours) + spare) if others else None
 
     def ratios(self, rows: list[Row]) -> dict[str, float]:
         """By case."""
@@ -137,4 +143,12 @@ FAMILIES = (
     Family("training step, mnist-cnn, batch 128", "training", 3.5, None, _model("mnist-cnn"), OURS),
     Family("training step, LeNet-5, batch 128", "training", 4.0, None, _model("lenet5"), OURS),
     Family("training step, ResNet-18 on 32x32, batch 64", "training", 1.8, None, _model("resnet18"), OURS),
+    *(
+        Family(f"peak memory, {direction}, {layout}", f"memory_{direction}", None, 1.0, _any, (mine,), (theirs,), "memory")
+        for direction in DIRECTIONS
+        for layout, mine, theirs in (
+            ("NHWC against channels_last", "fastconv NHWC", "torch channels_last"),
+            ("NCHW, by the public call", "fastconv call NCHW", "torch NCHW"),
+        )
+    ),
 )

@@ -26,9 +26,6 @@ from benchmarks.cases import Case
 from benchmarks.contestants import Answer, Contestant, Entry, library
 from benchmarks.contestants.operands import Operands
 
-SPINNING = 0.02
-"""Seconds: so long OpenBLAS's threads look for work before they sleep, on cores that the next contestant's threads need."""
-
 
 def expected(case: Case, operands: Operands) -> Any:
     """The right result: PyTorch's where it is there and has all, else that of the last kernel of the table, the reference."""
@@ -68,8 +65,7 @@ class Desk:
         """Seconds of one call."""
         entry, calls = self.entries[name]
         seconds = timing.repeat(entry.call, calls) / entry.steps
-        if self.threads > 1:
-            sleep(SPINNING)
+        sleep(entry.spins if self.threads > 1 else 0)
         return seconds
 
     def grown(self, case: Case, contestant: Contestant) -> int | None:

@@ -57,6 +57,8 @@ class Entry:
         Of a call; None: the problem's.
     steps : int
         What a call does so often; seconds are those of one.
+    spins : float
+        Seconds for which the library's threads look for work before they sleep, on cores that the next contestant's need.
     tolerance : float
         By which the result may differ, relative to the largest: above what Winograd's transforms lose, far below what a wrong
         index makes.
@@ -67,6 +69,7 @@ class Entry:
     kernel: str = ""
     flops: int | None = None
     steps: int = 1
+    spins: float = 0.0
     tolerance: float = 1e-4
 
 

@@ -35,7 +35,35 @@ def lenet5(shape: tuple[int, ...], classes: int) -> Any:
     )
 
 
-NETWORKS: dict[str, Callable[..., Any]] = {"mnist-cnn": mnist_cnn, "lenet5": lenet5}
+def _normalised(inputs: int, outputs: int, window: int, stride: int) -> list[Any]:
+    """A convolution without bias, and batch normalisation."""
+    return [nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False), nn.BatchNorm2d(outputs)]
+
+
+class Residual(nn.Module):
+    """relu(body(x) + shortcut(x))."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_normalised(inputs, outputs, 3, stride), nn.ReLU(inplace=True), *_normalised(outputs, outputs, 3, 1)
+        )
+        self.shortcut = nn.Sequential(*_normalised(inputs, outputs, 1, stride) if inputs != outputs else ())
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu_(self.body(x) + self.shortcut(x))
+
+
+def resnet18(shape: tuple[int, ...], classes: int) -> Any:
+    """As zoo.resnet18."""
+    layers, inputs = [*_normalised(shape[0], 64, 3, 1), nn.ReLU(inplace=True)], 64
+    for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        layers += [Residual(inputs, outputs, stride), Residual(outputs, outputs, 1)]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {"mnist-cnn": mnist_cnn, "lenet5": lenet5, "resnet18": resnet18}
 
 
 def network(problem: Training) -> Any:

@@ -11,8 +11,12 @@ from benchmarks.cases import Case
 from . import Entry
 from .operands import Operands, empty
 
+OPENBLAS_SPINS = 0.02
+"""Seconds: 2**26 cycles."""
+
 
 def entry(case: Case, operands: Operands, threads: int) -> Entry | None:
     """``numpy.matmul``; its threads are those of its process's environment."""
     out = empty((case.problem.M, case.problem.N), case.problem.dtype)
-    return Entry(partial(np.matmul, operands.matrix("a"), operands.matrix("b"), out=out), lambda result: result)
+    call = partial(np.matmul, operands.matrix("a"), operands.matrix("b"), out=out)
+    return Entry(call, lambda result: result, spins=OPENBLAS_SPINS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import STEPS, Case
+from benchmarks.cases import Case
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -79,5 +79,5 @@ class Operands:
     def samples(self) -> tuple[Array, Array]:
         """Images (N, C, H, W) for every step of a training, and their labels."""
         problem = self._case.problem
-        images = self.kept("images", lambda: noise((STEPS * problem.N, *problem.shape)))
+        images = self.kept("images", lambda: noise((problem.steps * problem.N, *problem.shape)))
         return images, self.kept("labels", lambda: np.random.default_rng(0).integers(0, problem.classes, len(images)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from benchmarks.cases import RATE, STEPS, Case, Training
+from benchmarks.cases import RATE, Case, Training
 from fastconv import dispatch, nn, zoo
 from fastconv.errors import UnsupportedError
 
@@ -128,7 +128,7 @@ def _training(problem: Training, operands: Operands, threads: int) -> Entry:
         history = model.fit(images, labels, batch_size=problem.N, shuffle=False, verbose=0)
         return history.as_dict()["history"]["loss"][-1]
 
-    return Entry(call, np.array, steps=STEPS, tolerance=1e-3)
+    return Entry(call, np.array, steps=problem.steps, tolerance=1e-3)
 
 
 def _window(problem: Any) -> dict[str, Any]:

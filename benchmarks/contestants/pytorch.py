@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.cases import RATE, STEPS, Case, Training
+from benchmarks.cases import RATE, Case, Training
 
 from . import Entry, pytorch_streams
 from .networks import network
@@ -113,6 +113,6 @@ def _training(problem: Training, operands: Operands, layout: str) -> Entry:
             loss.backward()
             optimizer.step()
             total += loss.item()
-        return total / STEPS
+        return total / problem.steps
 
-    return Entry(call, np.array, steps=STEPS, tolerance=1e-3)
+    return Entry(call, np.array, steps=problem.steps, tolerance=1e-3)
