@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cpu.workspace import uninitialised
 from fastconv_kernels.problems import (
     ELEMENTWISE,
     FLOATS,
@@ -70,6 +71,7 @@ __all__ = [
     "ranked_choice",
     "settings",
     "tuning_file",
+    "uninitialised",
     "use",
     "walk",
 ]

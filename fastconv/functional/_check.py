@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import on_cuda
-from ..dispatch import FLOATS, LAYOUTS, Conv, padding_pairs
+from ..dispatch import FLOATS, LAYOUTS, Conv, padding_pairs, uninitialised
 from ..errors import ArgumentError, DtypeError, TargetUnavailableError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -133,7 +133,7 @@ def shaped(name: str, value: Any, expected: Shape, dtype: np.dtype[Any]) -> Arra
 def output(out: Any, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
     """``out`` if it can be written in place, or a new array if it is None."""
     if out is None:
-        return np.empty(expected, dtype)
+        return uninitialised(expected, dtype)
     if not isinstance(out, np.ndarray):
         raise ArgumentError(f"out: expected a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:

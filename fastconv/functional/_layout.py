@@ -31,7 +31,7 @@ def entering(images: Array, layout: str, wanted: str, target: str) -> Array:
     view = image_view(images, layout, wanted)
     if layout == wanted or view.flags.c_contiguous or not images.flags.c_contiguous or not images.dtype.isnative:
         return contiguous(view)
-    converted = np.empty(view.shape, images.dtype)
+    converted = dispatch.uninitialised(view.shape, images.dtype)
     _transpose(contiguous(images), converted, wanted, target)
     return converted
 
@@ -39,7 +39,7 @@ def entering(images: Array, layout: str, wanted: str, target: str) -> Array:
 def room(out: Array, layout: str, wanted: str) -> Array:
     """An array in the layout ``wanted`` for what ``leaving`` brings to ``out``: ``out`` itself where memory agrees."""
     view = image_view(out, layout, wanted)
-    return view if view.flags.c_contiguous else np.empty(view.shape, out.dtype)
+    return view if view.flags.c_contiguous else dispatch.uninitialised(view.shape, out.dtype)
 
 
 def leaving(images: Array, out: Array, layout: str, target: str) -> None:

@@ -1,9 +1,11 @@
 """Copying a band of an image into its frame of zeros, and weights into panels: where every convolution on the CPU starts."""
 
 import numpy as np
+from numba import prange
 
-from ..cpu.compile import inlined, jit
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack
+from ..cpu.share import share, threads_for
 from ..cpu.simd import load_first, nothing, store_first
 from ..cpu.tile import pointer
 
@@ -40,21 +42,39 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
 
 
 @jit
-def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first):
+def pack_share(tile, weight, strides, taps, extents, packed, first, thread, threads):
+    """The panels that are this thread's; extents: (groups, panels of a group, depth, width)."""
+    down, right, row, column, group = strides
+    groups, panels, depth, width = extents
+    nr = tile.columns
+    begin, end = share(thread, threads, groups * panels * taps.shape[0])
+    for task in range(begin, end):
+        panel, t = task // taps.shape[0], task % taps.shape[0]
+        g, j = panel // panels, panel % panels * nr
+        origin = g * group + taps[t, 0] * down + taps[t, 1] * right + j * column
+        target = pointer(tile, packed, first + task * depth * nr)
+        pack(tile, nr, pointer(tile, weight, origin), column, row, min(nr, width - j), depth, target)
+
+
+@threaded
+def pack_shares(tile, weight, strides, taps, extents, packed, first, threads):
+    for thread in prange(threads):
+        pack_share(tile, weight, strides, taps, extents, packed, first, np.intp(thread), threads)
+
+
+PACK_GRAIN = 1 << 16
+"""Weights: fewer are packed sooner than a second thread starts."""
+
+
+def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first, threads=1):
     """packed[first:] = weight[tap, c, column] for each group and each panel of ``tile.columns`` columns, one after another.
 
     weight: flat; strides: in elements from one tap row, tap column, weight row (of ``depth``), weight column (of ``width``)
     and group to the next; taps: (taps, 2)
     """
-    down, right, row, column, group = strides
-    nr = tile.columns
-    panel = pointer(tile, packed, first)
-    for g in range(groups):
-        for j in range(0, width, nr):
-            for t in range(taps.shape[0]):
-                origin = g * group + taps[t, 0] * down + taps[t, 1] * right + j * column
-                pack(tile, nr, pointer(tile, weight, origin), column, row, min(nr, width - j), depth, panel)
-                panel = panel + depth * nr
+    extents = groups, -(-width // tile.columns), depth, width
+    threads = threads_for(threads, groups * width * depth * len(taps), PACK_GRAIN)
+    pack_shares(tile, weight, strides, taps, extents, packed, first, threads)
 
 
 def flat(weight):

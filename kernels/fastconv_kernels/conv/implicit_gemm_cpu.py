@@ -144,7 +144,8 @@ class _Tabled:
             packed = aligned(sum(map(len, self.taps)) * self.depth * panels * self.tile.columns, weight.dtype)
         first = 0
         for taps in self.taps:
-            pack_panels(self.tile, weight, strides, taps, self.depth, self.width, self.problem.groups, packed, first)
+            shape = self.depth, self.width, self.problem.groups
+            pack_panels(self.tile, weight, strides, taps, *shape, packed, first, self.threads)
             first += len(taps) * self.depth * panels * self.tile.columns
         return packed
 

@@ -2,7 +2,7 @@
 
     Rows     an address for each row: pixels of an image, rows of a matrix
     Columns  an address and a mask of existing lanes for each vector of a row
-    Place    base + offset of row i + offset of vector j, with the masks and the number of rows that exist
+    Place    base + offset of row i + offset of vector j, with the masks and the number of rows that exist, and whether all do
 
 Matrix product, convolution, transposed convolution and Winograd products differ in nothing else, and masks replace the
 second path that edges would need.
@@ -63,7 +63,7 @@ class ColumnsModel(models.PrimitiveModel):
 class PlaceModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
         offsets = [ir.ArrayType(INT64, count) for count in (kind.tile.rows, kind.tile.vectors)]
-        fields = [_element_pointer(manager, kind), *offsets, _masks(kind), INT64]
+        fields = [_element_pointer(manager, kind), *offsets, _masks(kind), INT64, BIT]
         super().__init__(manager, kind, ir.LiteralStructType(fields))
 
 
@@ -100,11 +100,20 @@ def rows_apart(builder, result, tile, base, stride, count):
 def rows_at(builder, result, tile, base, table, count):
     """Row i is ``table[i]`` after ``base``; rows from ``count`` on repeat the first."""
     offsets = _table(builder, table, result.count)
+    with builder.if_else(builder.icmp_signed("<", count, INT64(result.count)), likely=False) as (some, all_of_them):
+        with some:
+            exist = [builder.icmp_signed("<", INT64(i), count) for i in range(result.count)]
+            chosen = [builder.select(*pair, offsets[0]) for pair in zip(exist, offsets, strict=True)]
+            from_some = builder.block
+        with all_of_them:
+            from_all = builder.block
     pointers = []
-    for i, offset in enumerate(offsets):
-        exists = builder.icmp_signed("<", INT64(i), count)
-        pointers.append(builder.gep(base, [builder.select(exists, offset, offsets[0])]))
-    return _filled(builder, ir.Constant(result, ir.Undefined), [], pointers)
+    for offset, choice in zip(offsets, chosen, strict=True):
+        merged = builder.phi(INT64)
+        merged.add_incoming(choice, from_some)
+        merged.add_incoming(offset, from_all)
+        pointers.append(merged)
+    return _filled(builder, ir.Constant(result, ir.Undefined), [], [builder.gep(base, [offset]) for offset in pointers])
 
 
 @word(lambda rows, offset: rows)
@@ -186,11 +195,21 @@ def address(builder, place, i, j):
     return builder.gep(builder.extract_value(place, 0), [offset])
 
 
-def _place(builder, result, base, row_offsets, column_offsets, masks, rows):
+def _place(builder, result, base, row_offsets, column_offsets, masks, rows, all_columns):
     located = builder.insert_value(ir.Constant(result, ir.Undefined), base, 0)
     for field, values in ((1, row_offsets), (2, column_offsets), (3, masks)):
         located = _filled(builder, located, [field], values)
-    return builder.insert_value(located, rows, 4)
+    all_rows = builder.icmp_signed(">=", rows, INT64(result.elements[1].count))
+    located = builder.insert_value(located, rows, 4)
+    return builder.insert_value(located, builder.and_(all_rows, all_columns), 5)
+
+
+def _at_least(builder, counts, least):
+    """Whether each of ``counts`` is at least ``least``."""
+    enough = BIT(1)
+    for count in counts:
+        enough = builder.and_(enough, builder.icmp_signed(">=", count, INT64(least)))
+    return enough
 
 
 def _shape(result):
@@ -204,7 +223,8 @@ def block(builder, result, tile, base, stride, rows, count):
     height, vectors, lanes = _shape(result)
     down = [builder.mul(stride, INT64(i)) for i in range(height)]
     across = [INT64(j * lanes) for j in range(vectors)]
-    return _place(builder, result, base, down, across, _beside(count)(builder, vectors, lanes), rows)
+    masks = _beside(count)(builder, vectors, lanes)
+    return _place(builder, result, base, down, across, masks, rows, _at_least(builder, [count], vectors * lanes))
 
 
 @word(lambda tile, base, table, rows, count: Place(tile))
@@ -212,7 +232,9 @@ def scattered(builder, result, tile, base, table, rows, count):
     """Rows wherever a table says: row i ``table[i]`` after ``base``; ``rows`` x ``count`` elements exist."""
     height, vectors, lanes = _shape(result)
     across = [INT64(j * lanes) for j in range(vectors)]
-    return _place(builder, result, base, _table(builder, table, height), across, _beside(count)(builder, vectors, lanes), rows)
+    masks = _beside(count)(builder, vectors, lanes)
+    down = _table(builder, table, height)
+    return _place(builder, result, base, down, across, masks, rows, _at_least(builder, [count], vectors * lanes))
 
 
 @word(lambda tile, base, stride, rows, offsets, counts: Place(tile))
@@ -220,5 +242,7 @@ def strips(builder, result, tile, base, stride, rows, offsets, counts):
     """Vectors wherever a table says: vector j of row i ``i * stride + offsets[j]`` after ``base``, ``counts[j]`` of it."""
     height, vectors, lanes = _shape(result)
     down = [builder.mul(stride, INT64(i)) for i in range(height)]
-    masks = [first_lanes(builder, count, lanes) for count in _table(builder, counts, vectors)]
-    return _place(builder, result, base, down, _table(builder, offsets, vectors), masks, rows)
+    existing = _table(builder, counts, vectors)
+    masks = [first_lanes(builder, count, lanes) for count in existing]
+    all_columns = _at_least(builder, existing, lanes)
+    return _place(builder, result, base, down, _table(builder, offsets, vectors), masks, rows, all_columns)

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
 
 from .compile import inlined
-from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked
+from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector
 from .places import Columns, Place, Rows, address, panel
 from .simd import Pointer, Vector, register_bytes, registers, word
 
@@ -214,6 +214,14 @@ def load_tile(builder, result, tile, place):
 def store_tile(builder, result, total, place):
     """The rows and columns of the tile that exist, to memory."""
     done = builder.append_basic_block("rows.done")
+    every, some = builder.append_basic_block("all.rows"), builder.append_basic_block("some.rows")
+    builder.cbranch(builder.extract_value(place, 5), every, some)
+    builder.position_at_end(every)  # the usual case: neither branches nor masks
+    for i in range(total.type.count):
+        for j in range(total.type.element.count):
+            store_vector(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j))
+    builder.branch(done)
+    builder.position_at_end(some)
     for i in range(total.type.count):
         with_row = builder.append_basic_block(f"row.{i}")
         builder.cbranch(builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4)), with_row, done)

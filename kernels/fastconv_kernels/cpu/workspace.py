@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,24 @@ def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
     memory = np.zeros(rows * pitch + LINE_BYTES, np.uint8)
     start = -memory.ctypes.data % LINE_BYTES
     return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // itemsize)
+
+
+LARGE_BYTES = 1 << 16
+"""From so many on an array that starts on a cache line is worth the microsecond that it takes to make."""
+
+
+def uninitialised(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """What ``numpy.empty`` gives, but a large array starts on a cache line.
+
+    NumPy starts it 16 or 32 bytes behind one: then every vector that a kernel stores is stored in two halves, and a
+    convolution of few channels, which is mostly stores, takes up to a tenth longer.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE_BYTES:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + LINE_BYTES, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE_BYTES
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def apart(size: int, dtype: Any) -> int:
