@@ -128,10 +128,12 @@ def main(words: list[str]) -> None:
             asked = arguments.threads or ("" if arguments.kept else "1")
             for threads in map(int, asked.split(",")) if asked else SUITES[name].threads:
                 run(name, threads, arguments)
-    except ArgumentError as error:
+                if arguments.kept and not arguments.folder:
+                    results.write()  # of what is finished, should the rest be interrupted
+    except (ArgumentError, RuntimeError) as error:
         sys.exit(f"error: {error}")
-    if arguments.kept and not arguments.folder:
-        print(results.write())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; suites that were finished are kept")
 
 
 if __name__ == "__main__":

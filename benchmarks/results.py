@@ -33,6 +33,8 @@ A ratio is another's time over ours: above 1 we are faster. Rows are the distinc
   **default malloc** are the same without it.
 - **batch 1**: weights prepared before the call, ours by `plan.pack`, PyTorch's in oneDNN's own form
   (`_convolution_pointwise`, as its compiler freezes them).
+- **pool**: forward, ours gives the values alone; PyTorch finds the positions of the maxima too, whether asked or not.
+  Backward, positions are given: 32-bit ones to our kernel, 64-bit ones to our call and to PyTorch.
 - **GEMM**: `fastconv` is the kernel, `fastconv call` is `fc.matmul`; all write into an array that is given. NumPy is measured
   as it comes, and with its OpenBLAS told that there is AVX-512 (`OPENBLAS_CORETYPE=SkylakeX`).
 - **training step**: a batch taken from an array, forward, loss, backward and Adam (PyTorch: its fused form); `model.fit` on

@@ -65,8 +65,8 @@ class Field:
     def __init__(self, contestants: Iterable[Contestant], threads: int) -> None:
         self.threads, self._places = threads, {}
         for contestant in contestants:
-            alone = "" if threads == 1 else {"ceiling": "ours"}.get(contestant.library, contestant.library)
-            place = tuple(sorted(contestant.environment.items())), alone
+            library = contestant.library.replace("ceiling", "ours") if threads > 1 else ""
+            place = tuple(sorted(contestant.environment.items())), library
             self._places.setdefault(place, []).append(contestant)
         self._workers: dict[Any, Worker] = {}
 
