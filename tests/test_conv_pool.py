@@ -211,6 +211,43 @@ def test_the_way_back_agrees_with_the_reference(kernel: Any, problem: ConvPool, 
     same(got, expected, f"{kernel.name} of {problem}, without a bias")
 
 
+def given(problem: ConvPool, fill: Any) -> tuple[Any, Any, Any]:
+    """A gradient, positions and images."""
+    rng = np.random.default_rng(2)
+    places = rng.integers(0, 5, problem.out_shape, np.uint8)
+    return fill(rng, problem.out_shape, problem.dtype), places, fill(rng, problem.x_shape, problem.dtype)
+
+
+@pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_BACKWARD_WEIGHT))
+def test_the_weights_gradient_agrees_with_the_reference(kernel: Any, problem: ConvPool, dtype: str, fill: Any) -> None:
+    problem = replace(problem, conv=replace(problem.conv, dtype=dtype))
+    grad, places, x = given(problem, fill)
+    full, expected_bias = reference.expanded(grad.astype("float64"), places, problem)
+    expected = reference.backward_weight(full, x.astype("float64"), problem.conv)
+    with guarded(problem.weight_shape, dtype) as got, guarded((problem.K,), dtype) as got_bias:
+        kernel.plan(problem, 1)(grad, places, x, got, got_bias)
+    exact = kernel.exact and fill is integers
+    sizes = bound(replace(kernel, direction="backward_weight"), problem.conv, full.astype(dtype), x)
+    within(got, expected, 0.0 if exact else sizes, f"{kernel.name} of {problem}")
+    axes = (0, 1, 2) if problem.layout == "NHWC" else (0, 2, 3)
+    allowed = gamma(2 * problem.N * problem.P * problem.Q, dtype) * abs(full).sum(axes)
+    within(got_bias, expected_bias, 0.0 if exact else allowed, f"{kernel.name} of {problem}, bias")
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_BACKWARD_WEIGHT, {"large": LARGE}))
+def test_the_weights_gradient_has_the_same_bits_for_any_number_of_threads(kernel: Any, problem: ConvPool) -> None:
+    if available_threads() < 2:
+        pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
+    outs = [np.empty((2, *problem.weight_shape), "float32") for _ in range(2)]
+    for threads, out in enumerate(outs, 1):
+        kernel.plan(problem, threads)(*given(problem, normal), out[0])
+        kernel.plan(problem, threads)(*given(problem, normal), out[1], np.empty(problem.K, "float32"))
+        assert np.array_equal(out[0], out[1])
+    assert np.array_equal(*outs)
+
+
 def test_a_window_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"^kernel_size: a window of 2 pixels does not fit"):
         ConvPool(Conv(1, 3, 3, 8, 4, 3, 3))

@@ -47,7 +47,7 @@ class ConvPool2D(Layer):
 
 
 class ConvPoolStage(Stage):
-    """Only the pooled output is written, with the place of each maximum in a byte; backward spreads its gradient again."""
+    """Only the pooled output is written, with the place of each maximum in a byte."""
 
     def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
         self._weight, self._bias = planning.value("weight"), planning.value("bias") if use_bias else None
@@ -57,11 +57,7 @@ class ConvPoolStage(Stage):
         self._positions = None
         if planning.training:
             self._positions = planning.buffer("positions", problem.out_shape[1:], np.uint8)
-            self._expand = planning.plan("conv_pool", "backward_epilogue", problem)
-            # All layers' own: it is used up before the next one's is written.
-            self._expanded = planning.memory.take("gradient.expanded", problem.conv.out_shape, planning.dtype)
-            self._grad_bias = planning.gradient("bias") if use_bias else None
-            self._gradients = ConvolutionGradients(problem.conv, planning)
+            self._backward = (SpreadGradients if planning.input_gradient else PooledGradients)(problem, planning, use_bias)
 
     def prepare(self) -> None:
         self._forward.pack(self._weight, self._packed)
@@ -72,5 +68,35 @@ class ConvPoolStage(Stage):
         return self._out
 
     def backward(self, grad: Array) -> Array | None:
-        self._expand(grad, self._positions, self._expanded, self._grad_bias)
-        return self._gradients(self._expanded, self._x)
+        assert self._positions is not None
+        return self._backward(grad, self._positions, self._x)
+
+
+class PooledGradients:
+    """Those of weight and bias alone, straight from the gradient of the pooled output: for a first layer."""
+
+    def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
+        self._backward_weight = planning.plan("conv_pool", "backward_weight", problem)
+        self._grad_weight = planning.gradient("weight")
+        self._grad_bias = planning.gradient("bias") if use_bias else None
+
+    def __call__(self, grad: Array, positions: Array, x: Array) -> Array | None:
+        """None: nobody needs the gradient of the input."""
+        self._backward_weight(grad, positions, x, self._grad_weight, self._grad_bias)
+        return None
+
+
+class SpreadGradients:
+    """Those of weight, bias and input; both convolutions read the gradient of the full output, which is spread first."""
+
+    def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
+        self._spread = planning.plan("conv_pool", "backward_epilogue", problem)
+        # All layers' own: it is used up before the next one's is written.
+        self._full = planning.memory.take("gradient.full", problem.conv.out_shape, planning.dtype)
+        self._grad_bias = planning.gradient("bias") if use_bias else None
+        self._gradients = ConvolutionGradients(problem.conv, planning)
+
+    def __call__(self, grad: Array, positions: Array, x: Array) -> Array | None:
+        """The gradient of the input."""
+        self._spread(grad, positions, self._full, self._grad_bias)
+        return self._gradients(self._full, x)

@@ -14,6 +14,7 @@ ReLU set it to zero:
 
 forward            ``plan(x, packed, out, positions=None, bias=None)``
 backward_epilogue  ``plan(grad, positions, grad_conv, grad_bias=None)``: the gradients of the convolution's output and bias
+backward_weight    ``plan(grad, positions, x, out, grad_bias=None)``: the gradients of weight and bias, for a first layer
 
 ``weight`` may have any strides.  ``packed`` is the plan's own form of it, written anew into an array
 that is given back to it.
@@ -29,6 +30,7 @@ from . import (
     direct_cpu,
     implicit_gemm_cpu,
     implicit_gemm_pool_cpu,
+    implicit_gemm_pool_weight_cpu,
     implicit_gemm_weight_cpu,
     reference,
     unpool_cpu,
@@ -163,5 +165,26 @@ CONV_POOL_BACKWARD_EPILOGUE = [
         "numpy",
         reference.PooledBackwardEpilogue,
         summary="One strided view for each position.",
+    ),
+]
+
+CONV_POOL_BACKWARD_WEIGHT = [
+    Kernel(
+        "conv_pool",
+        "backward_weight",
+        "implicit_gemm",
+        "cpu",
+        implicit_gemm_pool_weight_cpu.BackwardWeight,
+        layout="NHWC",
+        summary="The gradient of a window selected by its position in registers, four times: it is spread over no image.",
+        source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
+    ),
+    Kernel(
+        "conv_pool",
+        "backward_weight",
+        "reference",
+        "numpy",
+        reference.PooledBackwardWeight,
+        summary="The gradient spread, then as for any convolution.",
     ),
 ]

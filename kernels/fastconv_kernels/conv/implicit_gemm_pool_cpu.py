@@ -9,7 +9,7 @@ Sources: Dukhan, "The Indirect Convolution Algorithm", 2019, for the table; the 
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, columns, panel, rows_at
 from ..cpu.pooled import maxima, positions, window_positions, windows
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -18,7 +18,8 @@ from ..cpu.tile import fitting, pointer, rank1, spread_columns, store_tile
 from ..cpu.workspace import aligned, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat, frame_band, pack_panels
-from .geometry import SPARE, bands_of, forward_axes, tables_of
+from .geometry import SPARE
+from .pooled_tables import pooled_tables
 
 TILES = (8, 2), (4, 4), (8, 1), (4, 2)
 """(rows, vectors): fours of rows, and no more rows than there are registers for their addresses."""
@@ -26,16 +27,24 @@ TILES = (8, 2), (4, 4), (8, 1), (4, 2)
 WINDOW_PIXELS = WINDOW * WINDOW
 
 
+@inlined
+def store_windows(tile, total, out, places, pitch, rows, count, kept):
+    """The maxima of a tile and, if ``kept``, their positions: ``rows`` x ``count`` of them, rows ``pitch`` apart."""
+    store_tile(maxima(total), block(windows(tile), out, pitch, rows, count))
+    if kept:
+        store_tile(positions(total), block(window_positions(tile), places, pitch, rows, count))
+
+
 @jit
 def pool_band(tile, tables, shape, pixels, source, packed, bias, out, places, kept):
     """The windows of one band: for each group, panel of channels and tile of pixels.
 
-    tables: sources (pixels,) and elements (depth,); shape: (groups, input channels, output channels); source, packed, bias,
+    tables: sources and elements of ``PooledTables``; shape: (groups, input channels, output channels); source, packed, bias,
     out, places: pointers, of the frame, the weights, the channels, the band in the output and in the positions
     """
     sources, elements = tables
     groups, input_channels, output_channels = shape
-    depth, inner, width = elements.size, input_channels // groups, output_channels // groups
+    depth, inner, width = elements.size - SPARE, input_channels // groups, output_channels // groups
     offsets, nr = pointer(tile, elements, 0), tile.columns
     for g in range(groups):
         for j in range(0, width, nr):
@@ -48,11 +57,11 @@ def pool_band(tile, tables, shape, pixels, source, packed, bias, out, places, ke
                 for k in range(depth):
                     total = rank1(total, a + entry(offsets, k), panel(tile, weights + k * nr))
                 place = p // WINDOW_PIXELS * output_channels + channel
-                rows = (pixels - p) // WINDOW_PIXELS
-                store_tile(maxima(total), block(windows(tile), out + place, output_channels, rows, count))
-                if kept:
-                    where = block(window_positions(tile), places + place, output_channels, rows, count)
-                    store_tile(positions(total), where)
+                if pixels - p >= tile.rows and count >= nr:  # constants leave no masks, which would cost as much as the sum
+                    store_windows(tile, total, out + place, places + place, output_channels, tile.rows // 4, nr, kept)
+                else:
+                    rows = (pixels - p) // WINDOW_PIXELS
+                    store_windows(tile, total, out + place, places + place, output_channels, rows, count, kept)
 
 
 @jit
@@ -91,27 +100,14 @@ class Forward:
     def __init__(self, problem, threads=1, tile=None):
         self.problem, conv = problem, problem.conv
         self.tile = tile or fitting(TILES, conv.K // conv.groups, conv.dtype)
-        vertical, horizontal = (
-            axis._replace(target=WINDOW * outputs)
-            for axis, outputs in zip(forward_axes(conv), (problem.P, problem.Q), strict=True)
-        )
-        self.bands = bands_of(vertical, horizontal, unit=WINDOW)
-        self.tables, self.taps = self._tables(vertical, horizontal)
+        tables = pooled_tables(problem)
+        self.bands, self.taps, self.tables = tables.bands, tables.taps, (tables.sources, tables.elements)
         tasks = conv.N * self.bands.number
         self.threads = max(1, min(threads_for(threads, conv.flops, THREAD_FLOPS), tasks))
         self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K)
         self.frames = workspace(self.threads, self.bands.height * self.bands.width * conv.C, conv.dtype)
         self.no_bias, self.no_positions = np.zeros(conv.K, conv.dtype), np.zeros(1, np.uint8)
         self.workspace_bytes = self.frames.nbytes
-
-    def _tables(self, vertical, horizontal):
-        """Where the pixels of a band and the elements of a window are in the frame, and the taps of the weight."""
-        conv, bands = self.problem.conv, self.bands
-        tables = tables_of(vertical, horizontal, bands, conv.C, conv.K, conv.groups, conv.depth)
-        in_rows = tables.sources[:-SPARE].reshape(bands.rows // WINDOW, WINDOW, self.problem.Q, WINDOW)
-        sources = np.concatenate([in_rows.swapaxes(1, 2).ravel(), np.zeros(SPARE, np.intp)])
-        elements = [np.arange(offset, offset + length) for offset, length in tables.segments]
-        return (sources, np.concatenate(elements).astype(np.intp)), tables.taps[0]
 
     def pack(self, weight, packed=None):
         """Panels of the weight (R, S, C / groups, K), of any strides."""

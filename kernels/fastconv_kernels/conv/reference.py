@@ -260,3 +260,15 @@ class PooledBackwardEpilogue(_Plan[ConvPool]):
         if grad_bias is not None:
             np.copyto(grad_bias, bias)
         return grad_conv
+
+
+class PooledBackwardWeight(_Plan[ConvPool]):
+    """The gradients of weight and bias from that of the maxima."""
+
+    def __call__(self, grad: Array, positions: Array, x: Array, out: Array, grad_bias: Array | None = None) -> Array:
+        """Write the gradient of the weight into ``out``, that of the bias into ``grad_bias``."""
+        full, bias = expanded(grad, positions, self.problem)
+        np.copyto(out, backward_weight(full, x, self.problem.conv))
+        if grad_bias is not None:
+            np.copyto(grad_bias, bias)
+        return out

@@ -61,9 +61,13 @@ def expand_rows(tile, grad, positions, out, sums, sizes, first, end):
         for q in range(Q):
             source = (row * Q + q) * channels
             for k in range(0, channels, tile.lanes):
-                place = source + k
-                spread(grad + place, positions + place, target + (2 * q * channels + k), down, right, channels - k)
-                add_uncut(grad + place, positions + place, sums + k, channels - k)
+                place, pixel = source + k, target + (2 * q * channels + k)
+                if channels - k >= tile.lanes:  # a constant leaves no mask: masked loads keep memory from being read ahead
+                    spread(grad + place, positions + place, pixel, down, right, tile.lanes)
+                    add_uncut(grad + place, positions + place, sums + k, tile.lanes)
+                else:
+                    spread(grad + place, positions + place, pixel, down, right, channels - k)
+                    add_uncut(grad + place, positions + place, sums + k, channels - k)
         if columns % 2:
             clear(tile, target + (columns - 1) * channels, channels)
             clear(tile, target + (down + (columns - 1) * channels), channels)

@@ -66,15 +66,44 @@ def positions(builder, result, total):
     return each_window(builder, result, total, 1)
 
 
+@word(lambda tile: TileType(1, tile.vectors, tile.vector))
+def one_window(builder, result, tile):
+    """The shape of one row of a tile: the channels of a window."""
+
+
+@word(lambda tile: TileType(1, tile.vectors, Vector(types.uint8, tile.lanes)))
+def one_windows_positions(builder, result, tile):
+    """The shape of the positions in one row of a tile."""
+
+
+def each(builder, gradient, positions, select):
+    """The vector, or the tile of vectors, that ``select`` makes of each vector of gradients and of positions."""
+    if isinstance(gradient.type, ir.VectorType):
+        return select(gradient, positions)
+    pairs = [(i, j) for i in range(gradient.type.count) for j in range(gradient.type.element.count)]
+    for i, j in pairs:
+        chosen = select(builder.extract_value(gradient, [i, j]), builder.extract_value(positions, [i, j]))
+        gradient = builder.insert_value(gradient, chosen, [i, j])
+    return gradient
+
+
 @word(lambda gradient, positions, place: gradient)
 def received(builder, result, gradient, positions, place):
-    """``gradient`` where the maximum was at ``place``, else 0."""
-    here = splat(builder, builder.trunc(place, BYTE), result.count)
-    return builder.select(builder.icmp_unsigned("==", positions, here), gradient, ir.Constant(result, None))
+    """``gradient`` where the maximum was at ``place``, else 0; vectors or tiles of them."""
+
+    def select(vector, found):
+        here = builder.icmp_unsigned("==", found, splat(builder, builder.trunc(place, BYTE), found.type.count))
+        return builder.select(here, vector, ir.Constant(vector.type, None))
+
+    return each(builder, gradient, positions, select)
 
 
 @word(lambda gradient, positions: gradient)
 def uncut(builder, result, gradient, positions):
-    """``gradient`` where ReLU let the maximum through, else 0."""
-    through = builder.icmp_unsigned("!=", positions, constant(positions.type, CUT))
-    return builder.select(through, gradient, ir.Constant(result, None))
+    """``gradient`` where ReLU let the maximum through, else 0; vectors or tiles of them."""
+
+    def select(vector, found):
+        through = builder.icmp_unsigned("!=", found, constant(found.type, CUT))
+        return builder.select(through, vector, ir.Constant(vector.type, None))
+
+    return each(builder, gradient, positions, select)

@@ -173,7 +173,8 @@ def spread_columns(builder, result, tile, bias):
 
 
 def rank1_type(total, a, b):
-    known = isinstance(total, Sums) and isinstance(a, (Pointer, Rows)) and isinstance(b, Columns)
+    in_registers = isinstance(b, Sums) and b.tile.rows == 1
+    known = isinstance(total, Sums) and isinstance(a, (Pointer, Rows)) and (isinstance(b, Columns) or in_registers)
     return total if known else None
 
 
@@ -181,11 +182,15 @@ def rank1_type(total, a, b):
 def rank1(builder, result, total, a, b):
     """total + the outer product of ``rows`` elements and a row of columns ``b``.
 
-    ``a`` is either a Pointer to a packed panel, the elements side by side, or ``Rows``, each with an address of its own.
+    ``a`` is either a Pointer to a packed panel, the elements side by side, or ``Rows``, each with an address of its own;
+    ``b`` is in memory, or a tile of one row.
     """
     vectors, vector = result.element.count, result.element.element
-    masks = [builder.extract_value(b, [1, j]) for j in range(vectors)]
-    row = [load_masked(builder, vector, builder.extract_value(b, [0, j]), masks[j]) for j in range(vectors)]
+    if isinstance(b.type, ir.ArrayType):
+        row = [builder.extract_value(b, [0, j]) for j in range(vectors)]
+    else:
+        masks = [builder.extract_value(b, [1, j]) for j in range(vectors)]
+        row = [load_masked(builder, vector, builder.extract_value(b, [0, j]), masks[j]) for j in range(vectors)]
     for i in range(result.count):
         packed = isinstance(a.type, ir.PointerType)
         element = builder.gep(a, [INT64(i)]) if packed else builder.extract_value(a, i)
