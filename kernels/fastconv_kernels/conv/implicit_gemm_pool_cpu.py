@@ -18,7 +18,6 @@ from ..cpu.tile import fitting, pointer, rank1, spread_columns, store_tile
 from ..cpu.workspace import aligned, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat, frame_band, pack_panels
-from .geometry import SPARE
 from .pooled_tables import pooled_tables
 
 TILES = (8, 2), (4, 4), (8, 1), (4, 2)
@@ -36,26 +35,25 @@ def store_windows(tile, total, out, places, pitch, rows, count, kept):
 
 
 @jit
-def pool_band(tile, tables, shape, pixels, source, packed, bias, out, places, kept):
+def pool_band(tile, addresses, shape, pixels, source, packed, bias, out, places, kept):
     """The windows of one band: for each group, panel of channels and tile of pixels.
 
-    tables: sources and elements of ``PooledTables``; shape: (groups, input channels, output channels); source, packed, bias,
-    out, places: pointers, of the frame, the weights, the channels, the band in the output and in the positions
+    addresses: sources and elements of ``PooledTables``; shape: (groups, input channels, output channels, depth); all but the
+    numbers are pointers, source to the frame, out and places to the band in the output and in the positions
     """
-    sources, elements = tables
-    groups, input_channels, output_channels = shape
-    depth, inner, width = elements.size - SPARE, input_channels // groups, output_channels // groups
-    offsets, nr = pointer(tile, elements, 0), tile.columns
+    sources, elements = addresses
+    groups, input_channels, output_channels, depth = shape
+    inner, width, nr = input_channels // groups, output_channels // groups, tile.columns
     for g in range(groups):
         for j in range(0, width, nr):
             channel, count = g * width + j, width - j
             start = columns(tile, bias + channel, count)
             weights = packed + (g * ((width + nr - 1) // nr * nr) + j) * depth
             for p in range(0, pixels, tile.rows):
-                a = rows_at(tile, source + g * inner, pointer(tile, sources, p), pixels - p)
+                a = rows_at(tile, source + g * inner, sources + p, pixels - p)
                 total = spread_columns(tile, start)
                 for k in range(depth):
-                    total = rank1(total, a + entry(offsets, k), panel(tile, weights + k * nr))
+                    total = rank1(total, a + entry(elements, k), panel(tile, weights + k * nr))
                 place = p // WINDOW_PIXELS * output_channels + channel
                 if pixels - p >= tile.rows and count >= nr:  # constants leave no masks, which would cost as much as the sum
                     store_windows(tile, total, out + place, places + place, output_channels, tile.rows // 4, nr, kept)
@@ -70,7 +68,8 @@ def pool_share(tile, tables, bands, extents, shape, operands, kept, frames, thre
     x, packed, bias, out, places = operands
     images, rows, columns, window_rows, window_columns = extents
     count, band_rows, advance, top, left, height, width, framed = bands
-    input_channels, output_channels = shape[1:]
+    input_channels, output_channels = shape[1:3]
+    addresses = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
     frame = pointer(tile, frames, thread * frames.shape[1])
     weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
     first, end = share(thread, threads, images * count)
@@ -85,7 +84,7 @@ def pool_share(tile, tables, bands, extents, shape, operands, kept, frames, thre
         origin = (n * window_rows + row) * window_columns * output_channels
         pixels = min(band_rows // WINDOW, window_rows - row) * window_columns * WINDOW_PIXELS
         kept_places = pointer(tile, places, origin if kept else 0)
-        pool_band(tile, tables, shape, pixels, source, weights, starts, pointer(tile, out, origin), kept_places, kept)
+        pool_band(tile, addresses, shape, pixels, source, weights, starts, pointer(tile, out, origin), kept_places, kept)
 
 
 @threaded
@@ -104,7 +103,7 @@ class Forward:
         self.bands, self.taps, self.tables = tables.bands, tables.taps, (tables.sources, tables.elements)
         tasks = conv.N * self.bands.number
         self.threads = max(1, min(threads_for(threads, conv.flops, THREAD_FLOPS), tasks))
-        self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K)
+        self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K, conv.depth)
         self.frames = workspace(self.threads, self.bands.height * self.bands.width * conv.C, conv.dtype)
         self.no_bias, self.no_positions = np.zeros(conv.K, conv.dtype), np.zeros(1, np.uint8)
         self.workspace_bytes = self.frames.nbytes

@@ -13,7 +13,7 @@ Source: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014, f
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, rows_at
 from ..cpu.pooled import one_window, one_windows_positions, received, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -23,10 +23,9 @@ from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, ran
 from ..cpu.workspace import workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import frame_band
-from .geometry import SPARE
 from .pooled_tables import pooled_tables
 
-TILES = (8, 2), (9, 2), (6, 4), (10, 1), (6, 2), (4, 3)
+TILES = (8, 2), (9, 2), (6, 4), (9, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
 
 PARTS = 16
@@ -48,31 +47,40 @@ def add_bias(tile, windows, grad, places, pitch, count, sums, first):
     store_tile(total if first else add_tile(total, load_tile(row, place)), place)
 
 
+@inlined
+def sum_windows(tile, a, sources, windows, grad, places, pitch, count):
+    """The sum over the windows of a band and their places of elements ``a`` times a row of ``count`` channels."""
+    row, bytes_of = one_window(tile), one_windows_positions(tile)
+    total = zero(tile)
+    for w in range(windows):
+        gradient = load_tile(row, block(row, grad + w * pitch, 0, 1, count))
+        found = load_tile(bytes_of, block(bytes_of, places + w * pitch, 0, 1, count))
+        for n in range(WINDOW * WINDOW):
+            total = rank1(total, a + entry(sources, 4 * w + n), received(gradient, found, n))
+    return total
+
+
 @jit
-def add_band(tile, tables, shape, windows, source, grad, places, first, sums):
+def add_band(tile, addresses, shape, windows, source, grad, places, first, sums):
     """sums (+)= the products of one band: for each group, panel of columns, tile of rows, the sum over windows and places.
 
-    tables: sources and elements of ``PooledTables``; shape: (groups, input and output channels of all); source, grad, places:
-    pointers, of the frame and of the band; first: whether ``sums`` is to be overwritten
+    addresses: sources and elements of ``PooledTables``; shape: (groups, input and output channels of all, depth); all but
+    the numbers are pointers, source to the frame, grad and places to the band; first: whether ``sums`` is overwritten
     """
-    sources, elements = tables
-    groups, input_channels, output_channels = shape
-    depth, inner, width = elements.size - SPARE, input_channels // groups, output_channels // groups
-    table, row, bytes_of = pointer(tile, sources, 0), one_window(tile), one_windows_positions(tile)
+    sources, elements = addresses
+    groups, input_channels, output_channels, depth = shape
+    inner, width = input_channels // groups, output_channels // groups
     for g in range(groups):
         for j in range(0, width, tile.columns):
             k, count = g * width + j, width - j
             for i in range(0, depth, tile.rows):
                 place = block(tile, sums + (i * output_channels + k), output_channels, depth - i, count)
                 prefetch_tile(place)
-                a = rows_at(tile, source + g * inner, pointer(tile, elements, i), depth - i)
-                total = zero(tile)
-                for w in range(windows):
-                    at = w * output_channels + k
-                    gradient = load_tile(row, block(row, grad + at, 0, 1, count))
-                    found = load_tile(bytes_of, block(bytes_of, places + at, 0, 1, count))
-                    for n in range(WINDOW * WINDOW):
-                        total = rank1(total, a + entry(table, 4 * w + n), received(gradient, found, n))
+                a = rows_at(tile, source + g * inner, elements + i, depth - i)
+                if count >= tile.columns:  # a constant leaves no masks
+                    total = sum_windows(tile, a, sources, windows, grad + k, places + k, output_channels, tile.columns)
+                else:
+                    total = sum_windows(tile, a, sources, windows, grad + k, places + k, output_channels, count)
                 if not first:
                     total = add_tile(total, load_tile(tile, place))
                 store_tile(total, place)
@@ -86,7 +94,8 @@ def add_share(tile, tables, bands, extents, shape, operands, frames, thread, thr
     grad, places, x, sums = operands
     images, rows, columns, window_rows, window_columns = extents
     count, band_rows, advance, top, left, height, width, framed = bands
-    input_channels, output_channels = shape[1:]
+    input_channels, output_channels = shape[1:3]
+    addresses = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
     frame = pointer(tile, frames, thread * frames.shape[1])
     first_part, end_part = share(thread, threads, sums.shape[0])
     for part in range(first_part, end_part):
@@ -103,7 +112,7 @@ def add_share(tile, tables, bands, extents, shape, operands, frames, thread, thr
             origin = (n * window_rows + row) * window_columns * output_channels
             windows = min(band_rows // WINDOW, window_rows - row) * window_columns
             given = pointer(tile, grad, origin), pointer(tile, places, origin)
-            add_band(tile, tables, shape, windows, source, given[0], given[1], task == first, total)
+            add_band(tile, addresses, shape, windows, source, given[0], given[1], task == first, total)
 
 
 @threaded
@@ -120,7 +129,7 @@ class BackwardWeight:
         self.tile = tile or fitting(TILES, conv.K // conv.groups, conv.dtype, conv.depth)
         tables = pooled_tables(problem)
         self.bands, self.tables = tables.bands, (tables.sources, tables.elements)
-        self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K)
+        self.extents, self.shape = (conv.N, conv.H, conv.W, problem.P, problem.Q), (conv.groups, conv.C, conv.K, conv.depth)
         size = (conv.depth + 1) * conv.K
         itemsize = np.dtype(conv.dtype).itemsize
         parts = max(1, min(conv.N * self.bands.number, PARTS_BYTES // (size * itemsize), PARTS))
