@@ -63,10 +63,11 @@ def _copy(source: Any, target: Any) -> None:
 
 
 @threaded
-def copies(source: Any, target: Any, threads: int) -> None:
-    """The numbers of each thread."""
+def copies(source: Any, target: Any, times: int, threads: int) -> None:
+    """The numbers of each thread, so often that starting the threads takes no time beside it."""
     for thread in prange(threads):
-        _copy(source[thread], target[thread])
+        for _ in range(times):
+            _copy(source[thread], target[thread])
 
 
 def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
@@ -74,7 +75,8 @@ def entry(case: Case | None, operands: Operands | None, threads: int, copied: st
     if copied is not None:
         source, target = (empty((threads, COPIED[copied] // 4)) for _ in range(2))
         source.fill(1)
-        return Entry(partial(copies, source, target, threads), None, flops=2 * source.nbytes)
+        times = COPIED["memory"] // COPIED[copied]
+        return Entry(partial(copies, source, target, times, threads), None, flops=2 * times * source.nbytes)
     tile = Tile(SUMS, 1, "float32")
     size = tile.rows * tile.columns
     out = np.resize(np.arange(size, dtype=np.float32), (threads, size))
