@@ -7,13 +7,13 @@ what cannot be had raises, with every kernel's reasons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,13 +38,14 @@ from fastconv_kernels.registry import Kernel, Refused, objections, select
 
 from . import winners
 from .errors import ArgumentError, UnsupportedError
-from .settings import Settings, settings, use
+from .settings import Around, Settings, around, settings, use
 
 __all__ = [
     "ELEMENTWISE",
     "FLOATS",
     "LAYOUTS",
     "OPERATORS",
+    "Around",
     "BatchNorm",
     "Conv",
     "ConvPool",
@@ -59,6 +60,7 @@ __all__ = [
     "Transposition",
     "Update",
     "all_threads",
+    "around",
     "candidates",
     "choose",
     "forget_choices",
@@ -69,6 +71,7 @@ __all__ = [
     "padding_pairs",
     "plan_for",
     "ranked_choice",
+    "remembered",
     "settings",
     "tuning_file",
     "uninitialised",
@@ -134,8 +137,7 @@ def _request(operator: str, direction: str, asked: Settings) -> Settings:
             raise ArgumentError(f"algorithm: expected one of {here} for {operator} {direction}, got {algorithm!r}")
         algorithm = "auto"  # asked of all operators, and another one has it
     request = asked.over(around)
-    return replace(
-        request,
+    return request._replace(
         algorithm=None if algorithm == "auto" else algorithm,
         target=None if request.target == "auto" else request.target,
         accuracy=request.accuracy or "fast",
@@ -227,7 +229,8 @@ def ranked_choice(operator: str, direction: str, problem: Any, asked: Settings) 
 
 def forget_choices() -> None:
     """Choose anew for every problem: the table of measured winners has changed."""
-    _lender.cache_clear()
+    for forget in _memories:
+        forget()
 
 
 def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[tuple[Kernel, tuple[str, ...]]]:
@@ -261,8 +264,35 @@ def choose(
     return _select(operator, direction, problem, request, None)
 
 
+Settled = TypeVar("Settled")
+
+
+def remembered(settle: Callable[..., Settled]) -> Callable[..., Settled]:
+    """``settle``, called once for the same arguments, and its last results kept; the first argument must be ``around()``.
+
+    What a call can know from shapes and dtypes alone, it settles in such a function: the checks, the problem, the kernel, the
+    plans.  Arguments are compared as they are, which is quick for shapes, and far from it for a problem.
+    """
+    kept = lru_cache(PLAN_CACHE_SIZE)(settle)
+    _memories.append(kept.cache_clear)
+
+    def recall(*arguments: Any) -> Settled:
+        try:
+            return kept(*arguments)
+        except TypeError:  # what cannot be compared is no right argument: ``settle`` finds out which
+            return settle(*arguments)
+
+    return recall
+
+
+_memories: list[Callable[[], None]] = []
+"""How to forget what each of them has settled."""
+
+
 class Lender:
     """The plans of one problem, each lent to one call at a time; another is made when calls meet.
+
+    ``lender(…)`` calls a plan that is nobody else's meanwhile; ``with lender.lend() as plan`` keeps one for longer.
 
     Attributes
     ----------
@@ -280,20 +310,30 @@ class Lender:
         self.workspace_bytes: int = first.workspace_bytes
         self._spare = [first]
 
-    @contextmanager
-    def lend(self) -> Iterator[Any]:
-        """A plan that is the caller's alone inside the ``with``."""
+    def __call__(self, *arguments: Any) -> None:
         try:
             plan = self._spare.pop()  # a list's pop and append are atomic: no lock that a fork could leave locked
         except IndexError:
             plan = self.kernel.plan(self.problem, self.threads)
-        yield plan  # not given back after an error: it may have been left half-way
+        plan(*arguments)
+        if len(self._spare) < SPARE_PLANS:
+            self._spare.append(plan)  # not after an error: it may have been left half-way
+
+    @contextmanager
+    def lend(self) -> Iterator[Any]:
+        """A plan that is the caller's alone inside the ``with``."""
+        try:
+            plan = self._spare.pop()
+        except IndexError:
+            plan = self.kernel.plan(self.problem, self.threads)
+        yield plan
         if len(self._spare) < SPARE_PLANS:
             self._spare.append(plan)
 
 
-@lru_cache(maxsize=PLAN_CACHE_SIZE)
-def _lender(operator: str, direction: str, problem: Any, request: Settings, limit: int | None) -> Lender:
+@remembered
+def _lender(_around: Around, operator: str, direction: str, problem: Any, asked: Settings, limit: int | None) -> Lender:
+    request = _request(operator, direction, asked.checked())
     return Lender(_select(operator, direction, problem, request, limit), problem, request.threads)
 
 
@@ -309,8 +349,7 @@ def lender(
     """
     if max_workspace_bytes is not None and (not isinstance(max_workspace_bytes, (int, np.integer)) or max_workspace_bytes < 0):
         raise ArgumentError(f"max_workspace_bytes: expected an integer of at least 0, got {max_workspace_bytes!r}")
-    request = _request(operator, direction, (asked or Settings()).checked())
-    return _lender(operator, direction, problem, request, max_workspace_bytes)
+    return _lender(around(), operator, direction, problem, asked or Settings(), max_workspace_bytes)
 
 
 @contextmanager

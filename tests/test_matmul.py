@@ -24,6 +24,7 @@ NAMES = {kernel.name: kernel for kernel in KERNELS}
 SIZES = [
     *[(1, 1, 1), (1, 33, 5), (33, 1, 5), (7, 11, 1), (13, 31, 7), (14, 32, 256), (15, 33, 257), (6, 64, 16), (5, 63, 15)],
     *[(101, 103, 107), (343, 65, 521), (16, 1030, 40), (128, 10, 84), (0, 5, 5), (5, 0, 5), (5, 5, 0), (0, 0, 0)],
+    *[(1, 300, 21), (4, 131, 9), (2, 1, 70), (300, 1, 21), (1, 1, 130), (1, 5, 0), (5, 1, 0)],  # vectors and a few rows
 ]
 TRANSPOSED = list(product([False, True], [False, True]))
 
@@ -85,7 +86,7 @@ def test_agrees_with_numpy(kernel: Any, problem: Matmul, transposed: tuple[bool,
 
 
 @pytest.mark.parametrize(("bias", "residual", "activation"), list(product([False, True], [False, True], [None, "relu"])))
-@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((29, 45, 600), (1, 17, 3), (5, 3, 0))))
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((29, 45, 900), (1, 17, 3), (5, 3, 0), (3, 150, 20), (40, 1, 9))))
 def test_epilogue(kernel: Any, problem: Matmul, bias: bool, residual: bool, activation: str | None) -> None:
     rng, (M, N, K) = np.random.default_rng(1), (problem.M, problem.N, problem.K)
     a, b, offset, addend = (integers(rng, shape, "float32") for shape in ((M, K), (K, N), (N,), (M, N)))
@@ -98,9 +99,14 @@ def test_epilogue(kernel: Any, problem: Matmul, bias: bool, residual: bool, acti
     within(
         out, np.maximum(expected, 0) if activation else expected, allowed, f"{kernel.name} {bias=} {residual=} {activation=}"
     )
+    if residual:  # the output may be the addend
+        kernel.plan(problem, 1)(a, b, addend, offset if bias else None, addend, activation)
+        same(addend, out, f"{kernel.name} residual=out {bias=} {activation=}")
 
 
-@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((300, 200, 700), (40, 1500, 200), (2000, 24, 50))))
+@pytest.mark.parametrize(
+    ("kernel", "problem"), cases(sizes=((300, 200, 700), (40, 1500, 200), (2000, 24, 50), (1, 1500, 400), (900, 1, 700)))
+)
 def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Matmul) -> None:
     if available_threads() < 2:
         pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
@@ -116,21 +122,43 @@ def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Mat
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("place", [(0, 0), (20, 300), (36, 598)], ids=str)
-@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((37, 41, 599),)))
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((37, 41, 599), (3, 41, 599))))
 def test_what_is_not_finite_stays_so(kernel: Any, problem: Matmul, place: tuple[int, int], value: float) -> None:
     rng = np.random.default_rng(4)
     a, b = normal(rng, (problem.M, problem.K), "float32"), normal(rng, (problem.K, problem.N), "float32")
+    place = min(place[0], problem.M - 1), place[1]
     a[place] = value
     b[place[1], 40] = 0.0  # infinity times zero
     with np.errstate(invalid="ignore"):
         expected = a.astype("float64") @ b.astype("float64")
     for activation in (None, "relu"):
-        with guarded((problem.M, problem.N), "float32", complete=False) as out:
+        with guarded((problem.M, problem.N), "float32", complete=False) as out, np.errstate(invalid="ignore"):
             kernel.plan(problem, 1)(a, b, out, activation=activation)
         wanted = np.maximum(expected, 0) if activation else expected
         assert np.array_equal(np.isnan(out), np.isnan(wanted))
         assert np.array_equal(np.isposinf(out), np.isposinf(wanted))
         assert np.array_equal(np.isneginf(out), np.isneginf(wanted))
+
+
+STACKS = [((3,), ()), ((), (3,)), ((9,), (9,)), ((2, 1), (4,)), ((0,), (0,)), ((1, 3), (2, 1))]
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
+@pytest.mark.parametrize("stacks", STACKS, ids=str)
+@pytest.mark.parametrize(("kernel", "problem"), cases(sizes=((19, 21, 5), (1, 37, 8), (3, 0, 2))))
+def test_stacks(kernel: Any, problem: Matmul, stacks: Any, transposed: tuple[bool, bool]) -> None:
+    problem, rng = replace(problem, a_stack=stacks[0], b_stack=stacks[1]), np.random.default_rng(9)
+    a, b = (
+        integers(rng, (*shape[:-2], shape[-1], shape[-2]), "float32").swapaxes(-2, -1)
+        if turned
+        else integers(rng, shape, "float32")
+        for shape, turned in zip((problem.a_shape, problem.b_shape), transposed, strict=True)
+    )
+    bias, residual = integers(rng, problem.N, "float32"), integers(rng, problem.out_shape, "float32")
+    for threads in {1, min(2, available_threads())}:
+        with guarded(problem.out_shape, "float32") as out:
+            kernel.plan(problem, threads)(a, b, out, bias, residual, "relu")
+        same(out, np.maximum(a @ b + bias + residual, 0), f"{kernel.name} {stacks=} {transposed=} {threads=}")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +182,7 @@ SHAPES = [
     *[((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4))],
     *[
         ((5, 1, 2, 3), (6, 3, 4)),
+        ((5, 2, 3), (5, 3, 4)),
         ((3,), (5, 3, 4)),
         ((5, 2, 3), (3,)),
         ((0, 2, 3), (3, 4)),
@@ -173,12 +202,28 @@ def test_matmul_has_numpys_rules(a_shape: tuple[int, ...], b_shape: tuple[int, .
     same(out, np.matmul(a, b), "fc.matmul(out=)")
 
 
+def test_products_with_vectors_of_any_strides() -> None:
+    rng = np.random.default_rng(10)
+    a = integers(rng, (40, 60), "float32")
+    for matrix in (a, a.T.copy().T, a[::2], a[:, ::3]):
+        for row in (integers(rng, matrix.shape[0], "float32"), a[: matrix.shape[0], 5]):
+            same(fc.matmul(row, matrix), row @ matrix, f"a vector times {matrix.strides}")
+        for column in (integers(rng, matrix.shape[1], "float32"), integers(rng, (matrix.shape[1], 3), "float32")[:, 1]):
+            same(fc.matmul(matrix, column), matrix @ column, f"{matrix.strides} times a vector")
+            same(fc.matmul(matrix, column[:, None])[:, 0], matrix @ column, f"{matrix.strides} times a column")
+
+
 def test_matmul_takes_any_strides() -> None:
     rng = np.random.default_rng(7)
     a, b = integers(rng, (20, 30), "float64"), integers(rng, (30, 24), "float64")
     locked = a.copy()
     locked.flags.writeable = False
-    for left in (np.asfortranarray(a), a[::-1, ::-1].copy()[::-1, ::-1], np.repeat(a, 2, 1)[:, ::2], locked, a.astype(">f8")):
+    wide = np.zeros((40, 64))
+    wide[::2, 7:37] = a
+    for left in (
+        *(np.asfortranarray(a), a[::-1, ::-1].copy()[::-1, ::-1], np.repeat(a, 2, 1)[:, ::2], locked, a.astype(">f8")),
+        *(wide[::2, 7:37], a[::-1].copy()[::-1], np.repeat(a[None], 2, 0)[1]),
+    ):
         for right in (b, np.asfortranarray(b), np.repeat(b, 2, 0)[::2]):
             same(fc.matmul(left, right), a @ b, f"strides {left.strides} and {right.strides}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy import ndarray  # for what is asked at every call
 
 from ..devices import on_cuda
 from ..dispatch import FLOATS, LAYOUTS, Conv, padding_pairs, uninitialised
@@ -15,12 +16,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Ints = int | tuple[int, int]
 Shape = tuple[int, ...]
 
+NATIVE = tuple(map(np.dtype, FLOATS))
+
 IMAGE_AXES = {"NCHW": "(N, C, H, W) or (C, H, W)", "NHWC": "(N, H, W, C) or (H, W, C)"}
 WEIGHT_AXES = {"NCHW": "(K, C / groups, R, S)", "NHWC": "(R, S, C / groups, K)"}
 
 
-def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
-    """``value`` as NumPy sees it, without a copy: float32 or float64, and ``dtype`` if that is given."""
+def host(name: str, value: Any) -> Array:
+    """``value`` as NumPy sees it, without a copy, whatever it is an array of."""
     if not isinstance(value, np.ndarray):
         if on_cuda(value):
             raise TargetUnavailableError(f"{name}: lives on a CUDA device, and this version has no CUDA kernels")
@@ -30,12 +33,32 @@ def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
             value = np.asarray(value)
         except Exception as error:
             raise DtypeError(f"{name}: expected an array, but reading it as one fails: {error}") from error
-    found = value.dtype.newbyteorder("=")
-    if found.name not in FLOATS:
-        raise DtypeError(f"{name}: expected {' or '.join(FLOATS)}, got {value.dtype}")
-    if dtype is not None and found != dtype:
-        raise DtypeError(f"{name}: expected {dtype} as the first argument is, got {value.dtype}")
     return np.asarray(value)
+
+
+def common_dtype(**dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """The one dtype of all arguments, float32 or float64, as NumPy's own object for it."""
+    names = {name: dtype.newbyteorder("=").name for name, dtype in dtypes.items()}
+    first, expected = next(iter(names.items()))
+    for name, found in names.items():
+        if found not in FLOATS:
+            raise DtypeError(f"{name}: expected {' or '.join(FLOATS)}, got {dtypes[name]}")
+        if found != expected:
+            raise DtypeError(f"{name}: expected {expected} as {first} is, got {dtypes[name]}")
+    return np.dtype(expected)
+
+
+def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """``value`` as NumPy sees it, without a copy: float32 or float64, and ``dtype`` if that is given."""
+    values: Array = value if value.__class__ is ndarray else host(name, value)
+    if values.dtype in NATIVE and (dtype is None or values.dtype == dtype):  # as nearly every array
+        return values
+    found = values.dtype.newbyteorder("=")
+    if found.name not in FLOATS:
+        raise DtypeError(f"{name}: expected {' or '.join(FLOATS)}, got {values.dtype}")
+    if dtype is not None and found != dtype:
+        raise DtypeError(f"{name}: expected {dtype} as the first argument is, got {values.dtype}")
+    return values
 
 
 def dtype_name(name: str, value: Any) -> str:
@@ -61,6 +84,8 @@ class _Writable:
 
 def usable(value: Array) -> Array:
     """``value`` as kernels read it: native, aligned; copied only if it is not.  Its strides stay."""
+    if value.flags.behaved and value.dtype in NATIVE:  # which is to be written: what nearly every array is
+        return value
     if not value.dtype.isnative or not value.flags.aligned:
         return value.astype(value.dtype.newbyteorder("="), order="K")
     return value if value.flags.writeable else np.asarray(_Writable(value))
@@ -130,10 +155,23 @@ def shaped(name: str, value: Any, expected: Shape, dtype: np.dtype[Any]) -> Arra
     return found
 
 
-def output(out: Any, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
+def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
     """``out`` if it can be written in place, or a new array if it is None."""
     if out is None:
         return uninitialised(expected, dtype)
+    if out.__class__ is not ndarray or out.dtype is not dtype or out.shape != expected or not out.flags.carray:
+        _refuse_output(out, expected, dtype)
+    own = out.base is None  # two arrays that are no views have memory of their own
+    for name, value in inputs.items():
+        if value is None or (own and value.base is None and value is not out):
+            continue
+        if np.may_share_memory(out, value):
+            raise ArgumentError(f"out: expected memory of its own, but it overlaps with {name}")
+    return out
+
+
+def _refuse_output(out: Any, expected: Shape, dtype: np.dtype[Any]) -> None:
+    """Say what is wrong with it; nothing, if it is of a subclass that has all that an array needs."""
     if not isinstance(out, np.ndarray):
         raise ArgumentError(f"out: expected a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
@@ -142,12 +180,8 @@ def output(out: Any, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str,
         raise ArgumentError(f"out: expected shape {expected}, got {out.shape}")
     if not out.flags.writeable:
         raise ArgumentError("out: expected an array that can be written, got a read-only one")
-    if not (out.flags.c_contiguous and out.flags.aligned):
+    if not out.flags.carray:
         raise ArgumentError(f"out: expected a C-contiguous, aligned array, got strides {out.strides}")
-    for name, value in inputs.items():
-        if value is not None and np.may_share_memory(out, value):
-            raise ArgumentError(f"out: expected memory of its own, but it overlaps with {name}")
-    return out
 
 
 def conv_problem(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from .. import dispatch
-from ..dispatch import Matmul, Settings
+from ..dispatch import Matmul, Settings, around
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array
@@ -56,27 +57,13 @@ def matmul(
     -----
     Work 2*M*N*K flop for each matrix.
     """
-    a = _check.array("a", a)
-    b = _check.array("b", b, a.dtype.newbyteorder("="))
-    shape = _product_shape(a.shape, b.shape)
-    out = _check.output(out, shape, b.dtype.newbyteorder("="), {"a": a, "b": b})
-    rows, columns = a[None, :] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
-    stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
-    if columns.ndim == 2 and rows.flags.c_contiguous:  # one matrix for all of the stack: one product
-        rows, stack = rows.reshape(prod(rows.shape[:-1]), rows.shape[-1]), ()
-    (M, K), N = rows.shape[-2:], columns.shape[-1]
-    lender = dispatch.lender(
-        "matmul",
-        "forward",
-        Matmul(M, N, K, out.dtype.name),
-        Settings(target, algorithm, None, accuracy, precision),
-        max_workspace_bytes,
+    if a.__class__ is not ndarray or b.__class__ is not ndarray:
+        a, b = _check.host("a", a), _check.host("b", b)
+    product = _product(
+        around(), a.shape, b.shape, a.dtype, b.dtype, algorithm, target, accuracy, precision, max_workspace_bytes
     )
-    rows, columns = np.broadcast_to(rows, (*stack, M, K)), np.broadcast_to(columns, (*stack, K, N))
-    products = out.reshape(*stack, M, N)
-    with lender.lend() as plan:
-        for index in np.ndindex(stack):
-            plan(_operand(rows[index]), _operand(columns[index]), products[index])
+    out = _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
+    product.into(out, a, b)
     return out
 
 
@@ -120,51 +107,105 @@ def linear(
     ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
         As ``matmul``.
     """
-    known_activation(activation)
-    x = _check.array("x", x)
-    dtype = x.dtype.newbyteorder("=")
-    weight = _check.array("weight", weight, dtype)
-    if x.ndim < 1:
-        raise ArgumentError("x: expected (…, features), got a number")
-    if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
-        raise ArgumentError(f"weight: expected (units, features) with {x.shape[-1]} features, got shape {weight.shape}")
-    rows, units = prod(x.shape[:-1]), weight.shape[0]
-    shape = (*x.shape[:-1], units)
-    bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, (units,), dtype))
-    residual = None if residual is None else _check.shaped("residual", residual, shape, dtype)
-    out = _check.output(out, shape, dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
-    lender = dispatch.lender(
-        "matmul",
-        "forward",
-        Matmul(rows, units, x.shape[-1], dtype.name),
-        Settings(target, algorithm, None, accuracy, precision),
-        max_workspace_bytes,
-    )
-    matrix = _operand(x) if x.ndim == 2 else _check.contiguous(x).reshape(rows, x.shape[-1])
-    addend = None if residual is None else _check.contiguous(residual).reshape(rows, units)
-    with lender.lend() as plan:
-        plan(matrix, _operand(weight.T), out.reshape(rows, units), bias, addend, fused(activation))
-    activate(activation, out, lender.kernel.target)
+    x, weight = _check.host("x", x), _check.host("weight", weight)
+    asked = algorithm, target, accuracy, precision, max_workspace_bytes
+    layer = _layer(around(), x.shape, weight.shape, x.dtype, weight.dtype, activation, *asked)
+    bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, weight.shape[:1], layer.dtype))
+    residual = None if residual is None else _check.contiguous(_check.shaped("residual", residual, layer.shape, layer.dtype))
+    out = _check.output(out, layer.shape, layer.dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
+    layer.into(out, x, weight.T, bias, residual, fused(activation))
+    activate(activation, out, layer.lender.kernel.target)
     return out
 
 
-def _product_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    """The product's shape, by ``numpy.matmul``'s rules."""
+class _Product(NamedTuple):
+    """What is settled for all products of arrays of the same shapes: the result's, and who computes it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    lender: dispatch.Lender
+    reshaped: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+    """The shapes of a, b and the result for the plan, where they are others: of a vector, of a stack with one matrix."""
+
+    def into(
+        self,
+        out: Array,
+        a: Array,
+        b: Array,
+        bias: Array | None = None,
+        residual: Array | None = None,
+        activation: str | None = None,
+    ) -> None:
+        """Write activation(a @ b + bias + residual) into ``out``."""
+        # What is no view is aligned, and a matrix may have any strides.
+        if a.base is not None or a.dtype is not self.dtype or a.ndim > 2:
+            a = self._operand(a)
+        if b.base is not None or b.dtype is not self.dtype or b.ndim > 2:
+            b = self._operand(b)
+        if self.reshaped is not None:
+            a, b, out = map(np.reshape, (a, b, out), self.reshaped)
+            residual = None if residual is None else residual.reshape(out.shape)
+        self.lender(a, b, out, bias, residual, activation)
+
+    def _operand(self, matrix: Array) -> Array:
+        """``matrix`` as plans take it: copied only if its bytes or its elements are in no order for them."""
+        matrix = _check.usable(matrix)
+        if matrix.ndim == 2:
+            return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
+        if matrix.flags.c_contiguous or (matrix.ndim > 2 and matrix.swapaxes(-2, -1).flags.c_contiguous):
+            return matrix
+        return np.ascontiguousarray(matrix)
+
+
+@dispatch.remembered
+def _product(
+    _around: dispatch.Around,
+    a: tuple[int, ...],
+    b: tuple[int, ...],
+    dtype: np.dtype[Any],
+    b_dtype: np.dtype[Any],
+    algorithm: str | None,
+    target: str | None,
+    accuracy: str | None,
+    precision: str | None,
+    max_workspace_bytes: int | None,
+) -> _Product:
+    """The product of arrays of shapes ``a`` and ``b``, by ``numpy.matmul``'s rules."""
+    dtype = _check.common_dtype(a=dtype, b=b_dtype)
     for name, shape in (("a", a), ("b", b)):
         if not shape:
             raise ArgumentError(f"{name}: expected at least one axis, got a number")
-    summed = b[0] if len(b) == 1 else b[-2]
-    if a[-1] != summed:
-        raise ArgumentError(f"b: expected {a[-1]} rows, as many as a has columns, got shapes {a} and {b}")
+    rows, columns = a if len(a) > 1 else (1, *a), b if len(b) > 1 else (*b, 1)
+    if rows[-1] != columns[-2]:
+        raise ArgumentError(f"b: expected {rows[-1]} rows, as many as a has columns, got shapes {a} and {b}")
+    if len(columns) == 2:  # one matrix for all of the stack: one product
+        rows = prod(rows[:-1]), rows[-1]
     try:
-        stack = np.broadcast_shapes(a[:-2], b[:-2])
-    except ValueError:
-        raise ArgumentError(f"b: expected leading axes that broadcast with those of a, got shapes {a} and {b}") from None
-    return (*stack, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+        problem = Matmul(rows[-2], columns[-1], rows[-1], dtype.name, rows[:-2], columns[:-2])
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    shape = (*(a[:-2] if len(columns) == 2 else problem.stack), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+    as_given = (a, b, shape) == (shapes := (problem.a_shape, problem.b_shape, problem.out_shape))
+    asked = Settings(target, algorithm, None, accuracy, precision)
+    lender = dispatch.lender("matmul", "forward", problem, asked, max_workspace_bytes)
+    return _Product(shape, dtype, lender, None if as_given else shapes)
 
 
-def _operand(matrix: Array) -> Array:
-    """``matrix`` as plans take it: C-contiguous or the transpose of such, copied only if it is neither."""
-    if matrix.T.flags.c_contiguous and not matrix.flags.c_contiguous:
-        return _check.contiguous(matrix.T).T
-    return _check.contiguous(matrix)
+@dispatch.remembered
+def _layer(
+    around: dispatch.Around,
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    dtype: np.dtype[Any],
+    weight_dtype: np.dtype[Any],
+    activation: str | None,
+    *asked: Any,
+) -> _Product:
+    """The product of ``x`` with the transposed weight."""
+    known_activation(activation)
+    dtype = _check.common_dtype(x=dtype, weight=weight_dtype)
+    if not x:
+        raise ArgumentError("x: expected (…, features), got a number")
+    if len(weight) != 2 or weight[1] != x[-1]:
+        raise ArgumentError(f"weight: expected (units, features) with {x[-1]} features, got shape {weight}")
+    return _product(around, x, weight[::-1], dtype, dtype, *asked)

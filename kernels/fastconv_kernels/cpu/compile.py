@@ -81,6 +81,30 @@ class threaded:
             return parallel_launch(self.parallel, self.serial, arguments, threads)
         return self.serial(*arguments)
 
+    def bound(self, *examples: Any) -> Callable[..., Any]:
+        """Itself for arguments of the types that ``examples`` have: what is called does not look at types again.
+
+        To find out the types of three arrays and a tile takes longer than a product of 32 x 32 matrices.  Whoever calls it
+        vouches for dtype, axes and order of every array; a read-only one is as good as another.
+        """
+        threads = examples[-1]
+        if threads == 1:
+            return _typed(self.serial, examples)
+        parallel = _typed(self.parallel, examples)
+
+        def call(*arguments: Any) -> Any:
+            if runs_parallel():
+                return parallel_launch(parallel, self.serial, arguments, threads)
+            return self.serial(*arguments)
+
+        return call
+
+
+def _typed(dispatcher: Any, examples: tuple[Any, ...]) -> Callable[..., Any]:
+    """The machine code of ``dispatcher`` for arguments of these types, compiled or loaded if need be."""
+    code: Callable[..., Any] = dispatcher.compile(tuple(dispatcher.typeof_pyval(example) for example in examples))
+    return code
+
 
 @cache
 def filled(pattern: FunctionType, body: Callable[..., Any]) -> threaded:

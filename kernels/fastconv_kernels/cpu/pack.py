@@ -6,28 +6,39 @@ tile loop then walks through memory with stride one, whatever the order of the m
 
 from llvmlite import ir
 
-from .compile import inlined
+from .compile import inlined, jit
 from .emit import INT32
 from .places import block
 from .simd import load_first, prefetch, store, word
 from .tile import Sums, TileType, load_tile, store_tile
 
 
+@word(lambda tile: TileType(min(tile.rows, tile.vector.lanes), 1, tile.vector))
+def strip(builder, result, tile):
+    """The shape of a block one vector wide with the rows of ``tile``, at most as many as a vector has lanes."""
+
+
 @word(lambda tile: TileType(tile.vector.lanes, 1, tile.vector))
 def square(builder, result, tile):
-    """The shape of a block of as many rows as a vector has lanes: what can be transposed in registers."""
+    """The shape of a block of as many rows as a vector has lanes."""
 
 
-def square_sums(total):
-    """The type of ``total`` if it can be transposed."""
-    return total if isinstance(total, Sums) and (total.tile.rows, total.tile.vectors) == (total.tile.vector.lanes, 1) else None
+def turned(total):
+    """The type of the transpose of ``total``, a square; None if that cannot be formed in registers."""
+    if not isinstance(total, Sums) or total.tile.vectors != 1 or total.tile.rows > total.tile.vector.lanes:
+        return None
+    return Sums(TileType(total.tile.vector.lanes, 1, total.tile.vector))
 
 
-@word(square_sums)
+@word(turned)
 def transpose(builder, result, total):
-    """Rows become columns: log2(lanes) rounds, each exchanging the off-diagonal quarters of 2d x 2d blocks."""
+    """Rows become columns: log2(lanes) rounds, each exchanging the off-diagonal quarters of 2d x 2d blocks.
+
+    Of fewer rows than lanes the rest is zero, which LLVM knows: four rows take a third of the instructions of sixteen.
+    """
     lanes = result.count
-    rows = [builder.extract_value(total, [i, 0]) for i in range(lanes)]
+    nothing = ir.Constant(result.element.element, None)
+    rows = [builder.extract_value(total, [i, 0]) if i < total.type.count else nothing for i in range(lanes)]
     distance = 1
     while distance < lanes:
         # Lane l of the upper row of a pair comes from itself or from the lower row (numbers >= lanes), d lanes back.
@@ -39,9 +50,10 @@ def transpose(builder, result, total):
                 for row, order in ((i, upper), (i + distance, lower)):
                     rows[row] = builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(INT32, lanes), order))
         distance *= 2
+    square = ir.Constant(result, ir.Undefined)
     for i in range(lanes):
-        total = builder.insert_value(total, rows[i], [i, 0])
-    return total
+        square = builder.insert_value(square, rows[i], [i, 0])
+    return square
 
 
 @inlined
@@ -76,9 +88,19 @@ def pack_straight(tile, width, source, along, count, depth, panel):
 
 @inlined
 def pack_transposed(tile, width, source, across, count, depth, panel):
-    """panel[k, i] = source[i * across + k]: transpose square blocks in registers on the way."""
-    piece = square(tile)
+    """panel[k, i] = source[i * across + k]: transpose blocks in registers on the way."""
+    if width == tile.rows:
+        transpose_blocks(tile, strip(tile), width, source, across, count, depth, panel)
+    else:
+        transpose_blocks(tile, square(tile), width, source, across, count, depth, panel)
+
+
+@jit
+def transpose_blocks(tile, piece, width, source, across, count, depth, panel):
+    """``pack_transposed``, in blocks of the shape ``piece``."""
+    whole = square(tile)
     for k in range(0, depth, tile.lanes):
-        for i in range(0, width, tile.lanes):
+        for i in range(0, width, piece.rows):
             rows = load_tile(piece, block(piece, source + (i * across + k), across, count - i, depth - k))
-            store_tile(transpose(rows), block(piece, panel + (k * width + i), width, depth - k, width - i))
+            columns = block(whole, panel + (k * width + i), width, depth - k, min(piece.rows, width - i))
+            store_tile(transpose(rows), columns)

@@ -55,10 +55,6 @@ LOAD_COST = 0.3
 """Time of a load from the nearest cache, in fused multiply-adds of a vector, that is not hidden behind them."""
 
 
-LATENCY_SUMS = 8
-"""Two multipliers that take four cycles each are busy with so many sums at a time; with fewer they wait."""
-
-
 def fitting(shapes, columns, dtype, rows=None):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
@@ -72,8 +68,7 @@ def fitting(shapes, columns, dtype, rows=None):
         waste = -(-columns // width) * width / columns
         if rows is not None:
             waste *= -(-rows // height) * height / rows
-        waiting = max(1, LATENCY_SUMS / (height * vectors))
-        return waste * waiting * (1 + LOAD_COST * (height + vectors) / (height * vectors))
+        return waste * (1 + LOAD_COST * (height + vectors) / (height * vectors))
 
     return Tile(*min((shape for shape in shapes if Tile(*shape, dtype).fits()), key=cost), dtype)
 
@@ -142,6 +137,18 @@ def pointer(_context, tile, array, offset):
     return Pointer(array.dtype, tile.vector.lanes)(tile, array, types.intp), generate
 
 
+@word(lambda tile, address: Pointer(tile.vector.element, tile.vector.lanes))
+def room(builder, result, tile, address):
+    """Memory at ``address``, a number: a workspace is passed on faster so than as an array, and its owner keeps it alive."""
+    return builder.inttoptr(address, result)
+
+
+@word(lambda tile, address: Pointer(types.int64, tile.vector.lanes))
+def table_at(builder, result, tile, address):
+    """A table of 64-bit integers at ``address``, a number."""
+    return builder.inttoptr(address, result)
+
+
 # -------------------------------------------------------------------------------------------- words: the contents of a tile
 
 
@@ -204,6 +211,36 @@ def rank1(builder, result, total, a, b):
             added = fused_multiply_add(builder, factor, row[j], builder.extract_value(total, [i, j]))
             total = builder.insert_value(total, added, [i, j])
     return total
+
+
+def along_type(total, rows, b):
+    known = isinstance(total, Sums) and total.tile.vectors == 1 and isinstance(rows, Rows) and isinstance(b, Columns)
+    return total if known else None
+
+
+@word(along_type)
+def along(builder, result, total, rows, b):
+    """total + a vector of each of ``rows`` times the vector at ``b``, lane by lane; the mask of ``b`` is that of all."""
+    mask, vector = builder.extract_value(b, [1, 0]), result.element.element
+    shared = load_masked(builder, vector, builder.extract_value(b, [0, 0]), mask)
+    for i in range(result.count):
+        own = load_masked(builder, vector, builder.extract_value(rows, i), mask)
+        added = fused_multiply_add(builder, own, shared, builder.extract_value(total, [i, 0]))
+        total = builder.insert_value(total, added, [i, 0])
+    return total
+
+
+@word(lambda total: Sums(TileType(1, total.tile.vectors, total.tile.vector)) if isinstance(total, Sums) else None)
+def add_rows(builder, result, total):
+    """The sum of all rows, as a tile of one, added in pairs."""
+    folded = ir.Constant(result, ir.Undefined)
+    for j in range(result.element.count):
+        rows = [builder.extract_value(total, [i, j]) for i in range(total.type.count)]
+        while len(rows) > 1:
+            odd = rows[len(rows) & ~1 :]
+            rows = [builder.fadd(upper, lower) for upper, lower in zip(rows[::2], rows[1::2], strict=False)] + odd
+        folded = builder.insert_value(folded, rows[0], [0, j])
+    return folded
 
 
 @word(lambda tile, place: Sums(tile) if isinstance(place, Place) else None)

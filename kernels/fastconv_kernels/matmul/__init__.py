@@ -1,17 +1,39 @@
 """The matrix product: the ranked table of its one direction, best first, the reference last.
 
 ``plan(a, b, out, bias=None, residual=None, activation=None)`` writes activation(a @ b + bias + residual) into ``out`` (M, N).
-``a`` (M, K) and ``b`` (K, N) are each C-contiguous or the transpose of a C-contiguous array; bias (N,), residual (M, N) and
-``out`` are C-contiguous; activation is None or "relu".  The gradients of a product are products, so that there is no other
-direction.
+``a`` (M, K) and ``b`` (K, N) have a stride of one element along one of their axes; bias (N,), residual (M, N) and ``out`` are
+C-contiguous; activation is None or "relu".  A stack of products has leading axes, which are broadcast as NumPy does; ``a`` and
+``b`` are then without gaps, though the last two axes may be swapped.  The gradients of a product are products, so that there
+is no other direction.
 """
 
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import blocked_cpu, reference
+from . import blocked_cpu, reference, unpacked_cpu, vector_cpu
 
 FORWARD = [
+    Kernel(
+        "matmul",
+        "forward",
+        "vector",
+        "cpu",
+        vector_cpu.VectorMatmul,
+        refuses=vector_cpu.refuses,
+        declines=vector_cpu.declines,
+        summary="For a vector or a few rows: eight rows or columns of the matrix side by side, each element read once.",
+        source="Goto & van de Geijn, 2008",
+    ),
+    Kernel(
+        "matmul",
+        "forward",
+        "unpacked",
+        "cpu",
+        unpacked_cpu.UnpackedMatmul,
+        declines=unpacked_cpu.declines,
+        summary="For small products: A's elements broadcast and B's rows loaded from where they are, masks at the edges.",
+        source="Heinecke et al., LIBXSMM, 2016; Frison et al., BLASFEO, 2018",
+    ),
     Kernel(
         "matmul",
         "forward",

@@ -39,7 +39,8 @@ class Forward:
         residual: Array | None = None,
         activation: str | None = None,
     ) -> Array:
-        """Write ``activation(a @ b + bias + residual)`` into ``out``."""
+        """Write ``activation(a @ b + bias + residual)`` into ``out``, which may be ``residual``."""
+        residual = residual.copy() if residual is out else residual
         np.matmul(a, b, out=out)
         if bias is not None:
             out += bias

@@ -25,25 +25,49 @@ def _check_sizes(dtype: str, **sizes: int) -> None:
 
 @dataclass(frozen=True)
 class Matmul:
-    """C (M, N) = A (M, K) @ B (K, N)."""
+    """C (…, M, N) = A (…, M, K) @ B (…, K, N): of one pair of matrices, or of two stacks that are broadcast."""
 
     M: int
     N: int
     K: int
     dtype: str = "float32"
+    a_stack: tuple[int, ...] = ()
+    b_stack: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.M, self.N, self.K) < 0:
-            raise ValueError(f"a, b: expected sizes of at least 0, got M, N, K = {self.M, self.N, self.K}")
+        if min(self.M, self.N, self.K, *self.a_stack, *self.b_stack) < 0:
+            raise ValueError(f"a, b: expected sizes of at least 0, got {self}")
         check_dtype(self.dtype)
+        try:
+            np.broadcast_shapes(self.a_stack, self.b_stack)
+        except ValueError:
+            shapes = f"{self.a_shape} and {self.b_shape}"
+            raise ValueError(f"b: expected leading axes that broadcast with those of a, got shapes {shapes}") from None
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """The leading axes of the result."""
+        return np.broadcast_shapes(self.a_stack, self.b_stack)
+
+    @property
+    def a_shape(self) -> tuple[int, ...]:
+        return *self.a_stack, self.M, self.K
+
+    @property
+    def b_shape(self) -> tuple[int, ...]:
+        return *self.b_stack, self.K, self.N
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return *self.stack, self.M, self.N
 
     @property
     def flops(self) -> int:
-        return 2 * self.M * self.N * self.K
+        return 2 * prod(self.stack) * self.M * self.N * self.K
 
     @property
     def bytes(self) -> int:
-        return np.dtype(self.dtype).itemsize * (self.M * self.K + self.K * self.N + self.M * self.N)
+        return np.dtype(self.dtype).itemsize * sum(map(prod, (self.a_shape, self.b_shape, self.out_shape)))
 
 
 ELEMENTWISE = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")

@@ -1,0 +1,203 @@
+"""What every product of matrices on the CPU has in common: operands in memory, epilogue, stacks, threads, and its plan.
+
+A stack of products is one launch: a table has the place of each product's A and B, so that broadcasting costs nothing.  Few
+products are each cut among the threads, many are dealt out whole.  K is never cut, so that the threads change no bit.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..cpu.compile import inlined
+from ..cpu.places import block
+from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
+from ..cpu.simd import entry
+from ..cpu.tile import add_tile, load_tile, pointer, rectify, room, store_tile, table_at
+from ..cpu.workspace import workspace
+from ..problems import Matmul
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# ------------------------------------------------------------------------------------------------------- in compiled code
+
+
+class Matrix(NamedTuple):
+    """A matrix in memory: element (i, j) is at ``start + i * row + j * column``."""
+
+    start: Any
+    row: int
+    column: int
+
+
+class Epilogue(NamedTuple):
+    """C = relu?(A @ B + bias + addend?): ``bias`` for each column; ``addend`` a matrix like C, C itself to accumulate."""
+
+    bias: Any
+    addend: Any
+    adds: bool
+    rectifies: bool
+
+
+@inlined
+def at(matrix, i, j):
+    """The address of element (i, j)."""
+    return matrix.start + (i * matrix.row + j * matrix.column)
+
+
+@inlined
+def beyond(matrix, i, j):
+    """The matrix without its first ``i`` rows and ``j`` columns."""
+    return Matrix(at(matrix, i, j), matrix.row, matrix.column)
+
+
+@inlined
+def step(matrix, axis):
+    """The stride of an axis in elements; 1 for an axis of one element, whose stride NumPy leaves undefined."""
+    return matrix.strides[axis] // matrix.itemsize if matrix.shape[axis] > 1 else 1
+
+
+@inlined
+def matrices(tile, operands):
+    """(A, B, C, addend, the bias): where the first product of the stacks is in memory."""
+    a, b, c, bias, addend = operands
+    return (
+        Matrix(pointer(tile, a, 0), step(a, 0), step(a, 1)),
+        Matrix(pointer(tile, b, 0), step(b, 0), step(b, 1)),
+        Matrix(pointer(tile, c, 0), c.shape[1], 1),
+        Matrix(pointer(tile, addend, 0), c.shape[1], 1),
+        pointer(tile, bias, 0),
+    )
+
+
+@inlined
+def of_product(tile, located, table, product, shape):
+    """(A, B, C, addend) of one product, from those of the first."""
+    a, b, c, addend, _ = located
+    offsets = table_at(tile, table[0])
+    done = product * shape[0] * shape[1]
+    return (
+        Matrix(a.start + entry(offsets, 2 * product), a.row, a.column),
+        Matrix(b.start + entry(offsets, 2 * product + 1), b.row, b.column),
+        Matrix(c.start + done, c.row, 1),
+        Matrix(addend.start + done, addend.row, 1),
+    )
+
+
+@inlined
+def buffer(tile, place, thread):
+    """The thread's own of the buffers at ``place``: (address, elements of each)."""
+    return room(tile, place[0]) + thread * place[1]
+
+
+@inlined
+def products_of(thread, threads, products):
+    """(first, end, thread, threads): the products that a thread takes part in, and the share that it has of each."""
+    if products < DEALT * threads:
+        return 0, products, thread, threads
+    first, end = share(thread, threads, products)
+    return first, end, 0, 1
+
+
+@inlined
+def part(tile, shape, thread, threads):
+    """(top, bottom, left, right) of a thread's part of C: a stripe of rows if C is tall, of columns if it is wide."""
+    M, N, _ = shape
+    tall = M >= N
+    top, bottom = stripe(thread if tall else 0, threads if tall else 1, M, tile.rows)
+    left, right = stripe(0 if tall else thread, 1 if tall else threads, N, tile.columns)
+    return top, bottom, left, right
+
+
+@inlined
+def begin(tile, total, epilogue, first, i, j, rows, count):
+    """``total`` with the addend if it is the first of K: an output that is the addend too loses it when it is written."""
+    if first and epilogue.adds:
+        total = add_tile(total, load_tile(tile, block(tile, at(epilogue.addend, i, j), epilogue.addend.row, rows, count)))
+    return total
+
+
+@inlined
+def finish(total, epilogue, place):
+    """``total`` to its place for good."""
+    if epilogue.rectifies:
+        total = rectify(total)
+    store_tile(total, place)
+
+
+# --------------------------------------------------------------------------------------------------------------- plans
+
+DEALT = 4
+"""Products for each thread from which on they are dealt out whole: then the last one makes little difference."""
+
+
+class Product:
+    """What all plans share.  One call at a time."""
+
+    run: Any
+    """The threaded function: ``run(machinery, operands, epilogue, threads)``."""
+
+    def __init__(self, problem: Matmul, threads: int, tile: Any, blocks: Any, *sizes: int) -> None:
+        """``sizes``: how many elements each of a thread's buffers has."""
+        self.problem = problem
+        self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
+        self._buffers = [workspace(self.threads, size, problem.dtype) for size in sizes]
+        buffers = tuple((buffer.ctypes.data, buffer.shape[1]) for buffer in self._buffers)
+        self._offsets = offsets(problem)
+        table = self._offsets.ctypes.data, len(self._offsets)
+        self.machinery = tile, blocks, (problem.M, problem.N, problem.K), table, buffers
+        self.workspace_bytes = sum(buffer.nbytes for buffer in self._buffers)
+        self._no_bias = np.zeros(problem.N, problem.dtype)
+        self._stacked = len(problem.out_shape) > 2
+
+    @cached_property
+    def _run(self) -> Any:
+        matrix = np.zeros((4, 4), self.problem.dtype)
+        strided = matrix[::2, ::2]
+        operands = strided, strided, matrix, self._no_bias, matrix
+        return self.run.bound(self.machinery, operands, (True, True), self.threads)
+
+    def __call__(
+        self,
+        a: Array,
+        b: Array,
+        out: Array,
+        bias: Array | None = None,
+        residual: Array | None = None,
+        activation: str | None = None,
+    ) -> Array:
+        """Write activation(a @ b + bias + residual) into ``out``.
+
+        Parameters
+        ----------
+        a : problem.a_shape, b : problem.b_shape
+            Matrices with a stride of one element along one of their axes; a stack of them has no gaps.
+        out, residual : problem.out_shape, C-contiguous
+            ``residual`` may be ``out``.
+        bias : (N,)
+        activation : None or "relu"
+        """
+        operands: tuple[Array, ...] = a, b, out, self._no_bias if bias is None else bias, out if residual is None else residual
+        if self._stacked:
+            if not out.size:
+                return out
+            operands = tuple(map(first, operands))
+        self._run(self.machinery, operands, (residual is not None, activation == "relu"), self.threads)
+        return out
+
+
+def first(stack: Array) -> Array:
+    """The first matrix of a stack; ``offsets`` leads to the others."""
+    return stack if stack.ndim <= 2 else stack[(0,) * (stack.ndim - 2)]
+
+
+def offsets(problem: Matmul) -> Array:
+    """(products, 2): how far, in elements, A and B of each product are from those of the first."""
+    places = []
+    for stack, size in ((problem.a_stack, problem.M * problem.K), (problem.b_stack, problem.K * problem.N)):
+        own = np.arange(prod(stack), dtype=np.int64).reshape(stack) * size
+        places.append(np.broadcast_to(own, problem.stack).reshape(-1))
+    return np.ascontiguousarray(np.stack(places, 1))
