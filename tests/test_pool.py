@@ -18,19 +18,23 @@ FORWARD_KERNELS = [kernel for kernel in FORWARD if kernel.target != "numpy"]
 BACKWARD_KERNELS = [kernel for kernel in BACKWARD_INPUT if kernel.target != "numpy"]
 PAD = ((1, 1), (1, 1))
 SHAPES = {
-    "2x2": Pool("max", 2, 16, 6, 8, 2, 2, (2, 2)),
-    "2x2 odd": Pool("max", 2, 3, 7, 9, 2, 2, (2, 2)),
-    "3x3 padded": Pool("max", 1, 15, 7, 6, 3, 3, (2, 2), PAD),
+    "2x2": Pool("max", 2, 17, 6, 8, 2, 2, (2, 2)),
+    "2x2 odd": Pool("max", 2, 17, 7, 9, 2, 2, (2, 2)),
+    "3x3 padded": Pool("max", 1, 17, 7, 6, 3, 3, (2, 2), PAD),
     "3x3 overlapping": Pool("max", 1, 17, 6, 5, 3, 3, (1, 1), PAD),
     "ceil": Pool("max", 2, 1, 6, 7, 3, 3, (2, 2), PAD, ceil=True),
-    "ceil, one sided": Pool("max", 1, 5, 5, 5, 2, 2, (2, 2), ceil=True),
-    "stride beyond the window": Pool("max", 1, 33, 9, 8, 2, 1, (3, 4)),
-    "asymmetric": Pool("max", 2, 4, 6, 5, 3, 2, (1, 3), ((1, 0), (0, 1))),
-    "dilated": Pool("max", 1, 3, 9, 8, 2, 3, (2, 1), dilation=(3, 2)),
-    "dilated around one pixel": Pool("max", 1, 2, 1, 3, 2, 2, (1, 1), PAD, (2, 2)),
-    "the whole image": Pool("max", 2, 7, 4, 3, 4, 3, (4, 3)),
+    "ceil, one sided": Pool("max", 1, 17, 5, 5, 2, 2, (2, 2), ceil=True),
+    "stride beyond the window": Pool("max", 1, 130, 9, 8, 2, 1, (3, 4)),
+    "asymmetric": Pool("max", 2, 5, 6, 5, 3, 2, (1, 3), ((1, 0), (0, 1))),
+    "dilated": Pool("max", 1, 5, 9, 8, 2, 3, (2, 1), dilation=(3, 2)),
+    "dilated around one pixel": Pool("max", 1, 17, 1, 3, 2, 2, (1, 1), PAD, (2, 2)),
+    "the whole image": Pool("max", 2, 5, 4, 3, 4, 3, (4, 3)),
     "one pixel": Pool("max", 3, 1, 1, 1, 1, 1),
     "five columns": Pool("max", 1, 2, 2, 12, 1, 5, (1, 2)),
+    "wide": Pool("max", 1, 17, 6, 75, 3, 3, (2, 2), PAD),
+    "wide, stride 1": Pool("max", 1, 17, 5, 37, 3, 3, (1, 1), PAD),
+    "wide, stride 3": Pool("max", 1, 17, 7, 60, 3, 3, (3, 3)),
+    "many channels": Pool("max", 1, 130, 4, 5, 2, 2, (2, 2)),
 }
 AVERAGES = {
     "counting": {},
@@ -56,16 +60,31 @@ def problems(mode: str) -> list[Any]:
 
 
 BOTH = problems("max") + problems("average")
-VARIANTS = [
-    ("NHWC", "float32", "int32"),
-    ("NCHW", "float32", "int64"),
-    ("NHWC", "float64", "int64"),
-    ("NCHW", "float64", "int32"),
-]
+VARIANTS = [("NHWC", "float32", "int32"), ("NCHW", "float32", "int64")]
+DOUBLE = [("NHWC", "float64", "int64"), ("NCHW", "float64", "int32")]
+IN_DOUBLE = "2x2", "3x3 padded", "asymmetric"
+"""In float64 the same code has other tiles; a few shapes show it, as each costs a compilation."""
+
+
+def runs(problems: list[Any]) -> Any:
+    """Every problem in every variant."""
+    return pytest.mark.parametrize(
+        ("problem", "layout", "dtype", "index_type"),
+        [
+            pytest.param(*each.values, *variant, id=f"{each.id}-{'-'.join(variant)}")
+            for each in problems
+            for variant in [*VARIANTS, *(DOUBLE if each.id.split(",")[0] in IN_DOUBLE else [])]
+        ],
+    )
 
 
 def nchw(images: Any, problem: Pool) -> Any:
     return images if problem.layout == "NCHW" else images.transpose(0, 3, 1, 2)
+
+
+def skip_if_refused(kernel: Any, problem: Pool) -> None:
+    if reasons := kernel.refuses(problem):
+        pytest.skip("; ".join(reasons))
 
 
 def forward(kernel: Any, problem: Pool, x: Any, index_type: str = "int32", threads: int = 1) -> tuple[Any, Any]:
@@ -98,11 +117,11 @@ def test_the_reference_is_the_definition(problem: Pool, rng: np.random.Generator
         within(reference.average_backward(grad, problem), naive_pool.average_backward(grad, problem), 1e-13, repeat)
 
 
-@pytest.mark.parametrize(("layout", "dtype", "index_type"), VARIANTS)
-@pytest.mark.parametrize("problem", BOTH)
+@runs(BOTH)
 @pytest.mark.parametrize("kernel", FORWARD_KERNELS, ids=lambda kernel: kernel.name)
 def test_forward(kernel: Any, problem: Pool, layout: str, dtype: str, index_type: str, rng: np.random.Generator) -> None:
     problem = replace(problem, layout=layout, dtype=dtype)
+    skip_if_refused(kernel, problem)
     # A sum of few small integers is exact, its division rounds once, the same way everywhere: all bits agree.
     x = integers(rng, problem.x_shape, dtype)
     got, places = forward(kernel, problem, x, index_type)
@@ -111,11 +130,11 @@ def test_forward(kernel: Any, problem: Pool, layout: str, dtype: str, index_type
     np.testing.assert_array_equal(places, expected_places, err_msg=repr(problem))
 
 
-@pytest.mark.parametrize(("layout", "dtype", "index_type"), VARIANTS)
-@pytest.mark.parametrize("problem", BOTH)
+@runs(BOTH)
 @pytest.mark.parametrize("kernel", BACKWARD_KERNELS, ids=lambda kernel: kernel.name)
 def test_backward(kernel: Any, problem: Pool, layout: str, dtype: str, index_type: str, rng: np.random.Generator) -> None:
     problem = replace(problem, layout=layout, dtype=dtype)
+    skip_if_refused(kernel, problem)
     _, places = forward(FORWARD[-1], problem, integers(rng, problem.x_shape, dtype), index_type)
     grad = integers(rng, problem.out_shape, dtype)
     # Sums in the same order of the same quotients: all bits agree.
@@ -128,6 +147,7 @@ def test_backward(kernel: Any, problem: Pool, layout: str, dtype: str, index_typ
 def test_a_pixel_adds_its_windows_in_their_order(kernel: Any, layout: str, mode: str, rng: np.random.Generator) -> None:
     """Sums of more than two terms round by their order: all kernels keep to the one order, thus to the same bits."""
     problem = Pool(mode, 2, 17, 9, 10, 3, 3, (1, 1), PAD, layout=layout)
+    skip_if_refused(kernel, problem)
     _, places = forward(FORWARD[-1], problem, integers(rng, problem.x_shape, "float32"))
     grad = normal(rng, problem.out_shape, "float32")
     same(backward(kernel, problem, grad, places), backward(BACKWARD_INPUT[-1], problem, grad, places), repr(problem))
@@ -135,11 +155,12 @@ def test_a_pixel_adds_its_windows_in_their_order(kernel: Any, layout: str, mode:
 
 @pytest.mark.parametrize("mode", ["max", "average"])
 @pytest.mark.parametrize("kernel", FORWARD_KERNELS, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("channels", [1, 3, 15, 16, 17, 33])
+@pytest.mark.parametrize("channels", [1, 15, 17, 33])
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_nan_and_infinity_in_every_lane(kernel: Any, layout: str, channels: int, mode: str, rng: np.random.Generator) -> None:
     problem = Pool(mode, 1, channels, 5, 7, 3, 3, (2, 2), PAD, layout=layout)
+    skip_if_refused(kernel, problem)
     special = np.array([np.nan, np.inf, -np.inf, 0, -1, 1], np.float32)
     x = rng.choice(special, problem.x_shape, p=[0.1, 0.15, 0.3, 0.15, 0.15, 0.15])
     got, places = forward(kernel, problem, x)
@@ -152,6 +173,7 @@ def test_nan_and_infinity_in_every_lane(kernel: Any, layout: str, channels: int,
 @pytest.mark.parametrize("kernel", FORWARD_KERNELS, ids=lambda kernel: kernel.name)
 def test_the_first_of_equals_the_last_nan_and_minus_infinity(kernel: Any, layout: str) -> None:
     problem = Pool("max", 1, 1, 2, 8, 2, 2, (2, 2), layout=layout)
+    skip_if_refused(kernel, problem)
     rows = [[5, 5, -np.inf, -np.inf, 1, np.nan, np.nan, 3], [5, 5, -np.inf, -np.inf, np.nan, 2, 9, np.nan]]
     x = np.array(rows, np.float32).reshape(problem.x_shape)
     got, places = forward(kernel, problem, x)
@@ -164,7 +186,9 @@ def test_the_first_of_equals_the_last_nan_and_minus_infinity(kernel: Any, layout
 @pytest.mark.parametrize("kernel", FORWARD_KERNELS, ids=lambda kernel: kernel.name)
 def test_the_same_bits_for_any_number_of_threads(kernel: Any, layout: str, mode: str, rng: np.random.Generator) -> None:
     problem = replace(LARGE, mode=mode, layout=layout)
-    backwards = next(other for other in BACKWARD_KERNELS if other.algorithm == kernel.algorithm)
+    skip_if_refused(kernel, problem)
+    ours = [other for other in BACKWARD_KERNELS if other.algorithm == kernel.algorithm and not other.refuses(problem)]
+    backwards = ours[0] if ours else BACKWARD_KERNELS[-1]
     assert kernel.plan(problem, 2).threads == 2
     x, grad = normal(rng, problem.x_shape, "float32"), normal(rng, problem.out_shape, "float32")
     one, two = (forward(kernel, problem, x, threads=threads) for threads in (1, 2))
@@ -181,8 +205,9 @@ def test_backward_is_the_adjoint(mode: str, layout: str, rng: np.random.Generato
         mode, 2, 5, 7, 6, 3, 3, (2, 2), PAD, divisor=4 if mode == "average" else None, dtype="float64", layout=layout
     )
     x, grad = integers(rng, problem.x_shape, "float64"), integers(rng, problem.out_shape, "float64")
-    out, places = forward(FORWARD[0], problem, x)
-    assert (grad * out).sum() == (x * backward(BACKWARD_INPUT[0], problem, grad, places)).sum()
+    first, back = (next(each for each in ranked if not each.refuses(problem)) for ranked in (FORWARD, BACKWARD_INPUT))
+    out, places = forward(first, problem, x)
+    assert (grad * out).sum() == (x * backward(back, problem, grad, places)).sum()
 
 
 @pytest.mark.parametrize("kernel", FORWARD + BACKWARD_INPUT, ids=lambda kernel: kernel.name)
@@ -190,6 +215,7 @@ def test_backward_is_the_adjoint(mode: str, layout: str, rng: np.random.Generato
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 def test_no_images(kernel: Any, mode: str, layout: str) -> None:
     problem = Pool(mode, 0, 3, 4, 4, 2, 2, (2, 2), layout=layout)
+    skip_if_refused(kernel, problem)
     x, pooled, indices = (np.empty(shape, "float32") for shape in (problem.x_shape, problem.out_shape, problem.out_shape))
     positions = [indices.astype("int32")] if mode == "max" else []
     arrays = (x, pooled, *positions) if kernel.direction == "forward" else (pooled, *positions, x)

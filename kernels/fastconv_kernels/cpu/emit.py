@@ -63,11 +63,11 @@ def load_vector(builder, vector, pointer):
     return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=alignment(vector))
 
 
-def load_masked(builder, vector, pointer, mask):
-    """Lanes outside the mask are zero and their memory is not touched."""
+def load_masked(builder, vector, pointer, mask, otherwise=None):
+    """Lanes outside the mask are zero, or those of ``otherwise``, and their memory is not touched."""
     address = builder.bitcast(pointer, vector.as_pointer())
     name = f"llvm.masked.load.{suffix(vector)}.p0"
-    return call(builder, name, vector, address, INT32(alignment(vector)), mask, ir.Constant(vector, None))
+    return call(builder, name, vector, address, INT32(alignment(vector)), mask, otherwise or ir.Constant(vector, None))
 
 
 def store_vector(builder, value, pointer):

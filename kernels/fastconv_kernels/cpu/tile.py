@@ -106,17 +106,17 @@ class SumsModel(models.PrimitiveModel):
         super().__init__(manager, sums, ir.ArrayType(ir.ArrayType(vector, sums.tile.vectors), sums.tile.rows))
 
 
-def constant_attribute(name):
-    """Make ``tile.name`` a constant of the compiled code."""
+def constant_attribute(kind, name):
+    """Make the attribute ``name`` of the values of a type a constant of the compiled code."""
 
-    @overload_attribute(TileType, name)
-    def attribute(tile):
-        value = getattr(tile, name)
-        return lambda tile: value
+    @overload_attribute(kind, name)
+    def attribute(shape):
+        value = getattr(shape, name)
+        return lambda shape: value
 
 
 for name in ("rows", "vectors", "lanes", "columns"):
-    constant_attribute(name)
+    constant_attribute(TileType, name)
 
 
 @word(lambda tile, transform: TileType(transform.outputs, 1, tile.vector))

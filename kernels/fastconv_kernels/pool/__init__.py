@@ -10,11 +10,29 @@ backward_input  ``plan(grad_output, indices, out)`` of a maximum, ``plan(grad_ou
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import reference, windows_cpu
+from . import channels_cpu, reference, rows_cpu, windows_cpu
 
 _REFERENCE = "Every tap of the window a strided view of the padded image."
 
 FORWARD = [
+    Kernel(
+        "pool",
+        "forward",
+        "channels",
+        "cpu",
+        channels_cpu.Forward,
+        channels_cpu.refuses,
+        summary="NHWC: a window is folded in vector registers, lanes over channels.",
+    ),
+    Kernel(
+        "pool",
+        "forward",
+        "rows",
+        "cpu",
+        rows_cpu.Forward,
+        rows_cpu.refuses,
+        summary="NCHW: a strip of windows is folded in vector registers, lanes over columns.",
+    ),
     Kernel(
         "pool",
         "forward",
@@ -27,6 +45,24 @@ FORWARD = [
 ]
 
 BACKWARD_INPUT = [
+    Kernel(
+        "pool",
+        "backward_input",
+        "channels",
+        "cpu",
+        channels_cpu.BackwardInput,
+        channels_cpu.refuses_backward,
+        summary="NHWC: each pixel gathers its maxima in vector registers, lanes over channels.",
+    ),
+    Kernel(
+        "pool",
+        "backward_input",
+        "rows",
+        "cpu",
+        rows_cpu.BackwardInput,
+        rows_cpu.refuses_backward,
+        summary="NCHW: plane by plane, each gradient added at its position.",
+    ),
     Kernel(
         "pool",
         "backward_input",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ class Axis:
         Pixel h is in windows[begin[h] : begin[h + 1]], in their order.
     low, high, shift : (taps,)
         Tap i of the outputs low[i] <= p < high[i] is inside: at pixel p * stride + shift[i].
+    taps : three of (outputs,)
+        The pixel of tap 0 of each window, be it inside or not; the first tap inside and the end of those.
+    covering : two of (pixels,), a number
+        The first window that a pixel is in, how many it is in, and the step from one to the next.
     """
 
     first: Integers
@@ -37,6 +42,8 @@ class Axis:
     low: Integers
     high: Integers
     shift: Integers
+    taps: tuple[Integers, Integers, Integers]
+    covering: tuple[Integers, Integers, int]
 
 
 def _integers(values: Any) -> Integers:
@@ -62,10 +69,24 @@ def axis(problem: Pool, number: int) -> Axis:
     low = np.maximum(0, -(shift // stride))
     high = np.clip((length - 1 - shift) // stride + 1, low, outputs)
     begin = np.concatenate([[0], np.cumsum([len(windows) for windows in covering])]).astype(np.int64)
-    return Axis(first, count, area, begin, _integers([p for windows in covering for p in windows]), low, high, shift)
+    corner = _integers([p * stride - before for p in range(outputs)])
+    begins = (first - corner) // dilation
+    inside = corner, begins, begins + count
+    covers = _integers([min(windows, default=0) for windows in covering]), np.diff(begin), dilation // gcd(stride, dilation)
+    return Axis(
+        first, count, area, begin, _integers([p for windows in covering for p in windows]), low, high, shift, inside, covers
+    )
 
 
 def divisors(problem: Pool, vertical: Axis, horizontal: Axis) -> np.ndarray[Any, Any]:
     """(P, Q): what the sum of each window is divided by."""
     areas = np.outer(vertical.area, horizontal.area)
     return np.where(areas > 0, problem.divisor or areas, 1).astype(problem.dtype)
+
+
+def empty_windows(problem: Pool) -> tuple[str, ...]:
+    """The objection to windows that lie in the padding alone, which dilation makes possible."""
+    for number in range(2):
+        if problem.dilation[number] > 1 and not axis(problem, number).count.all():
+            return ("a window lies in the padding alone",)
+    return ()
