@@ -29,6 +29,7 @@ SHAPES = {
     "dilated": Pool("max", 1, 5, 9, 8, 2, 3, (2, 1), dilation=(3, 2)),
     "dilated around one pixel": Pool("max", 1, 17, 1, 3, 2, 2, (1, 1), PAD, (2, 2)),
     "the whole image": Pool("max", 2, 5, 4, 3, 4, 3, (4, 3)),
+    "a larger image": Pool("max", 2, 5, 7, 7, 7, 7),
     "one pixel": Pool("max", 3, 1, 1, 1, 1, 1),
     "five columns": Pool("max", 1, 2, 2, 12, 1, 5, (1, 2)),
     "wide": Pool("max", 1, 17, 6, 75, 3, 3, (2, 2), PAD),

@@ -69,6 +69,22 @@ def tanh(x):
     return np.tanh(x)
 
 
+def ordinal(x):
+    """An integer of as many bits that is larger where ``x`` is: of integers a processor has maxima for whole vectors."""
+    return _flipped(x.view(np.int32 if x.dtype == np.float32 else np.int64))
+
+
+def of_ordinal(n):
+    """The number whose ``ordinal`` is ``n``."""
+    return _flipped(n).view(np.float32 if n.dtype == np.int32 else np.float64)
+
+
+def _flipped(bits):
+    """The bits of a number, those after the sign flipped if it is negative."""
+    signs = bits >> (8 * bits.itemsize - 1)
+    return bits ^ (signs & np.iinfo(bits.dtype).max)
+
+
 _INLINED = {"forceinline": True, "error_model": "numpy"}
 
 
@@ -95,3 +111,24 @@ def _expm1_compiled(x):
 @overload(tanh, jit_options=_INLINED)
 def _tanh_compiled(x):
     return _tanh_single if x == types.float32 else lambda x: math.tanh(x)
+
+
+@overload(_flipped, jit_options=_INLINED)
+def _flipped_compiled(bits):
+    if bits == types.int32:
+        return lambda bits: np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    return lambda bits: np.int64(bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF))
+
+
+@overload(ordinal, jit_options=_INLINED)
+def _ordinal_compiled(x):
+    if x == types.float32:
+        return lambda x: _flipped(np.float32(x).view(np.int32))
+    return lambda x: _flipped(np.float64(x).view(np.int64))
+
+
+@overload(of_ordinal, jit_options=_INLINED)
+def _of_ordinal_compiled(n):
+    if n == types.int32:
+        return lambda n: np.int32(_flipped(n)).view(np.float32)
+    return lambda n: np.int64(_flipped(n)).view(np.float64)

@@ -319,3 +319,16 @@ def divided(builder, result, total, divisor):
 def quotients(builder, result, total, divisors):
     """Element by element."""
     return each_vector(builder, total, lambda i, j, v: builder.fdiv(v, builder.extract_value(divisors, [i, j])))
+
+
+@word(lambda total: total.tile.vector.element if (total.tile.rows, total.tile.vectors) == (1, 1) else None)
+def sum_of_lanes(builder, result, total):
+    """The sum of the only vector's lanes, in halves."""
+    vector = builder.extract_value(total, [0, 0])
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        halves = (ir.Constant(ir.VectorType(INT32, lanes), list(range(first, first + lanes))) for first in (0, lanes))
+        lower, upper = (builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), half) for half in halves)
+        vector = builder.fadd(lower, upper)
+    return builder.extract_element(vector, INT32(0))

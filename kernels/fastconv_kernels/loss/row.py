@@ -7,17 +7,35 @@ from math import log
 
 from numba.extending import register_jitable
 
-from ..mathematics import exp
+from ..mathematics import exp, of_ordinal, ordinal
+
+# Sums may be formed in any order, so that the compiler may form many at once; no other arithmetic may.
+reordered = register_jitable(fastmath={"reassoc", "nsz"})
+
+
+@reordered
+def sum_of(x, count):
+    total = type(x[0])(0)
+    for i in range(count):
+        total += x[i]
+    return total
+
+
+@reordered
+def sum_of_products(x, y, count):
+    total = type(x[0])(0)
+    for i in range(count):
+        total += x[i] * y[i]
+    return total
 
 
 @register_jitable
 def maximum(x, count):
-    """The largest element; NaN if one is."""
-    largest = x[0]
+    """The largest element.  If one is NaN, anything or NaN: all exponentials become NaN with their sum."""
+    largest = ordinal(x[0])
     for i in range(1, count):
-        value = x[i]
-        largest = value if (value > largest) | (value != value) else largest
-    return largest
+        largest = max(largest, ordinal(x[i]))
+    return of_ordinal(largest)
 
 
 @register_jitable
@@ -26,24 +44,20 @@ def exponentials(x, out, count):
     largest = maximum(x, count)
     for i in range(count):
         out[i] = exp(x[i] - largest)
-    total = type(largest)(0)
-    for i in range(count):
-        total += out[i]
-    return largest, total
+    return largest, sum_of(out, count)
 
 
 def softmax(x, out, count):
     """out[i] = e**x[i] / the sum of all"""
     _, total = exponentials(x, out, count)
+    share = type(total)(1) / total  # one division a row: a vector's takes as long as ten products
     for i in range(count):
-        out[i] = out[i] / total
+        out[i] = out[i] * share
 
 
 def softmax_backward(gradient, y, out, count):
     """out = y * (gradient - <gradient, y>)"""
-    product = type(y[0])(0)
-    for i in range(count):
-        product += gradient[i] * y[i]
+    product = sum_of_products(gradient, y, count)
     for i in range(count):
         out[i] = y[i] * (gradient[i] - product)
 
@@ -58,9 +72,7 @@ def log_softmax(x, out, count):
 
 def log_softmax_backward(gradient, y, out, count):
     """out = gradient - e**y * the sum of the gradient"""
-    total = type(y[0])(0)
-    for i in range(count):
-        total += gradient[i]
+    total = sum_of(gradient, count)
     for i in range(count):
         out[i] = gradient[i] - exp(y[i]) * total
 
@@ -68,22 +80,31 @@ def log_softmax_backward(gradient, y, out, count):
 def cross_entropy(x, label, grad, count, scale):
     """-log of the softmax at ``label``; grad = (softmax - one at the label) * scale."""
     largest, total = exponentials(x, grad, count)
+    share = scale / total
     for i in range(count):
-        grad[i] = (grad[i] / total) * scale
+        grad[i] = grad[i] * share
     grad[label] = grad[label] - scale
     return log(total) - (x[label] - largest)
+
+
+@register_jitable
+def loss_of_share(share, x, largest, level):
+    """A class that the target excludes costs nothing, not even where its logit is -infinity."""
+    return share * (level - (x - largest)) if share != type(share)(0) else type(share)(0)
+
+
+@reordered
+def sum_of_losses(x, target, largest, level, count):
+    total = type(largest)(0)
+    for i in range(count):
+        total += loss_of_share(target[i], x[i], largest, level)
+    return total
 
 
 def cross_entropy_of_distribution(x, target, grad, count, scale):
     """-<target, log softmax>; grad = (softmax * sum of target - target) * scale."""
     largest, total = exponentials(x, grad, count)
-    level = log(total)
-    loss, weight = type(largest)(0), type(largest)(0)
+    loss, share = sum_of_losses(x, target, largest, log(total), count), sum_of(target, count) / total
     for i in range(count):
-        share = target[i]
-        weight += share
-        # A class that the target excludes costs nothing, not even where its logit is -infinity.
-        loss += share * (level - (x[i] - largest)) if share != type(largest)(0) else type(largest)(0)
-    for i in range(count):
-        grad[i] = ((grad[i] / total) * weight - target[i]) * scale
+        grad[i] = (grad[i] * share - target[i]) * scale
     return loss

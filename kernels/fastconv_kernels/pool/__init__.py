@@ -10,7 +10,7 @@ backward_input  ``plan(grad_output, indices, out)`` of a maximum, ``plan(grad_ou
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import channels_cpu, reference, rows_cpu, windows_cpu
+from . import channels_cpu, planes_cpu, reference, rows_cpu, windows_cpu
 
 _REFERENCE = "Every tap of the window a strided view of the padded image."
 
@@ -23,6 +23,15 @@ FORWARD = [
         channels_cpu.Forward,
         channels_cpu.refuses,
         summary="NHWC: a window is folded in vector registers, lanes over channels.",
+    ),
+    Kernel(
+        "pool",
+        "forward",
+        "planes",
+        "cpu",
+        planes_cpu.Forward,
+        planes_cpu.refuses,
+        summary="NCHW, the mean of whole planes: each is summed as it lies in memory.",
     ),
     Kernel(
         "pool",
@@ -53,6 +62,15 @@ BACKWARD_INPUT = [
         channels_cpu.BackwardInput,
         channels_cpu.refuses_backward,
         summary="NHWC: each pixel gathers its maxima in vector registers, lanes over channels.",
+    ),
+    Kernel(
+        "pool",
+        "backward_input",
+        "planes",
+        "cpu",
+        planes_cpu.BackwardInput,
+        planes_cpu.refuses,
+        summary="NCHW, the mean of whole planes: each is filled with its share.",
     ),
     Kernel(
         "pool",

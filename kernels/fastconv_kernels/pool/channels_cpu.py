@@ -99,6 +99,9 @@ def forward_share(tile, extent, x, out, indices, divisors, images, down, across,
     (tops, first_rows, end_rows), (lefts, first_columns, end_columns) = down, across
     P, Q = tops.size, lefts.size
     steps, sizes = (dilation[0] * W, dilation[1]), (dilation[0] * W * C, dilation[1] * C)
+    # Addresses: an array that is given to a function is counted, by locked instructions that end all looking ahead.
+    source, target, found = pointer(tile, x, 0), pointer(tile, out, 0), pointer(tile, indices, 0)
+    areas = pointer(tile, divisors, 0)
     first, end = share(thread, threads, N * P)
     for row in range(first, end):
         n, p = row // P, row % P
@@ -106,15 +109,14 @@ def forward_share(tile, extent, x, out, indices, divisors, images, down, across,
             corner, inside = tops[p] * W + lefts[q], (first_rows[p], end_rows[p], first_columns[q], end_columns[q])
             for column in range(0, C, tile.columns):
                 c = min(column, C - tile.columns)  # the last tile overlaps the one before
-                pixel, result = pointer(tile, x, (n * H * W + corner) * C + c), (row * Q + q) * C + c
+                pixel, result = source + ((n * H * W + corner) * C + c), (row * Q + q) * C + c
                 if divisors is None:
-                    best, places = largest(tile, extent, pixel, corner, inside, steps, sizes, indices)
-                    store_strip(best, pointer(tile, out, result))
+                    best, places = largest(tile, extent, pixel, corner, inside, steps, sizes, found)
+                    store_strip(best, target + result)
                     if indices is not None:
-                        store_strip(places, pointer(tile, indices, result))
+                        store_strip(places, found + result)
                 else:
-                    total = mean(tile, extent, pixel, inside, sizes, divisors[p, q])
-                    store_strip(total, pointer(tile, out, result))
+                    store_strip(mean(tile, extent, pixel, inside, sizes, areas[p * Q + q]), target + result)
 
 
 @threaded
@@ -129,6 +131,7 @@ def backward_share(tile, extent, gradients, indices, out, images, outputs, down,
     """The rows of pixels that are this thread's; down, across: (the first window that covers a pixel, how many, the step)."""
     (N, H, W, C), (P, Q) = images, outputs
     (first_rows, row_counts, row_step), (first_columns, column_counts, column_step) = down, across
+    target, found, given = pointer(tile, out, 0), pointer(tile, indices, 0), pointer(tile, gradients, 0)
     first, end = share(thread, threads, N * H)
     for row in range(first, end):
         n, h = row // H, row % H
@@ -137,13 +140,12 @@ def backward_share(tile, extent, gradients, indices, out, images, outputs, down,
             columns = column_counts[w]
             for column in range(0, C, tile.columns):
                 c = min(column, C - tile.columns)
-                window, pixel = (corner + first_columns[w]) * C + c, pointer(tile, out, (row * W + w) * C + c)
-                given, found = pointer(tile, gradients, window), pointer(tile, indices, window)
+                window, pixel = (corner + first_columns[w]) * C + c, target + ((row * W + w) * C + c)
                 total = zero(tile)
                 for i in range(rows):
                     for j in range(extent.columns):
                         if j < columns:
-                            other = (i * row_step * Q + j * column_step) * C
+                            other = window + (i * row_step * Q + j * column_step) * C
                             total = add_where(total, given + other, found + other, h * W + w)
                 fetch(tile, pixel)
                 store_strip(total, pixel)

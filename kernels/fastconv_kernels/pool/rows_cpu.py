@@ -106,23 +106,26 @@ def forward_share(tile, extent, x, out, indices, divisors, planes, down, across,
     (count, H, W, Q), (tops, first_rows, end_rows, step) = planes, down
     stride, dilation, padding, firsts = across
     P = tops.size
+    # Addresses: an array that is given to a function is counted, by locked instructions that end all looking ahead.
+    source, target, found = pointer(tile, x, 0), pointer(tile, out, 0), pointer(tile, indices, 0)
+    areas, table = pointer(tile, divisors, 0), pointer(tile, firsts, 0)
     first, end = share(thread, threads, count * P)
     for number in range(first, end):
         plane, p = number // P, number % P
-        row, rows = pointer(tile, x, (plane * H + tops[p]) * W), (first_rows[p], end_rows[p], step)
+        row, rows = source + (plane * H + tops[p]) * W, (first_rows[p], end_rows[p], step)
         for column in range(0, Q, tile.columns):
             q = max(0, min(column, Q - tile.columns))  # the last tile overlaps the one before
             left, result = q * stride - padding, number * Q + q
             if divisors is None:
-                begin, table = (tops[p] * W, left), pointer(tile, firsts, q)
-                best, places = largest(tile, extent, row, begin, rows, (stride, dilation), table, W, indices)
-                store_strip_first(best, pointer(tile, out, result), Q - q)
+                begin = tops[p] * W, left
+                best, places = largest(tile, extent, row, begin, rows, (stride, dilation), table + q, W, found)
+                store_strip_first(best, target + result, Q - q)
                 if indices is not None:
-                    store_strip_first(places, pointer(tile, indices, result), Q - q)
+                    store_strip_first(places, found + result, Q - q)
             else:
-                areas = load_neighbours(tile, pointer(tile, divisors, p * Q), q, Q, divisors.dtype.type(1))
-                total = mean(tile, extent, row, left, rows, (stride, dilation), W, areas)
-                store_strip_first(total, pointer(tile, out, result), Q - q)
+                divisor = load_neighbours(tile, areas + p * Q, q, Q, type(areas[0])(1))
+                total = mean(tile, extent, row, left, rows, (stride, dilation), W, divisor)
+                store_strip_first(total, target + result, Q - q)
 
 
 @threaded

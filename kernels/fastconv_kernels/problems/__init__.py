@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Elementwise, Matmul, Maxout, Rows, Transposition, Update
 from .pooled import ConvPool
-from .windows import LAYOUTS, Conv, Pool, padding_pairs
+from .windows import LAYOUTS, NO_PADDING, Conv, Pool, padding_pairs
 
 __all__ = [
     "ELEMENTWISE",
     "FLOATS",
     "LAYOUTS",
+    "NO_PADDING",
     "BatchNorm",
     "Conv",
     "ConvPool",
