@@ -87,24 +87,13 @@ def cross_entropy(x, label, grad, count, scale):
     return log(total) - (x[label] - largest)
 
 
-@register_jitable
-def loss_of_share(share, x, largest, level):
-    """A class that the target excludes costs nothing, not even where its logit is -infinity."""
-    return share * (level - (x - largest)) if share != type(share)(0) else type(share)(0)
-
-
-@reordered
-def sum_of_losses(x, target, largest, level, count):
-    total = type(largest)(0)
-    for i in range(count):
-        total += loss_of_share(target[i], x[i], largest, level)
-    return total
-
-
 def cross_entropy_of_distribution(x, target, grad, count, scale):
     """-<target, log softmax>; grad = (softmax * sum of target - target) * scale."""
     largest, total = exponentials(x, grad, count)
-    loss, share = sum_of_losses(x, target, largest, log(total), count), sum_of(target, count) / total
+    level, share, loss = log(total), sum_of(target, count) / total, type(largest)(0)
+    for i in range(count):  # in this order: (level + largest) - x would lose what is left of large logits
+        # A class that the target excludes costs nothing, not even where its logit is -infinity.
+        loss += target[i] * (level - (x[i] - largest)) if target[i] != type(largest)(0) else type(largest)(0)
     for i in range(count):
         grad[i] = (grad[i] * share - target[i]) * scale
     return loss
