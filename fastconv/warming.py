@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Step = tuple[str, Callable[[], object]]
 
 
+LARGE_MODEL, SMALL_BATCH = 1_000_000, 8
+"""Parameters from which on a model is warmed up with so few images: its kernels are those of many images all the same."""
+
+
 def warmup(
     models: str | Sequence[str] | None = None, dtypes: str | Sequence[str] = ("float32",), progress: bool = True
 ) -> None:
@@ -84,10 +88,11 @@ def _train(name: str, dtype: str) -> None:
     recipe = zoo.RECIPES[name]
     model: Sequential = zoo.build(name, dtype=dtype)
     model.compile(recipe.make_optimizer(), "sparse_categorical_crossentropy", ["accuracy"])
-    count = recipe.batch_size + recipe.batch_size // 2
+    batch_size = SMALL_BATCH if model.parameter_count > LARGE_MODEL else recipe.batch_size
+    count = batch_size + batch_size // 2
     x = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), np.uint8)
     y = np.arange(count) % 10
-    model.fit(x, y, epochs=1, batch_size=recipe.batch_size, validation_data=(x, y), verbose=0)
+    model.fit(x, y, epochs=1, batch_size=batch_size, validation_data=(x, y), verbose=0)
     model.predict(x)
 
 

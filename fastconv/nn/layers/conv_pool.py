@@ -11,7 +11,7 @@ from fastconv import dispatch
 from ..parameters import Array
 from ..planning import Planning
 from .base import Layer, Shape, Stage
-from .convolution import Conv2D, ConvolutionGradients, ConvolutionStage
+from .convolution import Conv2D, ConvolutionStage, InputGradient, WeightGradient
 from .pooling import MaxPool2D, MaxPoolStage
 
 
@@ -47,7 +47,11 @@ class ConvPool2D(Layer):
 
 
 class ConvPoolStage(Stage):
-    """Only the pooled output is written, with the place of each maximum in a byte."""
+    """Only the pooled output is written, with the place of each maximum in a byte.
+
+    Backward spreads the gradient of the pooled output over the full one for the gradient of the input.  That of the weight
+    comes straight from the pooled one, unless a transform saves multiplications: it wants the full one too.
+    """
 
     def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
         self._weight, self._bias = planning.value("weight"), planning.value("bias") if use_bias else None
@@ -57,7 +61,21 @@ class ConvPoolStage(Stage):
         self._positions = None
         if planning.training:
             self._positions = planning.buffer("positions", problem.out_shape[1:], np.uint8)
-            self._backward = (SpreadGradients if planning.input_gradient else PooledGradients)(problem, planning, use_bias)
+            self._plan_backward(problem, planning)
+
+    def _plan_backward(self, problem: dispatch.ConvPool, planning: Planning) -> None:
+        self._grad_weight = planning.gradient("weight")
+        self._grad_bias = None if self._bias is None else planning.gradient("bias")
+        self._spread = self._pooled_weight = self._full_weight = self._input_gradient = None
+        if planning.input_gradient:
+            self._spread = planning.plan("conv_pool", "backward_epilogue", problem)
+            # All layers' own: it is used up before the next one's is written.
+            self._full = planning.memory.take("gradient.full", problem.conv.out_shape, planning.dtype)
+            self._input_gradient = InputGradient(problem.conv, planning)
+        if planning.input_gradient and not planning.engine.only_sums("conv", "backward_weight", problem.conv):
+            self._full_weight = WeightGradient(problem.conv, planning)
+        else:
+            self._pooled_weight = planning.plan("conv_pool", "backward_weight", problem)
 
     def prepare(self) -> None:
         self._forward.pack(self._weight, self._packed)
@@ -68,35 +86,10 @@ class ConvPoolStage(Stage):
         return self._out
 
     def backward(self, grad: Array) -> Array | None:
-        assert self._positions is not None
-        return self._backward(grad, self._positions, self._x)
-
-
-class PooledGradients:
-    """Those of weight and bias alone, straight from the gradient of the pooled output: for a first layer."""
-
-    def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
-        self._backward_weight = planning.plan("conv_pool", "backward_weight", problem)
-        self._grad_weight = planning.gradient("weight")
-        self._grad_bias = planning.gradient("bias") if use_bias else None
-
-    def __call__(self, grad: Array, positions: Array, x: Array) -> Array | None:
-        """None: nobody needs the gradient of the input."""
-        self._backward_weight(grad, positions, x, self._grad_weight, self._grad_bias)
-        return None
-
-
-class SpreadGradients:
-    """Those of weight, bias and input; both convolutions read the gradient of the full output, which is spread first."""
-
-    def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
-        self._spread = planning.plan("conv_pool", "backward_epilogue", problem)
-        # All layers' own: it is used up before the next one's is written.
-        self._full = planning.memory.take("gradient.full", problem.conv.out_shape, planning.dtype)
-        self._grad_bias = planning.gradient("bias") if use_bias else None
-        self._gradients = ConvolutionGradients(problem.conv, planning)
-
-    def __call__(self, grad: Array, positions: Array, x: Array) -> Array | None:
-        """The gradient of the input."""
-        self._spread(grad, positions, self._full, self._grad_bias)
-        return self._gradients(self._full, x)
+        if self._pooled_weight is not None:
+            self._pooled_weight(grad, self._positions, self._x, self._grad_weight, self._grad_bias)
+        if self._spread is not None:
+            self._spread(grad, self._positions, self._full, None if self._full_weight is None else self._grad_bias)
+        if self._full_weight is not None:
+            self._full_weight(self._full, self._x)
+        return None if self._input_gradient is None else self._input_gradient(self._full)

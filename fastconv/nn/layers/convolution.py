@@ -96,25 +96,29 @@ class Conv2D(Layer):
         return [stage, *activation_stages(self.activation, problem.out_shape[1:], planning)]
 
 
-class ConvolutionGradients:
-    """The gradients of a convolution's weight and input, from that of its output."""
+class WeightGradient:
+    """The gradient of a convolution's weight, from that of its output."""
 
     def __init__(self, problem: dispatch.Conv, planning: Planning) -> None:
-        self._weight, self._grad_weight = planning.value("weight"), planning.gradient("weight")
-        self._backward_weight = planning.plan("conv", "backward_weight", problem)
-        self._backward_input = None
-        if planning.input_gradient:
-            self._backward_input = planning.plan("conv", "backward_input", problem)
-            self._packed = self._backward_input.pack(self._weight)
-            self._grad_x = planning.passed(problem.x_shape[1:])
+        self._plan = planning.plan("conv", "backward_weight", problem)
+        self._grad_weight = planning.gradient("weight")
 
-    def __call__(self, grad: Array, x: Array) -> Array | None:
-        """The gradient of the input, if anybody needs it."""
-        self._backward_weight(grad, x, self._grad_weight)
-        if self._backward_input is None:
-            return None
-        self._backward_input.pack(self._weight, self._packed)
-        self._backward_input(grad, self._packed, self._grad_x)
+    def __call__(self, grad: Array, x: Array) -> None:
+        self._plan(grad, x, self._grad_weight)
+
+
+class InputGradient:
+    """The gradient of a convolution's input, from that of its output."""
+
+    def __init__(self, problem: dispatch.Conv, planning: Planning) -> None:
+        self._weight = planning.value("weight")
+        self._plan = planning.plan("conv", "backward_input", problem)
+        self._packed = self._plan.pack(self._weight)
+        self._grad_x = planning.passed(problem.x_shape[1:])
+
+    def __call__(self, grad: Array) -> Array:
+        self._plan.pack(self._weight, self._packed)
+        self._plan(grad, self._packed, self._grad_x)
         return self._grad_x
 
 
@@ -128,7 +132,8 @@ class ConvolutionStage(Stage):
         self._packed = self._forward.pack(self._weight)
         self._out = planning.buffer("out", problem.out_shape[1:])
         if planning.training:
-            self._gradients = ConvolutionGradients(problem, planning)
+            self._weight_gradient = WeightGradient(problem, planning)
+            self._input_gradient = InputGradient(problem, planning) if planning.input_gradient else None
             self._mask = ReluMask(self._out, planning) if relu else None
             self._bias_gradient = None if self._bias is None else BiasGradient(self._out, planning)
 
@@ -163,4 +168,5 @@ class ConvolutionStage(Stage):
             self._mask(grad)
         if self._bias_gradient is not None:
             self._bias_gradient(grad)
-        return self._gradients(grad, self._x)
+        self._weight_gradient(grad, self._x)
+        return None if self._input_gradient is None else self._input_gradient(grad)

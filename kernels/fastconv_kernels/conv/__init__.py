@@ -113,6 +113,21 @@ FORWARD.insert(
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
 )
+BACKWARD_INPUT.insert(
+    0,
+    Kernel(
+        "conv",
+        "backward_input",
+        "direct",
+        "cpu",
+        direct_cpu.BackwardInput,
+        refuses=direct_cpu.refuses_transpose,
+        declines=direct_cpu.declines_transpose,
+        layout="NHWC",
+        summary="Lanes over pixels: the gradient transposed to planes in registers, for images of few channels.",
+        source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+)
 
 CONV_POOL_FORWARD = [
     *(

@@ -6,6 +6,9 @@ The weights are the rows of A, packed; a row of B is the image itself, in a fram
 Nothing is gathered.  Dilation is another table of offsets.  With a stride the columns of the frame are sorted by phase (x mod
 stride), so that neighbours in the output are neighbours in memory and one vector load still brings ``lanes`` pixels.
 
+The gradient of the input is the same with the weights turned by 180 degrees.  It is NHWC, and transposed in registers on its
+way into the frame and back.
+
 Sources: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", 2018; Dukhan, "The
 Indirect Convolution Algorithm", 2019, for the table.
 """
@@ -14,13 +17,15 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.pack import pack
-from ..cpu.places import columns_at, strips
+from ..cpu.pack import pack, square, transpose
+from ..cpu.places import block, columns_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import load_alternate, load_first, store_first
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
 from ..cpu.workspace import aligned, workspace
+from ..problems import Conv
 from .frame_cpu import flat
+from .strips import frame_shape, offset_table, strip_table, tile_for
 
 TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3)
 """(rows, vectors) that keep both multipliers busy."""
@@ -129,7 +134,7 @@ class Forward:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        self.tile = tile or tile_for(problem)
+        self.tile = tile or tile_for(problem, TILES)
         self.width = problem.K // problem.groups
         self.tiles = -(-self.width // self.tile.rows)
         rows, phases, pitch = frame_shape(problem)
@@ -180,42 +185,109 @@ class Forward:
         return out
 
 
-def frame_shape(problem):
-    """(rows, phases, columns of a phase) of an image in its frame."""
-    rows = problem.H + sum(problem.padding[0])
-    return rows, problem.stride[1], -(-(problem.W + sum(problem.padding[1])) // problem.stride[1])
+@jit
+def turn(tile, source, pitch, rows, columns, target, target_pitch):
+    """target[j, i] = source[i, j] for ``rows`` x ``columns`` elements; pitches: from row to row."""
+    piece = square(tile)
+    for i in range(0, rows, tile.lanes):
+        for j in range(0, columns, tile.lanes):
+            part = load_tile(piece, block(piece, source + (i * pitch + j), pitch, rows - i, columns - j))
+            place = block(piece, target + (j * target_pitch + i), target_pitch, columns - j, rows - i)
+            store_tile(transpose(part), place)
 
 
-def offset_table(problem, rows, phases, pitch):
-    """offset[group, (c, r, s)]: elements from a pixel's start in the frame to its factor (c, r, s)."""
-    c, r, s = np.ogrid[: problem.C, : problem.R, : problem.S]
-    y, x = r * problem.dilation[0], s * problem.dilation[1]
-    offsets = ((c * rows + y) * phases + x % phases) * pitch + x // phases
-    return offsets.reshape(problem.groups, problem.depth).astype(np.intp)
+@jit
+def transpose_share(tile, tables, extents, shape, operands, buffers, thread, threads):
+    """The images that are this thread's: gradient to planes in a frame, convolved to planes, those to pixels."""
+    grad, panels, zeros, out = operands
+    images, K, P, Q, top, left, rows, pitch, C = extents
+    size = shape[1]
+    framed = pointer(tile, buffers[0], thread * buffers[0].shape[1])
+    planes = pointer(tile, buffers[1], thread * buffers[1].shape[1])
+    epilogue = pointer(tile, zeros, 0), planes, False, False
+    first, end = share(thread, threads, images)
+    for n in range(first, end):
+        for y in range(P):
+            line = pointer(tile, grad, (n * P + y) * Q * K)
+            turn(tile, line, K, Q, K, framed + ((y + top) * pitch + left), rows * pitch)
+        convolve_strips(tile, pointer(tile, panels, 0), tables, shape, framed, epilogue, 0, tables[1].shape[0], planes)
+        turn(tile, planes, size, C, size, pointer(tile, out, n * size * C), C)
 
 
-def strip_table(problem, phases, pitch, tile):
-    """(strips, 3, vectors): each vector's start in the frame, its place in the output image, its pixels.
+@threaded
+def convolve_transposed(tile, tables, extents, shape, operands, buffers, threads):
+    for thread in prange(threads):
+        transpose_share(tile, tables, extents, shape, operands, buffers, np.intp(thread), threads)
 
-    Vectors do not cross rows of the output; what is missing in the last strip has no pixels.
-    """
-    p, q = (axis.ravel() for axis in np.mgrid[: problem.P, : problem.Q : tile.lanes])
-    vectors = np.zeros((3, -(-p.size // tile.vectors) * tile.vectors), np.intp)
-    vectors[:, : p.size] = (
-        p * problem.stride[0] * phases * pitch + q,
-        p * problem.Q + q,
-        np.minimum(tile.lanes, problem.Q - q),
+
+class BackwardInput:
+    """A plan for the gradient of the input, NHWC: from (N, P, Q, K) to (N, H, W, C).  One call at a time."""
+
+    def __init__(self, problem, threads=1, tile=None):
+        self.problem = problem
+        (top, bottom), (left, right) = borders(problem)
+        planes = Conv(
+            *(problem.N, problem.K, problem.P, problem.Q, problem.C, problem.R, problem.S, (1, 1)),
+            *(((top, bottom), (left, right)), problem.dilation, problem.groups, problem.dtype),
+        )
+        self.tile = tile or tile_for(planes, TILES)
+        self.width, self.depth = planes.K // planes.groups, planes.depth
+        rows, _, pitch = frame_shape(planes)
+        self.tables = offset_table(planes, rows, 1, pitch), strip_table(planes, 1, pitch, self.tile)
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N))
+        self.extents = problem.N, problem.K, problem.P, problem.Q, top, left, rows, pitch, problem.C
+        self.shape = self.width, problem.H * problem.W
+        # A last vector may reach past the last row of the frame.
+        sizes = problem.K * rows * pitch + self.tile.lanes, problem.C * problem.H * problem.W
+        self.buffers = tuple(workspace(self.threads, size, problem.dtype) for size in sizes)
+        self.zeros = np.zeros(problem.groups * -(-self.width // self.tile.rows) * self.tile.rows, problem.dtype)
+        self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers)
+
+    def pack(self, weight, packed=None):
+        """Panels of the weight (R, S, C / groups, K), of any strides, turned by 180 degrees, its channels exchanged."""
+        problem, groups = self.problem, self.problem.groups
+        if packed is None:
+            packed = aligned(self.zeros.size * self.depth + self.tile.lanes, problem.dtype)
+        in_groups = weight[::-1, ::-1].reshape(problem.R, problem.S, self.width, groups, problem.K // groups)
+        turned = np.ascontiguousarray(in_groups.transpose(3, 2, 4, 0, 1)).reshape(-1)
+        pack_weights(self.tile, turned, (self.depth, 1), groups, self.width, self.depth, packed)
+        return packed
+
+    def __call__(self, grad_output, packed, out):
+        """Write the gradient (N, H, W, C) for the gradient (N, P, Q, K) of the output into ``out``; all C-contiguous."""
+        operands = grad_output.reshape(-1), packed, self.zeros, out.reshape(-1)
+        convolve_transposed(self.tile, self.tables, self.extents, self.shape, operands, self.buffers, self.threads)
+        return out
+
+
+def borders(problem):
+    """What the gradient's image is padded with, so that every pixel of the input meets all taps."""
+    reaches = (gap * (taps - 1) for gap, taps in zip(problem.dilation, (problem.R, problem.S), strict=True))
+    return tuple(
+        (reach - before, size + before - outputs)
+        for reach, (before, _), size, outputs in zip(
+            reaches, problem.padding, (problem.H, problem.W), (problem.P, problem.Q), strict=True
+        )
     )
-    return np.ascontiguousarray(vectors.reshape(3, -1, tile.vectors).swapaxes(0, 1))
 
 
-def tile_for(problem):
-    """The tile that computes the fewest sums that nobody asked for."""
-    K, lanes = problem.K // problem.groups, Tile(1, 1, problem.dtype).lanes
-    vectors = problem.P * -(-problem.Q // lanes)
-    possible = [shape for shape in TILES if Tile(*shape, problem.dtype).fits()]
-    best = min(possible, key=lambda tile: -(-K // tile[0]) * tile[0] * -(-vectors // tile[1]) * tile[1])
-    return Tile(*best, problem.dtype)
+def refuses_transpose(problem):
+    """Why it cannot compute the gradient of the input."""
+    if problem.stride != (1, 1):
+        return ("it takes no stride",)
+    if min(map(min, borders(problem))) < 0:
+        return ("the padding is wider than the window reaches",)
+    return ()
+
+
+def declines_transpose(problem):
+    """Why another kernel should compute the gradient of the input."""
+    channels, lanes = problem.C // problem.groups, Tile(1, 1, problem.dtype).lanes
+    if channels > FEW_CHANNELS or problem.K // problem.groups * problem.R * problem.S > MOST_DEPTH:
+        return (f"more than {FEW_CHANNELS} channels of input or {MOST_DEPTH} terms in a sum: lanes over channels are faster",)
+    if problem.W / -(-problem.W // lanes) < channels:
+        return ("its rows fill a vector less than its channels do",)
+    return ()
 
 
 FEW_CHANNELS = 8

@@ -13,6 +13,7 @@ Sources: Dukhan, "The Indirect Convolution Algorithm", 2019, for the table of ad
 convolution arithmetic for deep learning", 2016, section 4, for the transpose.
 """
 
+from dataclasses import replace
 from itertools import product
 from math import lcm
 from typing import NamedTuple
@@ -186,3 +187,10 @@ def _slices(runs, first, slice_rows):
             begin, row, filled = index, row + filled, 0
         filled += length
     return [*slices, (first + begin, first + len(runs), row)]
+
+
+def pixels_as_rows(problem):
+    """A 1x1 convolution over maps as one over a single column of all their pixels: nothing tells the images apart."""
+    if not problem.pointwise or not problem.N:
+        return problem
+    return replace(problem, N=1, H=problem.N * problem.H * problem.W, W=1)

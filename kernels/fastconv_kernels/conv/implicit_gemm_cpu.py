@@ -8,8 +8,6 @@ Sources: Dukhan, "The Indirect Convolution Algorithm", 2019; Georganas et al., "
 Convolutions on SIMD Architectures", 2018.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numba import prange
 
@@ -29,7 +27,7 @@ from ..cpu.tile import (
 )
 from ..cpu.workspace import aligned, caches, workspace
 from .frame_cpu import flat, frame_band, pack_panels
-from .geometry import bands_of, forward_axes, tables_of, transposed_axes
+from .geometry import bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
 
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
@@ -209,10 +207,3 @@ class BackwardInput(_Tabled):
     def __call__(self, grad_output, packed, out):
         """Write the gradient (N, H, W, C) for the gradient (N, P, Q, K) of the output into ``out``; all C-contiguous."""
         return self._run(grad_output, packed, None, None, None, out)
-
-
-def pixels_as_rows(problem):
-    """A 1x1 convolution over maps as one over a single column of all their pixels: nothing tells the images apart."""
-    if not problem.pointwise or not problem.N:
-        return problem
-    return replace(problem, N=1, H=problem.N * problem.H * problem.W, W=1)

@@ -1,13 +1,19 @@
 """Sums that are formed in parts and added in an order that no number of threads changes."""
 
-from .compile import jit
+from .compile import apart, jit
+
+STRETCH = 4096
+"""Elements of all parts that are added before the next ones: they stay in the nearest cache."""
 
 
+@apart
 @jit
 def add_parts(sums, out):
     """out = sums[0] + sums[1] + …, in this order."""
-    for i in range(out.size):
-        total = sums[0, i]
+    for first in range(0, out.size, STRETCH):
+        end = min(out.size, first + STRETCH)
+        for i in range(first, end):
+            out[i] = sums[0, i]
         for part in range(1, sums.shape[0]):
-            total += sums[part, i]
-        out[i] = total
+            for i in range(first, end):
+                out[i] += sums[part, i]

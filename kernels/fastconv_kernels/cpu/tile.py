@@ -55,6 +55,10 @@ LOAD_COST = 0.3
 """Time of a load from the nearest cache, in fused multiply-adds of a vector, that is not hidden behind them."""
 
 
+LATENCY_SUMS = 8
+"""Two multipliers that take four cycles each are busy with so many sums at a time; with fewer they wait."""
+
+
 def fitting(shapes, columns, dtype, rows=None):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
@@ -68,7 +72,8 @@ def fitting(shapes, columns, dtype, rows=None):
         waste = -(-columns // width) * width / columns
         if rows is not None:
             waste *= -(-rows // height) * height / rows
-        return waste * (1 + LOAD_COST * (height + vectors) / (height * vectors))
+        waiting = max(1, LATENCY_SUMS / (height * vectors))
+        return waste * waiting * (1 + LOAD_COST * (height + vectors) / (height * vectors))
 
     return Tile(*min((shape for shape in shapes if Tile(*shape, dtype).fits()), key=cost), dtype)
 
