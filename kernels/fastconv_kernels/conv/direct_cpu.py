@@ -205,13 +205,14 @@ def transpose_share(tile, tables, extents, shape, operands, buffers, thread, thr
     framed = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     planes = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     epilogue = pointer(tile, zeros, 0), planes, False, False
+    # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
+    gradients, weights, results, count = pointer(tile, grad, 0), pointer(tile, panels, 0), pointer(tile, out, 0), len(tables[1])
     first, end = share(thread, threads, images)
     for n in range(first, end):
         for y in range(P):
-            line = pointer(tile, grad, (n * P + y) * Q * K)
-            turn(tile, line, K, Q, K, framed + ((y + top) * pitch + left), rows * pitch)
-        convolve_strips(tile, pointer(tile, panels, 0), tables, shape, framed, epilogue, 0, tables[1].shape[0], planes)
-        turn(tile, planes, size, C, size, pointer(tile, out, n * size * C), C)
+            turn(tile, gradients + (n * P + y) * Q * K, K, Q, K, framed + ((y + top) * pitch + left), rows * pitch)
+        convolve_strips(tile, weights, tables, shape, framed, epilogue, 0, count, planes)
+        turn(tile, planes, size, C, size, results + n * size * C, C)
 
 
 @threaded

@@ -71,11 +71,18 @@ def pool_share(tile, tables, bands, extents, shape, operands, kept, frames, thre
     input_channels, output_channels = shape[1:3]
     addresses = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
     frame = pointer(tile, frames, thread * frames.shape[1])
-    weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
+    # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
+    weights, starts, results, positions_of = (
+        pointer(tile, packed, 0),
+        pointer(tile, bias, 0),
+        pointer(tile, out, 0),
+        pointer(tile, places, 0),
+    )
+    images_of = pointer(tile, x, 0)
     first, end = share(thread, threads, images * count)
     for task in range(first, end):
         n, band = task // count, task % count
-        image = pointer(tile, x, n * rows * columns * input_channels)
+        image = images_of + n * rows * columns * input_channels
         source = image + band * advance * columns * input_channels
         if framed:
             frame_band(tile, image, (rows, columns, input_channels), band * advance + top, left, height, width, frame)
@@ -83,8 +90,7 @@ def pool_share(tile, tables, bands, extents, shape, operands, kept, frames, thre
         row = band * (band_rows // WINDOW)
         origin = (n * window_rows + row) * window_columns * output_channels
         pixels = min(band_rows // WINDOW, window_rows - row) * window_columns * WINDOW_PIXELS
-        kept_places = pointer(tile, places, origin if kept else 0)
-        pool_band(tile, addresses, shape, pixels, source, weights, starts, pointer(tile, out, origin), kept_places, kept)
+        pool_band(tile, addresses, shape, pixels, source, weights, starts, results + origin, positions_of + origin, kept)
 
 
 @threaded

@@ -97,13 +97,15 @@ def add_share(tile, tables, bands, extents, shape, operands, frames, thread, thr
     input_channels, output_channels = shape[1:3]
     addresses = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
     frame = pointer(tile, frames, thread * frames.shape[1])
-    first_part, end_part = share(thread, threads, sums.shape[0])
+    # Addresses before the loops: an array used in them would count its references, which two threads do by turns.
+    images_of, gradients, positions_of = pointer(tile, x, 0), pointer(tile, grad, 0), pointer(tile, places, 0)
+    totals, parts, size = pointer(tile, sums, 0), sums.shape[0], sums.shape[1]
+    first_part, end_part = share(thread, threads, parts)
     for part in range(first_part, end_part):
-        total = pointer(tile, sums, part * sums.shape[1])
-        first, end = share(part, sums.shape[0], images * count)
+        first, end = share(part, parts, images * count)
         for task in range(first, end):
             n, band = task // count, task % count
-            image = pointer(tile, x, n * rows * columns * input_channels)
+            image = images_of + n * rows * columns * input_channels
             source = image + band * advance * columns * input_channels
             if framed:
                 frame_band(tile, image, (rows, columns, input_channels), band * advance + top, left, height, width, frame)
@@ -111,8 +113,8 @@ def add_share(tile, tables, bands, extents, shape, operands, frames, thread, thr
             row = band * (band_rows // WINDOW)
             origin = (n * window_rows + row) * window_columns * output_channels
             windows = min(band_rows // WINDOW, window_rows - row) * window_columns
-            given = pointer(tile, grad, origin), pointer(tile, places, origin)
-            add_band(tile, addresses, shape, windows, source, given[0], given[1], task == first, total)
+            given, found, total = gradients + origin, positions_of + origin, totals + part * size
+            add_band(tile, addresses, shape, windows, source, given, found, task == first, total)
 
 
 @threaded

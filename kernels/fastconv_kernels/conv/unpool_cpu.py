@@ -19,7 +19,10 @@ PARTS = 64
 """At most so many parts: work for any number of threads."""
 
 PART = 1 << 14
-"""Pooled elements that pay for a part of their own, and for waking a thread."""
+"""Pooled elements that pay for a part of their own."""
+
+GRAIN = 1 << 17
+"""Pooled elements that pay for waking a thread: some 30 µs of stores."""
 
 
 @inlined
@@ -79,13 +82,13 @@ def expand_rows(tile, grad, positions, out, sums, sizes, first, end):
 def expand(tile, grad, positions, out, sums, sizes, images, threads):
     """The parts that are each thread's; sums: (parts, channels)."""
     for thread in prange(threads):
-        parts = sums.shape[0]
+        parts, pitch = sums.shape
+        given, places, target = pointer(tile, grad, 0), pointer(tile, positions, 0), pointer(tile, out, 0)
+        totals = pointer(tile, sums, 0)
         first_part, end_part = share(thread, threads, parts)
         for part in range(first_part, end_part):
             first, end = share(part, parts, images * sizes[0])
-            total = pointer(tile, sums, part * sums.shape[1])
-            places = pointer(tile, positions, 0)
-            expand_rows(tile, pointer(tile, grad, 0), places, pointer(tile, out, 0), total, sizes, first, end)
+            expand_rows(tile, given, places, target, totals + part * pitch, sizes, first, end)
 
 
 class BackwardEpilogue:
@@ -97,7 +100,7 @@ class BackwardEpilogue:
         self.sizes = problem.P, problem.Q, problem.conv.P, problem.conv.Q, problem.K
         rows = problem.N * problem.P
         parts = max(1, min(PARTS, rows * problem.Q * problem.K // PART, rows))
-        self.threads = threads_for(threads, parts, 1)
+        self.threads = min(parts, threads_for(threads, rows * problem.Q * problem.K, GRAIN))
         self.sums = workspace(parts, problem.K, problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 
