@@ -41,10 +41,18 @@ from . import (
 DIRECTIONS = "forward", "backward_input", "backward_weight"
 
 
-def _rows(algorithm: str, target: str, plans: tuple[Any, Any, Any], **about: Any) -> tuple[Kernel, ...]:
-    """An algorithm's row in each of the three tables."""
+def _rows(
+    algorithm: str,
+    target: str,
+    plans: tuple[Any, Any, Any],
+    layout: str | None = None,
+    in_layout: tuple[str, ...] = DIRECTIONS,
+    **about: Any,
+) -> tuple[Kernel, ...]:
+    """An algorithm's row in each of the three tables; ``in_layout``: the directions whose plans take ``layout`` alone."""
     return tuple(
-        Kernel("conv", direction, algorithm, target, plan, **about) for direction, plan in zip(DIRECTIONS, plans, strict=True)
+        Kernel("conv", direction, algorithm, target, plan, layout=layout if direction in in_layout else None, **about)
+        for direction, plan in zip(DIRECTIONS, plans, strict=True)
     )
 
 
@@ -87,6 +95,7 @@ RANKED = (
         "cpu",
         (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
         layout="NHWC",
+        in_layout=("backward_weight",),
         summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
         source="Dukhan, The Indirect Convolution Algorithm, 2019; Georganas et al., 2018",
     ),

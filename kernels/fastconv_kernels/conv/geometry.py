@@ -101,8 +101,11 @@ BAND_PIXELS = 96
 """Target pixels in a band: enough that the weights, streamed from the second cache once a band, are not the bottleneck."""
 
 
-def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1):
-    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many; ``unit`` divides their rows."""
+def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1, framed=False):
+    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many.
+
+    ``unit`` divides their rows; ``framed`` asks for a frame even where it stays within the image.
+    """
     unit = lcm(unit, vertical.step)
     rows = max(1, -(-pixels // max(1, horizontal.target)))
     rows = min(-(-rows // unit) * unit, -(-vertical.target // unit) * unit)
@@ -113,7 +116,7 @@ def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1):
         and horizontal.first >= 0
         and horizontal.extent(horizontal.target) + horizontal.first <= horizontal.source
     )
-    if inside:  # address the image where it is: its own rows, from its first column on
+    if inside and not framed:  # address the image where it is: its own rows, from its first column on
         return Bands(
             -(-vertical.target // rows), rows, vertical.advance * (rows // vertical.step), 0, 0, 0, horizontal.source, False
         )
@@ -190,7 +193,8 @@ def _slices(runs, first, slice_rows):
 
 
 def pixels_as_rows(problem):
-    """A 1x1 convolution over maps as one over a single column of all their pixels: nothing tells the images apart."""
+    """A 1x1 convolution over maps as one over a single column of their pixels: with channels last of those of all images."""
     if not problem.pointwise or not problem.N:
         return problem
-    return replace(problem, N=1, H=problem.N * problem.H * problem.W, W=1)
+    images = problem.N if problem.layout == "NCHW" else 1
+    return replace(problem, N=images, H=problem.N // images * problem.H * problem.W, W=1)

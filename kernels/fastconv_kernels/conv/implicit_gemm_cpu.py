@@ -1,8 +1,9 @@
-"""Implicit matrix product: the tile loop over pixels and channels, with the pixels addressed through a table (NHWC).
+"""Implicit matrix product: the tile loop over pixels and channels, with the pixels addressed through a table.
 
 Output pixels are the rows of A, read where they are in the image: a tile runs on across row ends, so that no map is too small
 for it.  Output channels are the columns of B, packed once.  The sum runs over the taps of the window and the channels of each.
 Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
+Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
 
 Sources: Dukhan, "The Indirect Convolution Algorithm", 2019; Georganas et al., "Anatomy of High-Performance Deep Learning
 Convolutions on SIMD Architectures", 2018.
@@ -28,6 +29,7 @@ from ..cpu.tile import (
 from ..cpu.workspace import aligned, caches, workspace
 from .frame_cpu import flat, frame_band, pack_panels
 from .geometry import bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
+from .planes_cpu import frame_planes, scatter_pixels
 
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
@@ -90,26 +92,60 @@ def convolve_share(tile, tables, bands, extents, shape, operands, flags, frames,
     count, band_rows, advance, top, left, height, width, framed = bands
     source_channels, target_channels = shape[1], shape[2]
     frame = pointer(tile, frames, thread * frames.shape[1])
+    # Addresses are taken once: to look into an array counts a reference, on which the threads would wait for each other.
     weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
+    inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     first, end = share(thread, threads, images * count)
     for task in range(first, end):
         n, band = task // count, task % count
-        image = pointer(tile, x, n * source_rows * source_columns * source_channels)
+        image = inputs + n * source_rows * source_columns * source_channels
         source = image + band * advance * source_columns * source_channels
         if framed:
             extent = source_rows, source_columns, source_channels
             frame_band(tile, image, extent, band * advance + top, left, height, width, frame)
             source = frame
         origin = (n * target_rows + band * band_rows) * target_columns * target_channels
-        epilogue = starts, pointer(tile, residual, origin), flags[0], flags[1]
+        epilogue = starts, addends + origin, flags[0], flags[1]
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, tables, shape, rows, source, weights, epilogue, pointer(tile, out, origin))
+        convolve_band(tile, tables, shape, rows, source, weights, epilogue, outputs + origin)
 
 
 @threaded
 def convolve(tile, tables, bands, extents, shape, operands, flags, frames, threads):
     for thread in prange(threads):
         convolve_share(tile, tables, bands, extents, shape, operands, flags, frames, np.intp(thread), threads)
+
+
+@jit
+def convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, frames, results, thread, threads):
+    """``convolve_share`` for images of planes: a band is framed with channels last, convolved, and written plane by plane."""
+    x, packed, bias, residual, out = operands
+    images, source_rows, source_columns, target_rows, target_columns = extents
+    count, band_rows, advance, top, left, height, width, _ = bands
+    source_channels, target_channels = shape[1], shape[2]
+    source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
+    frame = pointer(tile, frames, thread * frames.shape[1])
+    result = pointer(tile, results, thread * results.shape[1])
+    weights, epilogue = pointer(tile, packed, 0), (pointer(tile, bias, 0), result, False, False)
+    inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
+    first, end = share(thread, threads, images * count)
+    for task in range(first, end):
+        n, band = task // count, task % count
+        extent = source_rows, source_columns, source_channels
+        image = inputs + n * source_plane * source_channels
+        frame_planes(tile, image, extent, band * advance + top, left, height, width, frame)
+        rows = min(band_rows, target_rows - band * band_rows)
+        convolve_band(tile, tables, shape, rows, frame, weights, epilogue, result)
+        origin = n * target_plane * target_channels + band * band_rows * target_columns
+        finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
+        scatter_pixels(tile, result, pixels, target_channels, target_plane, finish, outputs + origin)
+
+
+@threaded
+def convolve_planes(tile, tables, bands, extents, shape, operands, flags, frames, results, threads):
+    for thread in prange(threads):
+        number = np.intp(thread)
+        convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, frames, results, number, threads)
 
 
 class _Tabled:
@@ -123,7 +159,8 @@ class _Tabled:
         vertical, horizontal = axes
         self.tile = tile or fitting(TILES, target[2] // problem.groups, problem.dtype)
         self.depth, self.width = source[2] // problem.groups, target[2] // problem.groups
-        self.bands = bands_of(vertical, horizontal)
+        self.planes = problem.layout == "NCHW"
+        self.bands = bands_of(vertical, horizontal, framed=self.planes)
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
         tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
         self.tables, self.taps = tables[:5], tables.taps
@@ -133,7 +170,9 @@ class _Tabled:
         frame = self.bands.height * self.bands.width * source[2]
         self.frames = workspace(self.threads, frame, problem.dtype)
         self.no_bias = np.zeros(target[2], problem.dtype)
-        self.workspace_bytes = self.frames.nbytes
+        result = self.bands.rows * target[1] * target[2] if self.planes else 0
+        self.results = workspace(self.threads, result, problem.dtype)
+        self.workspace_bytes = self.frames.nbytes + self.results.nbytes
 
     def _pack(self, weight, strides, packed):
         """Panels of all phases; strides: from one tap row, tap column, weight row, weight column and group to the next."""
@@ -156,14 +195,16 @@ class _Tabled:
             out.reshape(-1),
         )
         flags = residual is not None, activation == "relu"
-        convolve(
-            self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames, self.threads
-        )
+        about = self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames
+        if self.planes:
+            convolve_planes(*about, self.results, self.threads)
+        else:
+            convolve(*about, self.threads)
         return out
 
 
 class Forward(_Tabled):
-    """A plan for the convolution of NHWC images of one shape."""
+    """A plan for the convolution of images of one shape."""
 
     def __init__(self, problem, threads=1, tile=None):
         whole = pixels_as_rows(problem)
@@ -172,8 +213,8 @@ class Forward(_Tabled):
         self.problem = problem
 
     def pack(self, weight, packed=None):
-        """Panels of the weight (R, S, C / groups, K), of any strides."""
-        line, (down, right, row, column) = flat(weight)
+        """Panels of the weight, (R, S, C / groups, K) or in NCHW (K, C / groups, R, S), of any strides."""
+        line, (down, right, row, column) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
         return self._pack(line, (down, right, row, column, column * self.width), packed)
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
@@ -181,9 +222,9 @@ class Forward(_Tabled):
 
         Parameters
         ----------
-        x : (N, H, W, C), C-contiguous
+        x : (N, H, W, C) or (N, C, H, W), C-contiguous
         packed : what ``pack`` returned
-        out, residual : (N, P, Q, K), C-contiguous
+        out, residual : (N, P, Q, K) or (N, K, P, Q), C-contiguous
         bias : (K,)
         activation : None or "relu"
         """
@@ -191,7 +232,7 @@ class Forward(_Tabled):
 
 
 class BackwardInput(_Tabled):
-    """A plan for the gradient with respect to the input: the transpose, from (N, P, Q, K) to (N, H, W, C)."""
+    """A plan for the gradient with respect to the input: the transpose of the convolution."""
 
     def __init__(self, problem, threads=1, tile=None):
         whole = pixels_as_rows(problem)
@@ -200,10 +241,10 @@ class BackwardInput(_Tabled):
         self.problem = problem
 
     def pack(self, weight, packed=None):
-        """Panels of the transpose of the weight (R, S, C / groups, K), of any strides."""
-        line, (down, right, column, row) = flat(weight)
+        """Panels of the transpose of the weight, (R, S, C / groups, K) or in NCHW (K, C / groups, R, S), of any strides."""
+        line, (down, right, column, row) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
         return self._pack(line, (down, right, row, column, row * self.depth), packed)
 
     def __call__(self, grad_output, packed, out):
-        """Write the gradient (N, H, W, C) for the gradient (N, P, Q, K) of the output into ``out``; all C-contiguous."""
+        """Write the gradient of the input for that of the output into ``out``; both C-contiguous, in the problem's layout."""
         return self._run(grad_output, packed, None, None, None, out)

@@ -1,0 +1,60 @@
+"""Images of planes, NCHW, brought to channels last and back a band at a time, while it is in the caches.
+
+A kernel with lanes over channels wants the channels of a pixel side by side.  Square blocks of a band are transposed in
+registers on their way into its frame, and those of the result on their way out: the images as a whole are never converted.
+"""
+
+from ..cpu.compile import jit
+from ..cpu.pack import square, transpose
+from ..cpu.places import block
+from ..cpu.tile import add_tile, load_tile, rectify, store_tile
+from .frame_cpu import clear
+
+
+@jit
+def gather_pixels(tile, planes, pitch, channels, count, frame):
+    """frame[t, c] = planes[c * pitch + t] for ``count`` pixels."""
+    piece = square(tile)
+    for c in range(0, channels, tile.lanes):
+        for t in range(0, count, tile.lanes):
+            rows = load_tile(piece, block(piece, planes + (c * pitch + t), pitch, channels - c, count - t))
+            store_tile(transpose(rows), block(piece, frame + (t * channels + c), channels, count - t, channels - c))
+
+
+@jit
+def frame_planes(tile, image, extent, top, left, height, width, frame):
+    """frame[f, t, c] = image[c, top + f, left + t] where that is a pixel, else 0, for ``height`` x ``width`` pixels.
+
+    extent: (rows, columns, channels) of ``image``.  Columns outside the image are zero in the frame already and stay so.
+    """
+    rows, columns, channels = extent
+    first, pitch, plane = max(0, -left), width * channels, rows * columns
+    count = min(width - first, columns - max(0, left))
+    begin, end = min(height, max(0, -top)), max(0, min(height, rows - top))
+    clear(tile, frame, begin * pitch)
+    clear(tile, frame + end * pitch, (height - end) * pitch)
+    if count == width == columns:  # whole rows are side by side in the frame too
+        gather_pixels(tile, image + (top + begin) * columns, plane, channels, (end - begin) * columns, frame + begin * pitch)
+    else:
+        for f in range(begin, end):
+            source = image + ((top + f) * columns + max(0, left))
+            gather_pixels(tile, source, plane, channels, count, frame + (f * pitch + first * channels))
+
+
+@jit
+def scatter_pixels(tile, pixels, count, channels, pitch, epilogue, planes):
+    """planes[c * pitch + t] = pixels[t, c], with its addend and ReLU, for ``count`` pixels.
+
+    epilogue: (addend in planes, adds, rectifies)
+    """
+    addend, adds, rectifies = epilogue
+    piece = square(tile)
+    for c in range(0, channels, tile.lanes):
+        for t in range(0, count, tile.lanes):
+            total = transpose(load_tile(piece, block(piece, pixels + (t * channels + c), channels, count - t, channels - c)))
+            place = c * pitch + t
+            if adds:
+                total = add_tile(total, load_tile(piece, block(piece, addend + place, pitch, channels - c, count - t)))
+            if rectifies:
+                total = rectify(total)
+            store_tile(total, block(piece, planes + place, pitch, channels - c, count - t))
