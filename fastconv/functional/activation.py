@@ -118,6 +118,36 @@ def tanh_backward(
     return _backward("tanh", grad_output, "y", y, 0.0, out, algorithm, target)
 
 
+def gelu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
+    """``x`` times the probability that a standard normal variable is at most ``x``; arguments and errors as ``relu``'s.
+
+    Source: Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016.
+    """
+    return _forward("gelu", x, 0.0, out, algorithm, target)
+
+
+def gelu_backward(
+    grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``grad_output`` times the derivative of ``gelu`` at its input ``x``; the rest as in ``relu_backward``."""
+    return _backward("gelu", grad_output, "x", x, 0.0, out, algorithm, target)
+
+
+def silu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
+    """``x / (1 + e**-x)``; arguments and errors as ``relu``'s.
+
+    Source: Elfwing, Uchibe, Doya, "Sigmoid-Weighted Linear Units", 2018.
+    """
+    return _forward("silu", x, 0.0, out, algorithm, target)
+
+
+def silu_backward(
+    grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
+) -> Array:
+    """``grad_output`` times the derivative of ``silu`` at its input ``x``; the rest as in ``relu_backward``."""
+    return _backward("silu", grad_output, "x", x, 0.0, out, algorithm, target)
+
+
 def maxout(
     x: Any,
     pieces: int,

@@ -4,7 +4,11 @@
 At the kinks the derivatives, and for NaN the results, are those of torch.
 """
 
-from ..mathematics import exp, expm1
+from math import pi, sqrt
+
+from numba.extending import register_jitable
+
+from ..mathematics import exp, expm1, normal_probability
 from ..mathematics import tanh as hyperbolic_tangent
 
 
@@ -38,10 +42,15 @@ def elu_backward(gradient, x, y, parameter):
     return gradient * (parameter * exp(x)) if x <= type(x)(0) else gradient
 
 
-def sigmoid(x, parameter):
-    """1 / (1 + e**-x)"""
+@register_jitable
+def logistic(x):
     e = exp(-abs(x))  # at most 1: nothing overflows
     return (e if x < type(x)(0) else type(x)(1)) / (type(x)(1) + e)
+
+
+def sigmoid(x, parameter):
+    """1 / (1 + e**-x)"""
+    return logistic(x)
 
 
 def sigmoid_backward(gradient, x, y, parameter):
@@ -57,6 +66,28 @@ def tanh(x, parameter):
 def tanh_backward(gradient, x, y, parameter):
     """1 - y**2"""
     return gradient * (type(x)(1) - y * y)
+
+
+def gelu(x, parameter):
+    """x * the probability that a standard normal variable is at most x"""
+    return x * normal_probability(x)
+
+
+def gelu_backward(gradient, x, y, parameter):
+    """The probability, and x times its density"""
+    density = type(x)(1 / sqrt(2 * pi)) * exp(type(x)(-0.5) * x * x)
+    return gradient * (normal_probability(x) + x * density)
+
+
+def silu(x, parameter):
+    """x / (1 + e**-x)"""
+    return x * logistic(x)
+
+
+def silu_backward(gradient, x, y, parameter):
+    """s * (1 + x * (1 - s)), s the sigmoid of x"""
+    s = logistic(x)
+    return gradient * (s * (type(x)(1) + x * (type(x)(1) - s)))
 
 
 def larger(best, value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import erfc, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,24 @@ def _sigmoid(x: Array) -> Array:
     return np.where(x < 0, e, 1) / (1 + e)
 
 
+def _normal_probability(x: Array) -> Array:
+    """How likely a standard normal variable is at most x."""
+    return np.asarray(np.frompyfunc(erfc, 1, 1)(-x * sqrt(0.5)) / 2, x.dtype)
+
+
+def _density(x: Array) -> Array:
+    """Of a standard normal variable."""
+    return np.asarray(np.exp(-0.5 * x * x) / sqrt(2 * pi))
+
+
 FORWARD: dict[str, Callable[[Array, float], Array]] = {
     "relu": lambda x, parameter: np.maximum(x, 0),
     "leaky_relu": lambda x, slope: np.where(x > 0, x, x * slope),
     "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
     "sigmoid": lambda x, parameter: _sigmoid(x),
     "tanh": lambda x, parameter: np.tanh(x),
+    "gelu": lambda x, parameter: x * _normal_probability(x),
+    "silu": lambda x, parameter: x * _sigmoid(x),
 }
 
 BACKWARD: dict[str, Callable[[Array, Array, Array, float], Array]] = {
@@ -31,6 +44,8 @@ BACKWARD: dict[str, Callable[[Array, Array, Array, float], Array]] = {
     "elu": lambda gradient, x, y, alpha: np.where(x <= 0, gradient * (alpha * np.exp(np.minimum(x, 0))), gradient),
     "sigmoid": lambda gradient, x, y, parameter: gradient * (y * (1 - y)),
     "tanh": lambda gradient, x, y, parameter: gradient * (1 - y * y),
+    "gelu": lambda gradient, x, y, parameter: gradient * (_normal_probability(x) + x * _density(x)),
+    "silu": lambda gradient, x, y, parameter: gradient * _sigmoid(x) * (1 + x * (1 - _sigmoid(x))),
 }
 
 

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from ..registry import Kernel
-from . import blocked_cpu, reference, registers_cpu
+from . import blocked_cpu, interleaved_cpu, reference, registers_cpu
 
 
 def _ranked(operator: str) -> list[Kernel]:
     swap = registers_cpu.Swap
     square = "Square blocks transposed by shuffles in vector registers."
+    few = "Few channels: a vector of each, permuted among themselves."
     return [
+        Kernel(operator, "forward", "interleaved", "cpu", interleaved_cpu.Swap, interleaved_cpu.refuses, summary=few),
         Kernel(operator, "forward", "registers", "cpu", swap, declines=registers_cpu.declines, summary=square),
         Kernel(operator, "forward", "blocked", "cpu", blocked_cpu.Swap, summary="Block by block, a cache line each way."),
         Kernel(operator, "forward", "reference", "numpy", reference.Swap, summary="NumPy's own swapaxes."),

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import transpose
 from ..cpu.places import block
 from ..cpu.share import share, threads_for
+from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, load_tile, pointer, store_tile
 from ..problems import Transposition
 
@@ -18,26 +19,53 @@ GRAIN = 1 << 16
 """Elements: fewer are moved sooner than a second thread starts."""
 
 
+STRIPE = 4
+"""Blocks each way that are moved before others: whole groups of lines, which memory gives and takes faster."""
+
+AHEAD = 1
+"""Blocks: rows so far ahead are asked for, as the processor does not foresee so many streams."""
+
+
+@inlined
+def transpose_block(tile, source, target, rows, columns, height, width):
+    """target (columns, rows) = source (rows, columns) for one block, of which ``height`` x ``width`` elements exist."""
+    for row in range(tile.rows):
+        prefetch(source + (AHEAD * tile.rows + row) * columns)
+    piece = load_tile(tile, block(tile, source, columns, height, width))
+    store_tile(transpose(piece), block(tile, target, rows, width, height))
+
+
 @jit
-def transpose_strip(tile, source, target, rows, columns, left):
-    """target[left:, :] (columns, rows) = source[:, left:] (rows, columns), as many columns as a vector has lanes."""
-    width = min(tile.lanes, columns - left)
-    for top in range(0, rows, tile.lanes):
-        height = min(tile.lanes, rows - top)
-        piece = load_tile(tile, block(tile, source + (top * columns + left), columns, height, width))
-        store_tile(transpose(piece), block(tile, target + (left * rows + top), rows, width, height))
+def transpose_stripe(tile, source, target, rows, columns, left):
+    """target[left:, :] (columns, rows) = source[:, left:] (rows, columns), ``STRIPE`` vectors of columns.
+
+    The last block overlaps the one before: it moves some elements again, to where they are.
+    """
+    lanes = tile.lanes
+    whole = rows >= lanes and columns >= lanes
+    for group in range(0, rows, STRIPE * lanes):
+        for across in range(left, min(left + STRIPE * lanes, columns), lanes):
+            column = max(0, min(across, columns - lanes))
+            for down in range(group, min(group + STRIPE * lanes, rows), lanes):
+                top = max(0, min(down, rows - lanes))
+                here, there = source + (top * columns + column), target + (column * rows + top)
+                if whole:
+                    transpose_block(tile, here, there, rows, columns, lanes, lanes)
+                else:
+                    transpose_block(tile, here, there, rows, columns, rows, columns)
 
 
 @jit
 def transpose_share(tile, x, out, shape, thread, threads):
-    """The strips that are this thread's; shape: (images, rows, columns)."""
+    """The stripes that are this thread's; shape: (images, rows, columns)."""
     images, rows, columns = shape
-    strips = (columns + tile.lanes - 1) // tile.lanes
-    first, end = share(thread, threads, images * strips)
+    width = STRIPE * tile.lanes
+    stripes = (columns + width - 1) // width
+    source, target = pointer(tile, x, 0), pointer(tile, out, 0)
+    first, end = share(thread, threads, images * stripes)
     for task in range(first, end):
-        image = task // strips * rows * columns
-        source, target = pointer(tile, x, image), pointer(tile, out, image)
-        transpose_strip(tile, source, target, rows, columns, task % strips * tile.lanes)
+        image = task // stripes * rows * columns
+        transpose_stripe(tile, source + image, target + image, rows, columns, task % stripes * width)
 
 
 @threaded

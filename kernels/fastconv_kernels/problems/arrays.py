@@ -70,7 +70,7 @@ class Matmul:
         return np.dtype(self.dtype).itemsize * sum(map(prod, (self.a_shape, self.b_shape, self.out_shape)))
 
 
-ELEMENTWISE = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
+ELEMENTWISE = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu")
 
 
 @dataclass(frozen=True)
