@@ -206,7 +206,8 @@ def transpose_share(tile, tables, extents, shape, operands, buffers, thread, thr
     planes = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     epilogue = pointer(tile, zeros, 0), planes, False, False
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
-    gradients, weights, results, count = pointer(tile, grad, 0), pointer(tile, panels, 0), pointer(tile, out, 0), len(tables[1])
+    gradients, weights, results = pointer(tile, grad, 0), pointer(tile, panels, 0), pointer(tile, out, 0)
+    count = tables[1].shape[0]
     first, end = share(thread, threads, images)
     for n in range(first, end):
         for y in range(P):

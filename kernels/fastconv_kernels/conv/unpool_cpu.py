@@ -19,10 +19,7 @@ PARTS = 64
 """At most so many parts: work for any number of threads."""
 
 PART = 1 << 14
-"""Pooled elements that pay for a part of their own."""
-
-GRAIN = 1 << 17
-"""Pooled elements that pay for waking a thread: some 30 µs of stores."""
+"""Pooled elements that pay for a part of their own, and for a thread, which finds its own images in its cache."""
 
 
 @inlined
@@ -100,7 +97,7 @@ class BackwardEpilogue:
         self.sizes = problem.P, problem.Q, problem.conv.P, problem.conv.Q, problem.K
         rows = problem.N * problem.P
         parts = max(1, min(PARTS, rows * problem.Q * problem.K // PART, rows))
-        self.threads = min(parts, threads_for(threads, rows * problem.Q * problem.K, GRAIN))
+        self.threads = threads_for(threads, parts, 1)
         self.sums = workspace(parts, problem.K, problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 
