@@ -143,8 +143,9 @@ class VectorMatmul(Product):
         rows = min(problem.M, FEW) if problem.N != 1 else 1
         widest = max(v for v in range(1, 9) if max(1, rows) * v + v + 1 <= registers())
         dtype = problem.dtype
-        tiles = Tile(TOGETHER, 1, dtype), Tile(1, 1, dtype)
-        super().__init__(problem, threads, Tile(max(1, rows), widest, dtype), tiles, FEW * problem.K)
+        line = Tile(1, 1, dtype)
+        tall = Tile(min(TOGETHER, line.lanes), 1, dtype)  # the sums of its rows become one vector
+        super().__init__(problem, threads, Tile(max(1, rows), widest, dtype), (tall, line), FEW * problem.K)
 
 
 def refuses(problem):
