@@ -27,6 +27,7 @@ from typing import Any
 
 from ..registry import Kernel
 from . import (
+    col2im_cpu,
     direct_cpu,
     implicit_gemm_cpu,
     implicit_gemm_pool_cpu,
@@ -122,8 +123,7 @@ FORWARD.insert(
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
 )
-BACKWARD_INPUT.insert(
-    0,
+BACKWARD_INPUT[:0] = [
     Kernel(
         "conv",
         "backward_input",
@@ -136,7 +136,17 @@ BACKWARD_INPUT.insert(
         summary="Lanes over pixels: the gradient transposed to planes in registers, for images of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
-)
+    Kernel(
+        "conv",
+        "backward_input",
+        "col2im",
+        "cpu",
+        col2im_cpu.BackwardInput,
+        declines=col2im_cpu.declines,
+        summary="A product with lanes over pixels and windows as rows, then col2im in the cache: for images of few channels.",
+        source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
+    ),
+]
 
 CONV_POOL_FORWARD = [
     *(
