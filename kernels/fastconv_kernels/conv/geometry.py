@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..cpu.workspace import caches
+
 
 class Axis(NamedTuple):
     """One axis of one direction: target pixel ``step * i + phase`` reads source pixel ``advance * i + reach`` for each tap.
@@ -99,6 +101,15 @@ class Bands(NamedTuple):
 
 BAND_PIXELS = 96
 """Target pixels in a band: enough that the weights, streamed from the second cache once a band, are not the bottleneck."""
+
+
+def band_pixels(pixels, channels, itemsize, threads):
+    """Pixels for a band of a batch of ``pixels``, of which each has ``channels`` numbers that are read and written.
+
+    Where a band is little work its beginning counts, above all on several threads, which then wait for each other: few
+    channels make long bands, as far as a quarter of the second cache holds them and every thread keeps several.
+    """
+    return max(BAND_PIXELS, min(caches().level2 // 4 // (channels * itemsize), pixels // (4 * threads)))
 
 
 def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1, framed=False):

@@ -28,7 +28,7 @@ from ..cpu.tile import (
 )
 from ..cpu.workspace import aligned, caches, workspace
 from .frame_cpu import flat, frame_band, pack_panels
-from .geometry import bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
+from .geometry import band_pixels, bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
 from .planes_cpu import frame_planes, scatter_pixels
 
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
@@ -160,7 +160,8 @@ class _Tabled:
         self.tile = tile or fitting(TILES, target[2] // problem.groups, problem.dtype)
         self.depth, self.width = source[2] // problem.groups, target[2] // problem.groups
         self.planes = problem.layout == "NCHW"
-        self.bands = bands_of(vertical, horizontal, framed=self.planes)
+        pixels = band_pixels(problem.N * target[0] * target[1], source[2] + target[2], self.tile.itemsize, threads)
+        self.bands = bands_of(vertical, horizontal, pixels, framed=self.planes)
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
         tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
         self.tables, self.taps = tables[:5], tables.taps
