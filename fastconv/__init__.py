@@ -23,6 +23,9 @@ from .errors import (
 )
 from .explanation import explain, info
 from .functional import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
     avg_pool2d,
     avg_pool2d_backward,
     batch_norm,
@@ -80,6 +83,9 @@ __all__ = [
     "TargetUnavailableError",
     "TrainingError",
     "UnsupportedError",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool2d",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",

@@ -32,6 +32,7 @@ from fastconv_kernels.problems import (
     Rows,
     Transposition,
     Update,
+    adaptive_windows,
     padding_pairs,
 )
 from fastconv_kernels.registry import Kernel, Refused, objections, select
@@ -59,6 +60,7 @@ __all__ = [
     "Settings",
     "Transposition",
     "Update",
+    "adaptive_windows",
     "all_threads",
     "around",
     "candidates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,20 @@ import numpy as np
 from fastconv_kernels.problems import Pool
 
 
+def _even(output: int, length: int, outputs: int) -> range:
+    return range(math.floor(output * length / outputs), math.ceil((output + 1) * length / outputs))
+
+
 def _windows(problem: Pool) -> Iterator[tuple[tuple[int, int, int, int], list[tuple[int, int]], int]]:
     """((n, c, p, q), the pixels of the window inside the image, how many a mean counts) of every output."""
     (top, bottom), (left, right) = problem.padding
     for n, c, p, q in np.ndindex(problem.N, problem.C, problem.P, problem.Q):
         pixels, counted = [], 0
+        if problem.adaptive:
+            rows, columns = _even(p, problem.H, problem.P), _even(q, problem.W, problem.Q)
+            pixels = [(h, w) for h in rows for w in columns]
+            yield (n, c, p, q), pixels, problem.divisor or len(pixels)
+            continue
         for i in range(problem.R):
             for j in range(problem.S):
                 h = p * problem.stride[0] - top + i * problem.dilation[0]

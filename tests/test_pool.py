@@ -29,6 +29,8 @@ SHAPES = {
     "dilated": Pool("max", 1, 5, 9, 8, 2, 3, (2, 1), dilation=(3, 2)),
     "dilated around one pixel": Pool("max", 1, 17, 1, 3, 2, 2, (1, 1), PAD, (2, 2)),
     "the whole image": Pool("max", 2, 5, 4, 3, 4, 3, (4, 3)),
+    "adaptive": Pool("max", 2, 17, 7, 5, 3, 3, adaptive=(4, 3)),
+    "more windows than pixels": Pool("max", 1, 5, 4, 3, 2, 1, adaptive=(7, 3)),
     "a larger image": Pool("max", 2, 5, 7, 7, 7, 7),
     "one pixel": Pool("max", 3, 1, 1, 1, 1, 1),
     "five columns": Pool("max", 1, 2, 2, 12, 1, 5, (1, 2)),
@@ -272,6 +274,9 @@ READ_ONLY.flags.writeable = False
         (fc.ArgumentError, "dilation: ", lambda: fc.max_pool2d(IMAGES, 2, dilation=0)),
         (fc.ArgumentError, "divisor_override: ", lambda: fc.avg_pool2d(IMAGES, 2, divisor_override=0)),
         (fc.ArgumentError, "divisor_override: ", lambda: fc.avg_pool2d(IMAGES, 2, divisor_override=1.5)),  # type: ignore[arg-type]
+        (fc.ArgumentError, "output_size: ", lambda: fc.adaptive_avg_pool2d(IMAGES, 0)),
+        (fc.ArgumentError, "output_size: ", lambda: fc.adaptive_max_pool2d(IMAGES, (2, 2, 2))),  # type: ignore[arg-type]
+        (fc.ArgumentError, "x: ", lambda: fc.adaptive_avg_pool2d(IMAGES[:, :, :0], 1)),
         (fc.ArgumentError, "layout: ", lambda: fc.max_pool2d(IMAGES, 2, layout="CHWN")),
         (fc.ArgumentError, "x: ", lambda: fc.max_pool2d(IMAGES[0, 0], 2)),
         (fc.ArgumentError, "x: ", lambda: fc.max_pool2d(IMAGES[:, :0], 2)),

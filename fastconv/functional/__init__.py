@@ -20,6 +20,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .adaptive import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, adaptive_max_pool2d
 from .conv import conv1d, conv2d
 from .conv_backward import conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
 from .loss import (
@@ -43,6 +44,9 @@ from .pool import (
 __all__ = [
     "ConvPlan",
     "PackedWeight",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool2d",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import Pool
+from ..problems import Pool, adaptive_windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -75,12 +75,58 @@ def _divisors(problem: Pool) -> Array:
     return np.where(areas > 0, problem.divisor or areas, 1)
 
 
+def _adaptive(problem: Pool) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
+    """((p, q), (rows, columns)) of every window of an adaptive pooling."""
+    for p, rows in enumerate(adaptive_windows(problem.H, problem.P)):
+        for q, columns in enumerate(adaptive_windows(problem.W, problem.Q)):
+            yield (p, q), (rows, columns)
+
+
+def _taken(images: Array, rows: range, columns: range) -> Array:
+    """The pixels of one window, (N, C, rows, columns)."""
+    return images[:, :, rows.start : rows.stop, columns.start : columns.stop]
+
+
+def adaptive_average(x: Array, problem: Pool) -> Array:
+    """The mean of each adaptive window of ``x`` (N, C, H, W)."""
+    out = np.empty((*x.shape[:2], problem.P, problem.Q), x.dtype)
+    for (p, q), window in _adaptive(problem):
+        area = problem.divisor or len(window[0]) * len(window[1])
+        out[:, :, p, q] = _taken(x, *window).sum(axis=(2, 3)) / x.dtype.type(area)
+    return out
+
+
+def adaptive_maximum(x: Array, problem: Pool) -> tuple[Array, Array]:
+    """The maximum of each adaptive window of ``x`` (N, C, H, W), and its position."""
+    best = np.empty((*x.shape[:2], problem.P, problem.Q), x.dtype)
+    places = np.empty(best.shape, np.int64)
+    for (p, q), (rows, columns) in _adaptive(problem):
+        pixels = _taken(x, rows, columns).reshape(*x.shape[:2], -1)
+        nan = np.isnan(pixels)
+        last = pixels.shape[2] - 1 - nan[:, :, ::-1].argmax(axis=2)
+        chosen = np.where(nan.any(axis=2), last, pixels.argmax(axis=2))
+        best[:, :, p, q] = np.take_along_axis(pixels, chosen[:, :, None], 2)[:, :, 0]
+        places[:, :, p, q] = (rows.start + chosen // len(columns)) * problem.W + columns.start + chosen % len(columns)
+    return best, places
+
+
+def adaptive_average_backward(grad_output: Array, problem: Pool) -> Array:
+    """Each gradient goes, divided as the mean was, to all pixels of its window, window after window."""
+    grad = np.zeros((*grad_output.shape[:2], problem.H, problem.W), grad_output.dtype)
+    for (p, q), (rows, columns) in _adaptive(problem):
+        share = grad_output[:, :, p, q] / grad.dtype.type(problem.divisor or len(rows) * len(columns))
+        _taken(grad, rows, columns)[...] += share[:, :, None, None]
+    return grad
+
+
 def maximum(x: Array, problem: Pool) -> tuple[Array, Array]:
     """The maximum of each window of ``x`` (N, C, H, W) and its position h * W + w.
 
     The first of equal maxima is taken, and NaN before everything (the last one), as in torch.  A window that lies in the
     padding alone, which dilation makes possible, has the maximum -infinity at -1.
     """
+    if problem.adaptive:
+        return adaptive_maximum(x, problem)
     frame = np.full((*x.shape[:2], *_framed(problem)), -np.inf, x.dtype)
     frame[_interior(problem)] = x
     positions = _positions(problem)
@@ -95,6 +141,8 @@ def maximum(x: Array, problem: Pool) -> tuple[Array, Array]:
 
 def average(x: Array, problem: Pool) -> Array:
     """The mean of each window of ``x`` (N, C, H, W)."""
+    if problem.adaptive:
+        return adaptive_average(x, problem)
     frame = np.zeros((*x.shape[:2], *_framed(problem)), x.dtype)
     frame[_interior(problem)] = x
     total = np.zeros((*x.shape[:2], problem.P, problem.Q), x.dtype)
@@ -119,6 +167,8 @@ def average_backward(grad_output: Array, problem: Pool) -> Array:
 
     From the last tap to the first: thus a pixel receives from the windows that cover it in their order.
     """
+    if problem.adaptive:
+        return adaptive_average_backward(grad_output, problem)
     frame = np.zeros((*grad_output.shape[:2], *_framed(problem)), grad_output.dtype)
     share = grad_output / _divisors(problem).astype(grad_output.dtype)
     for tap in reversed(list(_taps(problem))):

@@ -30,7 +30,7 @@ from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, pointer, zero
 from ..cpu.workspace import even
 from ..problems import Pool
-from .tables import axis, divisors, empty_windows
+from .tables import axis, divisors, empty_windows, uneven
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -156,7 +156,7 @@ def other_layout(problem: Pool) -> tuple[str, ...]:
 
 def refuses(problem: Pool) -> tuple[str, ...]:
     """Why it cannot compute ``problem``."""
-    return other_layout(problem) or (empty_windows(problem) if problem.mode == "max" else ())
+    return other_layout(problem) or uneven(problem) or (empty_windows(problem) if problem.mode == "max" else ())
 
 
 def refuses_backward(problem: Pool) -> tuple[str, ...]:

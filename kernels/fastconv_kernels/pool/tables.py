@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import Pool
+from ..problems import Pool, adaptive_windows
 from . import window
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -27,7 +27,7 @@ class Axis:
     begin, windows : (pixels + 1,), (sum of counts,)
         Pixel h is in windows[begin[h] : begin[h + 1]], in their order.
     low, high, shift : (taps,)
-        Tap i of the outputs low[i] <= p < high[i] is inside: at pixel p * stride + shift[i].
+        Tap i of the outputs low[i] <= p < high[i] is inside: at pixel p * stride + shift[i].  Not of adaptive windows.
     taps : three of (outputs,)
         The pixel of tap 0 of each window, be it inside or not; the first tap inside and the end of those.
     covering : two of (pixels,), a number
@@ -55,9 +55,12 @@ def axis(problem: Pool, number: int) -> Axis:
     outputs, taps = ((problem.P, problem.R), (problem.Q, problem.S))[number]
     length = (problem.H, problem.W)[number]
     stride, (before, after), dilation = problem.stride[number], problem.padding[number], problem.dilation[number]
-    spans = [window.inside(p, taps, stride, before, dilation, length) for p in range(outputs)]
+    if problem.adaptive:
+        spans = [(each.start, len(each)) for each in adaptive_windows(length, outputs)]
+    else:
+        spans = [window.inside(p, taps, stride, before, dilation, length) for p in range(outputs)]
     first, count = (_integers([span[i] for span in spans]) for i in range(2))
-    if problem.count_padding:
+    if problem.count_padding and not problem.adaptive:
         area = _integers([window.counted(p, taps, stride, before, dilation, length + after) for p in range(outputs)])
     else:
         area = count
@@ -69,13 +72,18 @@ def axis(problem: Pool, number: int) -> Axis:
     low = np.maximum(0, -(shift // stride))
     high = np.clip((length - 1 - shift) // stride + 1, low, outputs)
     begin = np.concatenate([[0], np.cumsum([len(windows) for windows in covering])]).astype(np.int64)
-    corner = _integers([p * stride - before for p in range(outputs)])
+    corner = first if problem.adaptive else _integers([p * stride - before for p in range(outputs)])
     begins = (first - corner) // dilation
     inside = corner, begins, begins + count
     covers = _integers([min(windows, default=0) for windows in covering]), np.diff(begin), dilation // gcd(stride, dilation)
     return Axis(
         first, count, area, begin, _integers([p for windows in covering for p in windows]), low, high, shift, inside, covers
     )
+
+
+def uneven(problem: Pool) -> tuple[str, ...]:
+    """The objection of kernels that step from window to window."""
+    return ("windows of an adaptive pooling are not one stride apart",) if problem.adaptive else ()
 
 
 def divisors(problem: Pool, vertical: Axis, horizontal: Axis) -> np.ndarray[Any, Any]:

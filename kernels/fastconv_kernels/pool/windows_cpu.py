@@ -10,12 +10,17 @@ from ..cpu.share import threads_for
 from ..cpu.workspace import workspace
 from ..problems import Pool
 from . import average_cpu, max_cpu
-from .tables import axis, divisors
+from .tables import axis, divisors, uneven
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 GRAIN = 1 << 15
 """Taps: fewer take less time (about 10 microseconds) than a second thread saves."""
+
+
+def refuses(problem: Pool) -> tuple[str, ...]:
+    """Why it cannot compute ``problem``, in either direction: rows of planes are taken tap by tap."""
+    return uneven(problem) if problem.layout == "NCHW" else ()
 
 
 class _Windows:

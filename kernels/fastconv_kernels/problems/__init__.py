@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Elementwise, Matmul, Maxout, Rows, Transposition, Update
 from .pooled import ConvPool
-from .windows import LAYOUTS, NO_PADDING, Conv, Pool, padding_pairs
+from .windows import LAYOUTS, NO_PADDING, Conv, Pool, adaptive_windows, padding_pairs
 
 __all__ = [
     "ELEMENTWISE",
@@ -27,5 +27,6 @@ __all__ = [
     "Rows",
     "Transposition",
     "Update",
+    "adaptive_windows",
     "padding_pairs",
 ]

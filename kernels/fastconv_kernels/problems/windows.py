@@ -198,6 +198,9 @@ class Pool(_Images):
     Pairs are (vertical, horizontal), in pixels.  ``mode`` is "max" or "average".  The padding of a maximum is -infinity.
     A mean divides by ``divisor`` if that is given, else by the window's area: with its padding if ``count_padding``, never
     with what a last window of ``ceil`` mode has beyond the padded image.
+
+    ``adaptive`` is (P, Q): window p of P along H pixels is then range(p * H // P, ceil((p + 1) * H / P)), R and S are the
+    largest there are, and there is no stride, padding or dilation.
     """
 
     mode: str
@@ -215,6 +218,7 @@ class Pool(_Images):
     divisor: int | None = None
     dtype: str = "float32"
     layout: str = "NCHW"
+    adaptive: Pair | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "average"):
@@ -229,10 +233,14 @@ class Pool(_Images):
 
     @cached_property
     def P(self) -> int:
+        if self.adaptive:
+            return self.adaptive[0]
         return _extent(self.H, self.R, self.stride[0], self.dilation[0], self.padding[0], self.ceil)
 
     @cached_property
     def Q(self) -> int:
+        if self.adaptive:
+            return self.adaptive[1]
         return _extent(self.W, self.S, self.stride[1], self.dilation[1], self.padding[1], self.ceil)
 
     @property
@@ -249,3 +257,8 @@ class Pool(_Images):
 
     def with_layout(self, layout: str) -> Pool:
         return self if layout == self.layout else replace(self, layout=layout)
+
+
+def adaptive_windows(length: int, outputs: int) -> list[range]:
+    """The windows along one axis of an adaptive pooling: as even as can be, together all pixels."""
+    return [range(p * length // outputs, -(-(p + 1) * length // outputs)) for p in range(outputs)]
