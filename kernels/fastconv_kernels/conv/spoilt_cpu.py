@@ -3,7 +3,7 @@
 A transform adds everything in a patch with everything else: one NaN or infinity makes all outputs of the patch NaN, also those
 whose window does not meet it, and numbers near the largest overflow in a sum that the definition does not form.  The kernels
 therefore mark every vector of results that is not finite, and here the marked ones are computed anew, patch by patch, from the
-operands themselves.  Padding is zeros, and zero times infinity is NaN, as in the kernels without a transform.
+operands themselves.  Padding is zeros, and zero times infinity is NaN.
 
 This is compiled and run only when something was marked.
 """
@@ -50,7 +50,7 @@ def sum_patch(tile, scheme, images, filters, source, t, k, room):
 
 
 @jit
-def sum_share(tile, scheme, operands, flags, source, target, filters, buffer, thread, threads):
+def sum_share(tile, scheme, operands, flags, source, target, buffer, thread, threads):
     """The marked vectors among the patches that are this thread's."""
     x, packed, bias, residual, out, positions, marks = operands
     rectifies, keeps = flags
@@ -63,7 +63,7 @@ def sum_share(tile, scheme, operands, flags, source, target, filters, buffer, th
         for k in range(0, channels, tile.lanes):
             if marks[t * vectors + k // tile.lanes]:
                 marks[t * vectors + k // tile.lanes] = 0
-                sums = sum_patch(tile, scheme, pointer(tile, x, 0), pointer(tile, packed, filters), source, t, k, room)
+                sums = sum_patch(tile, scheme, pointer(tile, x, 0), pointer(tile, packed, 0), source, t, k, room)
                 place, extent = offset_of(target, t) + k, (target.rows - y, target.columns - x_place, channels - k)
                 epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies
                 targets = pointer(tile, out, place), pointer(tile, positions, place if keeps else 0), keeps
@@ -71,10 +71,10 @@ def sum_share(tile, scheme, operands, flags, source, target, filters, buffer, th
 
 
 @threaded
-def sum_marked(tile, scheme, operands, flags, source, target, filters, buffer, threads):
-    """Write the outputs that were marked; the parameters of the convolution, and where in its weights the filters begin."""
+def sum_marked(tile, scheme, operands, flags, source, target, buffer, threads):
+    """Write the outputs that were marked; the parameters of the convolution."""
     for thread in prange(threads):
-        sum_share(tile, scheme, operands, flags, source, target, filters, buffer, thread, threads)
+        sum_share(tile, scheme, operands, flags, source, target, buffer, thread, threads)
 
 
 @jit

@@ -200,14 +200,11 @@ def within(builder, i, low, high):
     return builder.and_(builder.icmp_signed("<=", low, INT64(i)), builder.icmp_signed("<", INT64(i), high))
 
 
-def any_unfinite(builder, vectors, lanes):
-    """Whether any of the ``lanes`` of any vector is NaN or infinite: their sum is, and what is minus itself is NaN.
+def any_unfinite(builder, total, lanes):
+    """Whether any of the ``lanes`` of any vector in the sum ``total`` is NaN or infinite: what is minus itself is NaN.
 
     Also where finite numbers have an infinite sum: whoever asks has to look closer.
     """
-    total = vectors[0]
-    for vector in vectors[1:]:
-        total = builder.fadd(total, vector)
     difference = builder.fsub(total, total)
     bad = builder.and_(builder.fcmp_unordered("uno", difference, difference), lanes)
     bits = ir.IntType(bad.type.count)
@@ -283,25 +280,28 @@ def transform_points(_context, transform, source, step, epilogue, targets, strid
         def biased(output):
             return builder.fadd(output, start) if has_bias else output
 
-        patch = both_sides(builder, matrix, load)
+        patch, total = both_sides(builder, matrix, load), nothing
         if pools:
             kept = splat(builder, builder.trunc(keeps, BIT), vector.count)
             for i, j in np.ndindex(transform.outputs // 2, transform.outputs // 2):
-                window = [biased(patch[2 * i + n // 2][2 * j + n % 2]) for n in range(4)]
-                largest, which = first_of_four(builder, window)
+                window = [patch[2 * i + n // 2][2 * j + n % 2] for n in range(4)]
+                for output in window:
+                    total = builder.fadd(total, output)
+                largest, which = first_of_four(builder, [biased(output) for output in window])
                 mask, place = existing(i, j), offset(builder, i, row, j, column)
                 store_masked(builder, largest, builder.gep(target, [place]), mask)
                 store_masked(builder, which, builder.gep(positions, [place]), builder.and_(mask, kept))
         else:
             rectifies = splat(builder, builder.trunc(rectifies, BIT), vector.count)
             for i, j in np.ndindex(transform.outputs, transform.outputs):
+                total = builder.fadd(total, patch[i][j])
                 output, mask, place = biased(patch[i][j]), existing(i, j), offset(builder, i, row, j, column)
                 if has_residual:
                     output = builder.fadd(output, load_masked(builder, vector, builder.gep(residual, [place]), mask))
                 negative = builder.and_(rectifies, builder.fcmp_ordered("<", output, nothing))
                 output = builder.select(negative, nothing, output)
                 store_masked(builder, output, builder.gep(target, [place]), mask)
-        return any_unfinite(builder, [output for outputs in patch for output in outputs], lanes)
+        return any_unfinite(builder, total, lanes)
 
     pair, triple = types.UniTuple(types.intp, 2), types.UniTuple(types.intp, 3)
     return types.boolean(transform, source, types.intp, epilogue, targets, pair, triple), generate

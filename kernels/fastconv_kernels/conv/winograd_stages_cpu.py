@@ -1,0 +1,196 @@
+"""The stages of Winograd's convolution, compiled: ``winograd_cpu`` has the formula, the names of its arrays, and the plans.
+
+    transform_images    V from the patches of the input (``patches_cpu``)
+    pack_filters        U from the filters, or the filters alone where U is too large to be kept
+    multiply_points     M from V and U
+    write_images        outputs from M, with bias, residual and relu, or their maxima
+
+``convolve`` chains them block of patches by block of patches; ``transform_group`` and ``convolve_group`` panel by panel.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ..cpu.compile import jit, threaded
+from ..cpu.pack import pack
+from ..cpu.places import block, rows_apart
+from ..cpu.share import share, stripe
+from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, zero
+from ..cpu.transform import transform_patch, transform_points
+from .patches_cpu import Points, corner, offset_of, transform_images
+
+CHUNK = 32
+"""Input channels whose filters are transformed together: they stay in the second cache meanwhile."""
+
+
+class Sizes(NamedTuple):
+    """How the work is cut and where the arrays of points are, in elements.
+
+    patches, blocks : of all images; what a thread does at a time
+    panels : of output channels
+    group : patches whose V is kept while the panels pass; 0 where U is kept
+    u_point, v_point, m_point : from one point to the next in U, V and M
+    v_row, m_row : from one patch to the next in V and M
+    """
+
+    patches: int
+    blocks: int
+    panels: int
+    group: int
+    u_point: int
+    v_point: int
+    v_row: int
+    m_point: int
+    m_row: int
+
+
+@jit
+def multiply_points(tile, scheme, v, u, m, depth, panels, rows):
+    """m[point, :rows] = v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next."""
+    nr = tile.columns
+    for point in range(scheme.points):
+        for j in range(panels):
+            weights = u.base + (point * u.point + j * u.row)
+            for t in range(0, rows, tile.rows):
+                place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, rows - t, nr)
+                prefetch_tile(place)
+                a = rows_apart(tile, v.base + (point * v.point + t * v.row), v.row, rows - t)
+                store_tile(accumulate_rows(tile, zero(tile), a, weights, depth), place)
+
+
+@jit
+def write_images(tile, scheme, m, operands, flags, target, channels, first, end):
+    """Transform the products of the patches ``first`` … ``end`` into the output ``channels`` (first, end) that ``m`` is of.
+
+    operands and flags: see ``convolve``
+
+    Returns how many vectors of outputs were marked because they may not be finite.
+    """
+    _, _, bias, residual, out, positions, marks = operands
+    rectifies, keeps = flags
+    width, marked = target.channels, 0
+    strides, vectors = (target.columns * width, width), (width + tile.lanes - 1) // tile.lanes
+    for t in range(first, end):
+        _, y, x = corner(target, t)
+        origin = offset_of(target, t)
+        for k in range(channels[0], channels[1], tile.lanes):
+            place, extent = origin + k, (target.rows - y, target.columns - x, width - k)
+            epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies
+            targets = pointer(tile, out, place), pointer(tile, positions, place if keeps else 0), keeps
+            products = m.base + ((t - first) * m.row + k - channels[0])
+            if transform_points(scheme.output, products, m.point, epilogue, targets, strides, extent):
+                marks[t * vectors + k // tile.lanes] = 1
+                marked += 1
+    return marked
+
+
+@jit
+def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, thread, threads):
+    """The blocks of patches that are this thread's, through the three stages."""
+    x, packed = operands[:2]
+    v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
+    m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
+    filters = sizes.panels * scheme.taps.inputs * scheme.taps.inputs * source.channels * tile.columns
+    u = Points(pointer(tile, packed, filters), sizes.u_point, source.channels * tile.columns)
+    first_block, end_block = share(thread, threads, sizes.blocks)
+    marked = 0
+    for task in range(first_block, end_block):
+        first, end = stripe(task, sizes.blocks, sizes.patches, tile.rows)
+        transform_images(tile, scheme.input, pointer(tile, x, 0), source, v, first, end)
+        multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
+        marked += write_images(tile, scheme, m, operands, flags, target, (0, target.channels), first, end)
+    return marked
+
+
+@threaded
+def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, threads):
+    """All of it; returns how many vectors of outputs were marked.
+
+    operands : images, packed filters, bias, residual or None, outputs, positions or None, marks
+    flags : whether relu follows, whether the positions of maxima are kept
+    source, target : how the images and the outputs are cut into patches
+    buffers : V and M, a row for each thread
+    """
+    marked = 0
+    for thread in prange(threads):
+        marked += convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, np.intp(thread), threads)
+    return marked
+
+
+@threaded
+def transform_group(tile, scheme, images, source, sizes, v, group, threads):
+    """V of the patches ``group`` (first, end), for all threads."""
+    for thread in prange(threads):
+        first, end = stripe(thread, threads, group[1] - group[0], 1)
+        points = Points(pointer(tile, v, first * sizes.v_row), sizes.v_point, sizes.v_row)
+        transform_images(tile, scheme.input, pointer(tile, images, 0), source, points, group[0] + first, group[0] + end)
+
+
+@jit
+def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, group, j, thread):
+    """Panel ``j`` of the output channels of a group of patches, from its V."""
+    depth, nr, window = source.channels, tile.columns, scheme.taps.inputs
+    v = Points(pointer(tile, buffers[0], 0), sizes.v_point, sizes.v_row)
+    m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
+    u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, depth * nr)
+    transform_filters(tile, scheme, pointer(tile, operands[1], j * window * window * depth * nr), depth, 0, depth, u)
+    multiply_points(tile, scheme, v, u, m, depth, 1, group[1] - group[0])
+    channels = j * nr, min(target.channels, (j + 1) * nr)
+    return write_images(tile, scheme, m, operands, flags, target, channels, group[0], group[1])
+
+
+@threaded
+def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers, group, threads):
+    """All panels of a group; the parameters of ``convolve``, U beside V and M; returns how many vectors were marked."""
+    marked = 0
+    for thread in prange(threads):
+        first, end = share(thread, threads, sizes.panels)
+        for j in range(first, end):
+            marked += convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, group, j, np.intp(thread))
+    return marked
+
+
+@jit
+def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, filters):
+    """filters[tap, c, column] = the weights of the input channels ``first`` … ``end`` and panel ``j``.
+
+    shape: input and output channels; the other parameters: see ``pack_filters``
+    """
+    down, right, row, along = strides
+    depth, width = shape
+    nr, taps = tile.columns, window * window
+    for tap in range(taps):
+        read = taps - 1 - tap if turned else tap
+        origin = read // window * down + read % window * right + first * row + j * nr * along
+        copied = filters + (tap * depth + first) * nr
+        pack(tile, nr, pointer(tile, weight, origin), along, row, min(nr, width - j * nr), end - first, copied)
+
+
+@jit
+def transform_filters(tile, scheme, filters, depth, first, end, u):
+    """u[point, c, column] = G g Gᵀ for the input channels ``first`` … ``end`` of filters [tap, c, column]."""
+    size, window = depth * tile.columns, scheme.taps.inputs
+    for i in range(first * tile.columns, end * tile.columns, tile.lanes):
+        transform_patch(scheme.taps, filters + i, (window * size, size), None, tile.lanes, u.base + i, u.point)
+
+
+@threaded
+def pack_filters(tile, scheme, weight, strides, turned, shape, packed, sizes, threads):
+    """packed = the filters [panel, tap, c, column], and behind them U[point, panel, c, column] where it is kept.
+
+    weight: flat; strides: in elements from one tap row, tap column, input and output channel to the next; turned: by 180
+    degrees; shape: input and output channels
+    """
+    for thread in prange(threads):
+        depth, window, nr = shape[0], scheme.taps.inputs, tile.columns
+        chunks, size = (depth + CHUNK - 1) // CHUNK, window * window * depth * nr
+        first_task, end_task = share(thread, threads, sizes.panels * chunks)
+        for task in range(first_task, end_task):
+            j, (first, end) = task // chunks, share(task % chunks, chunks, depth)
+            filters = pointer(tile, packed, j * size)
+            copy_filters(tile, weight, strides, shape, window, turned, j, first, end, filters)
+            if not sizes.group:
+                u = Points(pointer(tile, packed, sizes.panels * size + j * depth * nr), sizes.u_point, depth * nr)
+                transform_filters(tile, scheme, filters, depth, first, end, u)
