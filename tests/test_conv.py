@@ -35,8 +35,17 @@ from guarded import gamma, guarded, integers, normal, same, within
 
 FORWARD = TABLES["forward"]
 SMALL = {name: problem for name, problem in PROBLEMS.items() if problem.flops < 100_000}
-LARGER = {"large": LARGE, "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2), "1x1": Conv(2, 64, 31, 30, 48, 1, 1)}
-MIDDLE = {"padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))), "few": Conv(1, 2, 8, 37, 20, 3, 3)}
+LARGER = {
+    "large": LARGE,
+    "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2),
+    "1x1": Conv(2, 64, 31, 30, 48, 1, 1),
+    "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
+}
+MIDDLE = {
+    "padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))),
+    "few": Conv(1, 2, 8, 37, 20, 3, 3),
+    "depthwise": Conv(2, 24, 9, 10, 24, 3, 3, groups=24),
+}
 
 
 def channels_first(array: Any, problem: Conv, weight: bool) -> Any:

@@ -28,6 +28,8 @@ from typing import Any
 from ..registry import Kernel
 from . import (
     col2im_cpu,
+    depthwise_cpu,
+    depthwise_weight_cpu,
     direct_cpu,
     implicit_gemm_cpu,
     implicit_gemm_pool_cpu,
@@ -91,6 +93,16 @@ WINOGRAD_2X2 = _winograd(
 RANKED = (
     _rows(plans=_winograd_plans(4), **WINOGRAD),
     _rows(plans=_winograd_plans(2), **WINOGRAD_2X2),
+    _rows(
+        "depthwise",
+        "cpu",
+        (depthwise_cpu.Forward, depthwise_cpu.BackwardInput, depthwise_weight_cpu.BackwardWeight),
+        layout="NHWC",
+        refuses=depthwise_cpu.refuses,
+        declines=depthwise_cpu.declines,
+        summary="A row of taps slides over rows of pixels, the lanes are channels: each pixel is loaded once for all taps.",
+        source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+    ),
     _rows(
         "implicit_gemm",
         "cpu",

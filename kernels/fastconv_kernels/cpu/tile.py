@@ -299,6 +299,19 @@ def add_tile(builder, result, total, other):
     return each_vector(builder, total, lambda i, j, v: builder.fadd(v, builder.extract_value(other, [i, j])))
 
 
+@word(lambda tile, total: Sums(tile) if isinstance(total, Sums) else None)
+def fold(builder, result, tile, total):
+    """The rows of a tile that is several times as high added up: i, i + rows, i + 2 * rows, …"""
+    folded = ir.Constant(result, ir.Undefined)
+    for i in range(result.count):
+        for j in range(result.element.count):
+            vector = builder.extract_value(total, [i, j])
+            for row in range(i + result.count, total.type.count, result.count):
+                vector = builder.fadd(vector, builder.extract_value(total, [row, j]))
+            folded = builder.insert_value(folded, vector, [i, j])
+    return folded
+
+
 @word(lambda total: total)
 def rectify(builder, result, total):
     """max(total, 0).  A NaN is not below zero and stays."""
