@@ -40,6 +40,7 @@ from . import (
     winograd_cpu,
     winograd_weight_cpu,
 )
+from .work import modelled
 
 DIRECTIONS = "forward", "backward_input", "backward_weight"
 
@@ -159,6 +160,8 @@ BACKWARD_INPUT[:0] = [
         source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
     ),
 ]
+
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))
 
 CONV_POOL_FORWARD = [
     *(

@@ -1,0 +1,135 @@
+"""Fit the cost model of convolution to this machine: ``python -m benchmarks.calibrate``.
+
+Every kernel with a model is timed on one thread on the layers of all networks and on random shapes; then the costs of its
+units are the non-negative numbers for which the predictions' relative errors are least.  They are written into the kernels'
+package, and ``results/choices.json`` tells how the choices by prediction compare with the best that was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import groupby, product
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+import fastconv_kernels.conv.work as model
+from fastconv.cli.shapes import written
+from fastconv.dispatch import Conv, Kernel, kernels
+from fastconv_kernels.registry import fastest
+
+from . import record
+from .cases import DIRECTIONS, NETWORKS, Case, cases
+from .contestants.operands import Operands
+from .contestants.ours import KERNELS
+from .timing import calls_for, repeat
+
+COSTS = Path(model.__file__).with_name("costs.json")
+LARGE = 2e9
+"""Multiply-adds of a large problem."""
+
+Row = tuple[Kernel, Conv, float]
+
+
+def random_shapes(count: int) -> Iterator[Conv]:
+    """Convolutions that no network has."""
+    draw = np.random.default_rng(0)
+    while count:
+        size, window, stride = int(draw.integers(6, 60)), int(draw.choice([1, 3, 3, 3, 5, 7])), int(draw.choice([1, 1, 1, 2]))
+        C, K = (int(2 ** draw.uniform(0, 9)) for _ in range(2))
+        if window > size:
+            continue
+        pads = (window // 2, window // 2)
+        yield Conv(int(draw.integers(1, 9)), C, size, size, K, window, window, (stride, stride), (pads, pads), layout="NHWC")
+        count -= 1
+
+
+def problems() -> list[Conv]:
+    found = {case.problem for direction in DIRECTIONS[:1] for case in cases("conv", direction, NETWORKS, 4, False)}
+    return sorted(found, key=str) + list(random_shapes(60))
+
+
+def seconds(kernel: Kernel, problem: Conv) -> float:
+    """Of a call on one thread, weights packed in it."""
+    own = kernel.in_layout(problem)
+    case = Case("conv", kernel.direction, problem, "")
+    call, _ = KERNELS["conv", kernel.direction](kernel.plan(own, 1), own, Operands(case), False)
+    count = calls_for(call, 0.01)
+    return median(repeat(call, count) for _ in range(3))
+
+
+def rows(limit: int | None) -> Iterator[Row]:
+    """Every kernel on every problem, but for large ones that it declines: they would take long for nothing."""
+    for problem, direction in product(problems()[:limit], DIRECTIONS):
+        for kernel in kernels("conv", direction):
+            able = kernel.target == "cpu" and kernel.algorithm in model.WORK and not kernel.refuses(problem)
+            if able and (problem.flops / 2 < LARGE or not kernel.declines(kernel.in_layout(problem))):
+                yield kernel, problem, seconds(kernel, problem)
+
+
+def fitted(kernel: Kernel, found: list[Row]) -> dict[str, float]:
+    """Nanoseconds of each of the kernel's units."""
+    work = partial(model.WORK[kernel.algorithm], direction=kernel.direction)
+    amounts = [work(kernel.in_layout(problem)) for _, problem, _ in found]
+    units = list(amounts[0])
+    # Each row divided by its time: what is least is the sum of squares of relative errors.
+    matrix = np.array([[amount[unit] / taken for unit in units] for amount, (_, _, taken) in zip(amounts, found, strict=True)])
+    scale = matrix.max(axis=0)
+    costs, _ = nnls(matrix / scale, np.ones(len(found)))
+    return {unit: float(f"{cost * 1e9:.4g}") for unit, cost in zip(units, costs / scale, strict=True)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--limit", type=int, help="only so many shapes")
+    arguments = parser.parse_args()
+    measured = list(rows(arguments.limit))
+    by_kernel = sorted(measured, key=lambda row: row[0].name)
+    costs = {
+        name: fitted(found[0][0], found)
+        for name, found in ((name, list(group)) for name, group in groupby(by_kernel, key=lambda row: row[0].name))
+    }
+    choices = list(compared(measured, costs))
+    for name in ("regret", "regret of the first"):
+        regrets = [choice[name] for choice in choices]
+        good = sum(regret <= 1.1 for regret in regrets)
+        print(f"{name}: geomean {geometric_mean(regrets):.3f}, worst {max(regrets):.2f}, within 10%: {good} of {len(regrets)}")
+    if arguments.limit is None:
+        content = {**record.circumstances(), "nanoseconds": costs}
+        COSTS.write_text(json.dumps(content, indent=1) + "\n")
+        print(record.write("choices", {"threads": 1, "rows": choices}))
+    else:
+        print(json.dumps(costs, indent=1))
+
+
+def compared(measured: list[Row], costs: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+    """For each problem and direction: what is chosen by prediction, what is best, and how much longer the choice takes."""
+    for (problem, direction), group in groupby(measured, key=lambda row: (row[1], row[0].direction)):
+        times = {kernel.algorithm: taken for kernel, _, taken in group}
+        takers = [
+            replace(kernel, work=partial(model.WORK[kernel.algorithm], direction=direction), costs=costs[kernel.name])
+            for kernel in kernels("conv", direction)
+            if kernel.algorithm in times and not kernel.declines(problem)
+        ]
+        chosen, best = fastest(takers, problem).algorithm, min(times, key=times.__getitem__)
+        yield {
+            "problem": written(problem),
+            "direction": direction,
+            "chosen": chosen,
+            "first": takers[0].algorithm,
+            "best": best,
+            "regret": round(times[chosen] / times[best], 3),
+            "regret of the first": round(times[takers[0].algorithm] / times[best], 3),
+            "microseconds": {algorithm: round(taken * 1e6, 1) for algorithm, taken in times.items()},
+        }
+
+
+if __name__ == "__main__":
+    main()

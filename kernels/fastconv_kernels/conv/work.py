@@ -1,0 +1,99 @@
+"""The cost model of convolution: what each algorithm has to do for a problem, in units whose cost was measured.
+
+A kernel's time is predicted as the sum of amount x cost over its units: multiply-adds at the rate of its inner loop, numbers
+that pass through transforms, bytes of images that come and go, weights that are packed, and what a call costs in any case.
+``costs.json`` holds the nanoseconds of each unit on one thread, fitted by ``python -m benchmarks.calibrate``.  Machines differ
+in all of them alike, more or less: what counts is which kernel is the faster one.
+
+Source: the idea is the roofline's, Williams, Waterman & Patterson, "Roofline: an insightful visual performance model", 2009,
+with sums in place of the maximum: stages of a kernel follow each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..cpu.simd import register_bytes
+from ..problems import Conv
+from ..registry import Kernel
+
+COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
+"""Of each unit, by kernel."""
+
+
+def modelled(kernel: Kernel) -> Kernel:
+    """``kernel`` with its prediction, if its algorithm has a model and its units were measured."""
+    if kernel.algorithm not in WORK or kernel.name not in COSTS:
+        return kernel
+    return replace(kernel, work=partial(WORK[kernel.algorithm], direction=kernel.direction), costs=COSTS[kernel.name])
+
+
+def _up(count: int, unit: int) -> int:
+    """``count`` rounded up to whole units."""
+    return -(-count // unit) * unit
+
+
+def _lanes(problem: Conv) -> int:
+    return register_bytes() // np.dtype(problem.dtype).itemsize
+
+
+def _sides(problem: Conv, direction: str) -> tuple[int, int, int]:
+    """Channels of a group that are summed over, channels that lanes run over, and pixels that are computed."""
+    inputs, outputs = problem.C // problem.groups, problem.K // problem.groups
+    if direction == "forward":
+        return inputs, outputs, problem.N * problem.P * problem.Q
+    if direction == "backward_input":
+        return outputs, inputs, problem.N * problem.H * problem.W
+    return inputs, outputs, problem.N * problem.P * problem.Q
+
+
+def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
+    """Tiles of pixels and channels: lanes that have no channel work for nothing, and every tile is set up and stored."""
+    _, wide, pixels = _sides(problem, direction)
+    lanes, taps = _lanes(problem), problem.R * problem.S
+    waste = _up(wide, lanes) / wide
+    return {
+        "products": problem.flops / 2 * waste,
+        "stores": pixels * problem.groups * _up(wide, lanes),
+        "images": problem.image_bytes,
+        "weights": problem.K * (problem.C // problem.groups) * taps,
+        "calls": 1,
+    }
+
+
+def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
+    """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix."""
+    lanes, side = _lanes(problem), outputs + problem.R - 1
+    patches = problem.N * -(-problem.P // outputs) * -(-problem.Q // outputs)
+    if direction == "backward_input":
+        patches = problem.N * -(-problem.H // outputs) * -(-problem.W // outputs)
+    inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
+    return {
+        "products": side**2 * patches * inputs * channels,
+        "patches": side**3 * patches * (inputs + channels),
+        "filters": side**3 * inputs * channels,
+        "images": problem.image_bytes,
+        "calls": 1,
+    }
+
+
+def direct(problem: Conv, direction: str) -> dict[str, float]:
+    """Lanes over pixels: a frame is filled, and rows of pixels end where lanes do not."""
+    rows, columns = (problem.P, problem.Q) if direction == "forward" else (problem.H, problem.W)
+    waste = _up(rows * columns, _lanes(problem)) / (rows * columns)
+    return {"products": problem.flops / 2 * waste, "images": problem.image_bytes, "images in all": problem.N, "calls": 1}
+
+
+WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
+    "implicit_gemm": implicit_gemm,
+    "winograd": partial(winograd, outputs=4),
+    "winograd_2x2": partial(winograd, outputs=2),
+    "direct": direct,
+}
+"""By algorithm: a function of the problem and the direction."""
