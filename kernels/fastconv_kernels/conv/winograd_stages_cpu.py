@@ -17,6 +17,7 @@ from ..cpu.compile import jit, threaded
 from ..cpu.pack import pack
 from ..cpu.places import block, rows_apart
 from ..cpu.share import share, stripe
+from ..cpu.simd import advance
 from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, zero
 from ..cpu.transform import transform_patch, transform_points
 from .patches_cpu import Points, corner, offset_of, transform_images
@@ -70,6 +71,9 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
     """
     _, _, bias, residual, out, positions, marks = operands
     rectifies, keeps = flags
+    # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
+    bias, residual = pointer(tile, bias, 0), pointer(tile, residual, 0)
+    out, positions = pointer(tile, out, 0), pointer(tile, positions, 0)
     width, marked = target.channels, 0
     strides, vectors = (target.columns * width, width), (width + tile.lanes - 1) // tile.lanes
     for t in range(first, end):
@@ -77,8 +81,8 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
         origin = offset_of(target, t)
         for k in range(channels[0], channels[1], tile.lanes):
             place, extent = origin + k, (target.rows - y, target.columns - x, width - k)
-            epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies
-            targets = pointer(tile, out, place), pointer(tile, positions, place if keeps else 0), keeps
+            epilogue = bias + k, advance(residual, place), rectifies
+            targets = out + place, advance(positions, place), keeps
             products = m.base + ((t - first) * m.row + k - channels[0])
             if transform_points(scheme.output, products, m.point, epilogue, targets, strides, extent):
                 marks[t * vectors + k // tile.lanes] = 1
@@ -94,11 +98,12 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
     m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
     filters = sizes.panels * scheme.taps.inputs * scheme.taps.inputs * source.channels * tile.columns
     u = Points(pointer(tile, packed, filters), sizes.u_point, source.channels * tile.columns)
+    images = pointer(tile, x, 0)
     first_block, end_block = share(thread, threads, sizes.blocks)
     marked = 0
     for task in range(first_block, end_block):
         first, end = stripe(task, sizes.blocks, sizes.patches, tile.rows)
-        transform_images(tile, scheme.input, pointer(tile, x, 0), source, v, first, end)
+        transform_images(tile, scheme.input, images, source, v, first, end)
         multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
         marked += write_images(tile, scheme, m, operands, flags, target, (0, target.channels), first, end)
     return marked

@@ -23,6 +23,7 @@ from numba import prange
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
+from ..cpu.simd import advance
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import Scheme, transform_points
@@ -106,12 +107,12 @@ def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent
     """
     inputs, outputs = shape
     window, size, vectors = scheme.output.outputs, inputs * outputs, (outputs + tile.lanes - 1) // tile.lanes
-    marked = 0
+    marked, addend, result = 0, pointer(tile, addend, begin), pointer(tile, result, begin)
     for c in range(extent[0]):
         for k in range(0, extent[1], tile.lanes):
             row, column = corner[0] + c, corner[1] + k
-            place = begin + row * outputs + column
-            epilogue, targets = (None, pointer(tile, addend, place), False), (pointer(tile, result, place), None, False)
+            place = row * outputs + column
+            epilogue, targets = (None, advance(addend, place), False), (result + place, None, False)
             strides, exists = (window * size, size), (window, window, outputs - column)
             if transform_points(scheme.output, m.base + (c * m.row + k), m.point, epilogue, targets, strides, exists):
                 marks[row * vectors + column // tile.lanes] = 1

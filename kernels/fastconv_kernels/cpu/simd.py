@@ -119,7 +119,7 @@ def word(returns):
 
 @word(lambda pointer, count: pointer)
 def advance(builder, result, pointer, count):
-    """The address ``count`` elements further on; in code: ``pointer + count``."""
+    """The address ``count`` elements further on; in code: ``pointer + count``.  None stays None."""
     return builder.gep(pointer, [count])
 
 
