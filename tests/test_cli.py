@@ -59,7 +59,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--json", ""], "argument --json: expected a file's name, got nothing"),
         (["train", "--optimizer", "lbfgs"], "argument --optimizer: invalid choice: 'lbfgs'"),
         (["train", "--target", "tpu"], "argument --target: invalid choice: 'tpu'"),
-        (["train", "--model", "resnet"], "--model: expected one of softmax, mlp, lenet5, mnist-cnn, got 'resnet'"),
+        (["train", "--model", "resnet"], "--model: expected one of softmax, mlp, lenet5, mnist-cnn, resnet18, got 'resnet'"),
         (["train", "--threads", "9999"], "threads: expected at most"),
         (["train", "--target", "cuda"], "target: cuda cannot be used: "),
         (["train", "--data", "/no/such/folder"], "/no/such/folder: expected a folder with the four files of MNIST"),

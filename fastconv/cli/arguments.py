@@ -7,7 +7,7 @@ from typing import NoReturn, TypeAlias
 
 from fastconv import __version__
 
-MODELS = "softmax, mlp, lenet5 or mnist-cnn"
+MODELS = "softmax, mlp, lenet5, mnist-cnn or resnet18"
 
 
 class Parser(argparse.ArgumentParser):
