@@ -77,7 +77,8 @@ def _calls(dtype: str) -> Iterator[Step]:
         yield f"{label}, gradient of the weight", partial(backward[1], grad, x, weight.shape, padding=padding)
     yield f"max_pool2d {dtype}", partial(functional.max_pool2d, many, 2)
     yield f"avg_pool2d {dtype}", partial(functional.avg_pool2d, many, 2)
-    yield f"matmul {dtype}", partial(functional.matmul, np.zeros((256, 256), dtype), np.zeros((256, 256), dtype))
+    for M, N, K in ((256, 256, 256), (300, 400, 200)):
+        yield f"matmul {M}x{N}x{K} {dtype}", partial(functional.matmul, np.zeros((M, K), dtype), np.zeros((K, N), dtype))
     yield f"linear {dtype}", partial(functional.linear, np.zeros((128, 784), dtype), np.zeros((10, 784), dtype))
 
 
