@@ -192,7 +192,12 @@ def test_interrupting_a_training(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"the weights of yesterday")
     words = ["train", "--model", "softmax", "--epochs", "1000000", "--out", str(path)]
-    command = [sys.executable, "-m", "fastconv", *words]
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from fastconv import cli; sys.exit(cli.main())"
+    )
+    command = [sys.executable, "-c", script, *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
