@@ -27,7 +27,7 @@ def test_results_are_those_of_the_measurements() -> None:
 def test_first_commands_install_and_test() -> None:
     install, test = blocks("bash")[:2]
     assert install == "python -m pip install . && fastconv train\n"
-    assert test == 'python -m pip install ".[test]" && python -m pytest\n'
+    assert test == 'python -m pip install ".[test]" && python -m pytest -n auto\n'
 
 
 @pytest.mark.parametrize("example", blocks("python"), ids=["primitive", "network"])
