@@ -89,8 +89,12 @@ class threaded:
         """
         threads = examples[-1]
         if threads == 1:
-            return _typed(self.serial, examples)
-        parallel = _typed(self.parallel, examples)
+            code: Callable[..., Any] = self.serial.compile(_kinds(self.serial, examples))
+            return code
+        kinds, typed = _kinds(self.parallel, examples), cache(self.parallel.compile)
+
+        def parallel(*arguments: Any) -> Any:
+            return typed(kinds)(*arguments)  # compiled where it may run: compiling or loading a parallel loop starts threads
 
         def call(*arguments: Any) -> Any:
             if runs_parallel():
@@ -100,10 +104,9 @@ class threaded:
         return call
 
 
-def _typed(dispatcher: Any, examples: tuple[Any, ...]) -> Callable[..., Any]:
-    """The machine code of ``dispatcher`` for arguments of these types, compiled or loaded if need be."""
-    code: Callable[..., Any] = dispatcher.compile(tuple(dispatcher.typeof_pyval(example) for example in examples))
-    return code
+def _kinds(dispatcher: Any, examples: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types of ``examples``."""
+    return tuple(dispatcher.typeof_pyval(example) for example in examples)
 
 
 @cache
