@@ -1,0 +1,23 @@
+"""The cost model of convolution: what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fastconv.dispatch import Conv
+from fastconv_kernels.conv.work import WORK
+
+PROBLEM = Conv(4, 64, 28, 28, 96, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC")
+
+
+def test_lanes_without_a_channel_are_counted() -> None:
+    narrow, wide = (WORK["implicit_gemm"](replace(PROBLEM, K=K), "forward")["products"] for K in (1, 16))
+    assert narrow == wide or narrow == wide / 4 or narrow == wide / 2  # one vector of 16, 8 or 4 lanes
+
+
+def test_winograd_multiplies_less_but_transforms() -> None:
+    plain, four, two = (WORK[name](PROBLEM, "forward")["products"] for name in ("implicit_gemm", "winograd", "winograd_2x2"))
+    assert plain / four == pytest.approx(4.0, rel=0.02)
+    assert plain / two == pytest.approx(2.25, rel=0.02)
