@@ -104,7 +104,7 @@ def main() -> None:
     if arguments.limit is None:
         content = {**record.circumstances(), "nanoseconds": costs}
         COSTS.write_text(json.dumps(content, indent=1) + "\n")
-        print(record.write("choices", {"threads": 1, "rows": choices}))
+        print(record.write("choices", 1, {"rows": choices}))
     else:
         print(json.dumps(costs, indent=1))
 

@@ -80,6 +80,11 @@ def _winograd_plans(outputs: int) -> tuple[Any, Any, Any]:
     return forward, backward_input, backward_weight
 
 
+def _of_conv(answer: Any, problem: Any) -> Any:
+    """What is said of a convolution, said of one with pooling."""
+    return answer(problem.conv)
+
+
 WINOGRAD = _winograd(
     "winograd",
     4,
@@ -169,11 +174,7 @@ CONV_POOL_FORWARD = [
             "conv_pool",
             "forward",
             plan=partial(winograd_cpu.PooledForward, outputs=outputs),
-            **about
-            | {
-                "refuses": lambda problem, refuses=about["refuses"]: refuses(problem.conv),
-                "declines": lambda problem, declines=about["declines"]: declines(problem.conv),
-            },
+            **about | {answer: partial(_of_conv, about[answer]) for answer in ("refuses", "declines")},
         )
         for outputs, about in ((4, WINOGRAD), (2, WINOGRAD_2X2))
     ),

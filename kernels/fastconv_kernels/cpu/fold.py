@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
 
 from .compile import inlined
+from .dataless import dataless
 from .emit import (
     INT32,
     INT64,
@@ -29,7 +29,7 @@ from .emit import (
     suffix,
 )
 from .simd import Vector, word
-from .tile import Sums, TileType, constant_attribute, each_vector
+from .tile import Sums, TileType, each_vector
 
 # ------------------------------------------------------------------------------------------------------ the extent of a window
 
@@ -57,16 +57,7 @@ class KnownExtentType(types.Type):
         super().__init__(f"KnownExtent({rows}, {columns})")
 
 
-register_model(KnownExtentType)(models.OpaqueModel)
-typeof_impl.register(KnownExtent)(lambda extent, _context: extent._numba_type_)
-constant_attribute(KnownExtentType, "rows")
-constant_attribute(KnownExtentType, "columns")
-
-
-@unbox(KnownExtentType)
-def unbox_extent(extent_type, _extent, context):
-    return NativeValue(context.context.get_constant_null(extent_type))
-
+dataless(KnownExtentType, "rows", "columns", value=KnownExtent)
 
 UNROLLED = 3
 """Squares up to this: the windows of most networks.  Others are loops, so that not every window needs a compilation."""

@@ -9,8 +9,9 @@ A product of matrices is fast when each element loaded is used many times.  The 
         total = rank1(total, a + k, panel(tile, b + k * tile.columns))
     store_tile(total, place)
 
-A ``Tile`` is an ordinary argument that carries no data: its Numba *type* is the shape, so that Numba compiles every function
-once for each shape and the shape costs nothing when the code runs.  ``places`` says where operands are in memory.
+A ``Tile`` is an ordinary argument that carries no data (``dataless``): its Numba *type* is the shape, so that Numba compiles
+every function once for each shape and the shape costs nothing when the code runs.  ``places`` says where operands are in
+memory.
 
 Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee & van de Geijn, "BLIS", 2015.
 """
@@ -19,9 +20,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
+from numba.extending import intrinsic, models, register_model
 
 from .compile import inlined
+from .dataless import dataless
 from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector
 from .places import Columns, Place, Rows, address, panel
 from .simd import Pointer, Vector, register_bytes, registers, word
@@ -41,7 +43,7 @@ class Tile:
         self.lanes = lanes or register_bytes() * 8 // element.bitwidth
         self.columns = vectors * self.lanes
         self.itemsize = element.bitwidth // 8
-        self._numba_type_ = TileType(rows, vectors, Vector(element, self.lanes))  # read at every call: the quick way in
+        self._numba_type_ = TileType(rows, vectors, Vector(element, self.lanes))
 
     def fits(self):
         """Whether the sums, a row of B and an element of A fit in the registers of this machine."""
@@ -95,13 +97,7 @@ class Sums(types.Type):
         super().__init__(f"Sums({tile})")
 
 
-register_model(TileType)(models.OpaqueModel)
-typeof_impl.register(Tile)(lambda tile, _context: tile._numba_type_)
-
-
-@unbox(TileType)
-def unbox_tile(tile_type, _tile, context):
-    return NativeValue(context.context.get_constant_null(tile_type))
+dataless(TileType, "rows", "vectors", "lanes", "columns", value=Tile)
 
 
 @register_model(Sums)
@@ -109,19 +105,6 @@ class SumsModel(models.PrimitiveModel):
     def __init__(self, manager, sums):
         vector = manager.lookup(sums.tile.vector).get_value_type()
         super().__init__(manager, sums, ir.ArrayType(ir.ArrayType(vector, sums.tile.vectors), sums.tile.rows))
-
-
-def constant_attribute(kind, name):
-    """Make the attribute ``name`` of the values of a type a constant of the compiled code."""
-
-    @overload_attribute(kind, name)
-    def attribute(shape):
-        value = getattr(shape, name)
-        return lambda shape: value
-
-
-for name in ("rows", "vectors", "lanes", "columns"):
-    constant_attribute(TileType, name)
 
 
 @word(lambda tile, transform: TileType(transform.outputs, 1, tile.vector))

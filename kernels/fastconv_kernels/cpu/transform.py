@@ -9,8 +9,9 @@ holds the three transforms of one of Winograd's convolutions.
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
+from numba.extending import intrinsic, overload_attribute
 
+from .dataless import dataless
 from .emit import (
     BIT,
     INT64,
@@ -57,32 +58,8 @@ class SchemeType(types.Type):
         super().__init__(f"Scheme({output}, {taps}, {input})")
 
 
-register_model(TransformType)(models.OpaqueModel)
-register_model(SchemeType)(models.OpaqueModel)
-typeof_impl.register(Scheme)(lambda scheme, _context: scheme._numba_type_)
-
-
-@unbox(SchemeType)
-def unbox_scheme(scheme_type, _scheme, context):
-    return NativeValue(context.context.get_constant_null(scheme_type))
-
-
-@overload_attribute(SchemeType, "points")
-def scheme_points(scheme):
-    value = scheme.points
-    return lambda scheme: value
-
-
-@overload_attribute(TransformType, "inputs")
-def transform_inputs(transform):
-    value = transform.inputs
-    return lambda transform: value
-
-
-@overload_attribute(TransformType, "outputs")
-def transform_outputs(transform):
-    value = transform.outputs
-    return lambda transform: value
+dataless(TransformType, "inputs", "outputs")
+dataless(SchemeType, "points", value=Scheme)
 
 
 @word(lambda scheme: scheme.output)

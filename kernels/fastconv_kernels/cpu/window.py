@@ -6,8 +6,9 @@ it is needed: with 3 taps and 8 pixels, 10 loads serve 24 multiplications.
 """
 
 from numba import types
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, typeof_impl, unbox
+from numba.extending import intrinsic
 
+from .dataless import dataless
 from .emit import INT64, first_lanes, fused_multiply_add, load_masked, load_vector
 from .tile import Sums
 
@@ -29,7 +30,7 @@ class WindowType(types.Type):
     """The type of a ``Window``: for each pixel of a tile its (column, tap)."""
 
     def __init__(self, meetings):
-        self.meetings = meetings
+        self.meetings, self.pixels = meetings, len(meetings)
         self.taps = 1 + max((tap for pixel in meetings for _, tap in pixel), default=-1)
         super().__init__(f"Window({meetings})")
 
@@ -43,25 +44,7 @@ class WindowType(types.Type):
         return sorted(found.items())
 
 
-register_model(WindowType)(models.OpaqueModel)
-typeof_impl.register(Window)(lambda window, _context: window._numba_type_)
-
-
-@unbox(WindowType)
-def unbox_window(window_type, _window, context):
-    return NativeValue(context.context.get_constant_null(window_type))
-
-
-@overload_attribute(WindowType, "taps")
-def window_taps(window):
-    value = window.taps
-    return lambda window: value
-
-
-@overload_attribute(WindowType, "pixels")
-def window_pixels(window):
-    value = len(window.meetings)
-    return lambda window: value
+dataless(WindowType, "taps", "pixels", value=Window)
 
 
 def row_of(builder, vector, place, vectors):
