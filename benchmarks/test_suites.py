@@ -65,3 +65,10 @@ def test_a_bar_is_met_by_mean_and_worst_row_alike() -> None:
     assert not family.met({"slow": 1.0, "fast": 2.0})
     failed = {"case": "wrong", "seconds": {"numpy": 1.0}, "failed": {"fastconv": "AssertionError"}}
     assert family.ratios([failed]) == {"wrong": 0.0}
+
+
+def test_the_peak_bounds_what_no_winograd_computes() -> None:
+    family = families.Family("", "forward", ours=("fastconv",), others=("torch",), ideal=True)
+    row = {"case": "a", "flops": 8e9, "peak": 2.0, "seconds": {"fastconv": 5.0, "torch": 8.0}}
+    assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__direct_cpu"}}) == 2.0
+    assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__winograd_cpu"}}) == 1.6

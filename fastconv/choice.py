@@ -7,8 +7,9 @@ what cannot be had raises, with every kernel's reasons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -102,16 +103,18 @@ def planned(kernel: Kernel, problem: Any, threads: int | None) -> Any:
     return kernel.plan(kernel.in_layout(problem), threads_for(kernel, threads))
 
 
-def _limited(kernel: Kernel, limit: int, threads: int | None) -> Kernel:
-    """``kernel``, refusing what it would need a larger workspace for."""
+def _refusing(kernel: Kernel, reasons: Callable[[Kernel, Any], tuple[str, ...]]) -> Kernel:
+    """``kernel``, refusing for these reasons too."""
+    return replace(kernel, refuses=lambda problem: kernel.refuses(problem) or reasons(kernel, problem))
 
-    def refuses(problem: Any) -> tuple[str, ...]:
-        if reasons := kernel.refuses(problem):
-            return reasons
-        needed = planned(kernel, problem, threads).workspace_bytes
-        return () if needed <= limit else (f"needs a workspace of {needed} bytes, max_workspace_bytes is {limit}",)
 
-    return replace(kernel, refuses=refuses)
+def _too_large(kernel: Kernel, problem: Any, *, limit: int, threads: int | None) -> tuple[str, ...]:
+    needed = planned(kernel, problem, threads).workspace_bytes
+    return () if needed <= limit else (f"needs a workspace of {needed} bytes, max_workspace_bytes is {limit}",)
+
+
+def _in_another_layout(kernel: Kernel, problem: Any) -> tuple[str, ...]:
+    return () if kernel.in_layout(problem) == problem else (f"takes images in {kernel.layout} alone, not in {problem.layout}",)
 
 
 def tuning_file() -> Path | None:
@@ -133,10 +136,15 @@ def measured(operator: str, direction: str, problem: Any, asked: Settings) -> Ma
     return winners.read(file).get(name, {})
 
 
-def selected(operator: str, direction: str, problem: Any, request: Settings, limit: int | None) -> Kernel:
+def selected(
+    operator: str, direction: str, problem: Any, request: Settings, limit: int | None = None, converting: bool = True
+) -> Kernel:
+    """The kernel for a request: within ``limit`` bytes of workspace, and without ``converting`` in the problem's layout."""
     ranked, accuracy = kernels(operator, direction), request.accuracy or "fast"
+    if not converting:
+        ranked = [_refusing(kernel, _in_another_layout) for kernel in ranked]
     if limit is not None:
-        ranked = [_limited(kernel, limit, request.threads) for kernel in ranked]
+        ranked = [_refusing(kernel, partial(_too_large, limit=limit, threads=request.threads)) for kernel in ranked]
     if request.algorithm is None and request.target in (None, "cpu"):
         tuned = measured(operator, direction, problem, request)
         for algorithm in sorted(tuned, key=tuned.__getitem__):
@@ -189,4 +197,4 @@ def choose(
         A request that names nothing, or nothing that can run here.
     """
     request = request_for(operator, direction, Settings(target, algorithm, accuracy=accuracy).checked())
-    return selected(operator, direction, problem, request, None)
+    return selected(operator, direction, problem, request)

@@ -44,7 +44,7 @@ from .choice import (
     tuning_file,
     walk,
 )
-from .errors import ArgumentError, UnsupportedError
+from .errors import ArgumentError
 from .settings import Around, Settings, around, settings, use
 
 __all__ = [
@@ -229,12 +229,10 @@ def plan_for(
     Raises
     ------
     UnsupportedError
-        No kernel computes the problem as asked, or the one that does takes another layout.
+        No kernel computes the problem as asked with images in its layout.
     ArgumentError, TargetUnavailableError
         As ``choose``.
     """
     request = request_for(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
-    kernel = selected(operator, direction, problem, request, None)
-    if kernel.in_layout(problem) != problem:
-        raise UnsupportedError(f"{kernel.name} takes images in {kernel.layout} alone, the problem is in {problem.layout}")
+    kernel = selected(operator, direction, problem, request, converting=False)
     return planned(kernel, problem, request.threads)

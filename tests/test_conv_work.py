@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fastconv.dispatch import Conv
+from fastconv.dispatch import Conv, Kernel
+from fastconv_kernels.conv import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
 from fastconv_kernels.conv.work import WORK
 
 PROBLEM = Conv(4, 64, 28, 28, 96, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC")
@@ -21,3 +22,12 @@ def test_winograd_multiplies_less_but_transforms() -> None:
     plain, four, two = (WORK[name](PROBLEM, "forward")["products"] for name in ("implicit_gemm", "winograd", "winograd_2x2"))
     assert plain / four == pytest.approx(4.0, rel=0.02)
     assert plain / two == pytest.approx(2.25, rel=0.02)
+
+
+@pytest.mark.parametrize("table", [FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT], ids=["forward", "input", "weight"])
+def test_every_kernel_predicts_its_time(table: list[Kernel]) -> None:
+    for kernel in table:
+        for problem in (PROBLEM, PROBLEM.with_layout("NCHW"), replace(PROBLEM, groups=2)):
+            predicted = kernel.predicted(problem)
+            assert (predicted is None) == (kernel.target == "numpy")
+            assert predicted is None or 1e-5 < predicted < 1e-2

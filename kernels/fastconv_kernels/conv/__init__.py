@@ -1,4 +1,4 @@
-"""Convolution: the ranked tables of its three directions, best first, the reference last.
+"""Convolution: the tables of its three directions; of the kernels that can, the one that predicts the least time is taken.
 
 How the plans are called, with arrays that are C-contiguous, of the problem's dtype and in the problem's layout:
 
@@ -66,7 +66,6 @@ def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
         "algorithm": algorithm,
         "target": "cpu",
         "refuses": partial(winograd_cpu.refuses, outputs=outputs),
-        "declines": partial(winograd_cpu.declines, outputs=outputs),
         "layout": "NHWC",
         "accuracy": winograd_cpu.ACCURACY[outputs],
         "summary": summary,
@@ -105,7 +104,6 @@ RANKED = (
         (depthwise_cpu.Forward, depthwise_cpu.BackwardInput, depthwise_weight_cpu.BackwardWeight),
         layout="NHWC",
         refuses=depthwise_cpu.refuses,
-        declines=depthwise_cpu.declines,
         summary="A row of taps slides over rows of pixels, the lanes are channels: each pixel is loaded once for all taps.",
         source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
     ),
@@ -135,7 +133,6 @@ FORWARD.insert(
         "direct",
         "cpu",
         direct_cpu.Forward,
-        declines=direct_cpu.declines,
         layout="NCHW",
         summary="Lanes over pixels, shifted images read where they are: for images of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
@@ -149,7 +146,6 @@ BACKWARD_INPUT[:0] = [
         "cpu",
         direct_cpu.BackwardInput,
         refuses=direct_cpu.refuses_transpose,
-        declines=direct_cpu.declines_transpose,
         layout="NHWC",
         summary="Lanes over pixels: the gradient transposed to planes in registers, for images of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
@@ -160,7 +156,6 @@ BACKWARD_INPUT[:0] = [
         "col2im",
         "cpu",
         col2im_cpu.BackwardInput,
-        declines=col2im_cpu.declines,
         summary="A product with lanes over pixels and windows as rows, then col2im in the cache: for images of few channels.",
         source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
     ),
@@ -174,7 +169,8 @@ CONV_POOL_FORWARD = [
             "conv_pool",
             "forward",
             plan=partial(winograd_cpu.PooledForward, outputs=outputs),
-            **about | {answer: partial(_of_conv, about[answer]) for answer in ("refuses", "declines")},
+            declines=partial(winograd_cpu.declines_pooled, outputs=outputs),
+            **about | {"refuses": partial(_of_conv, about["refuses"])},
         )
         for outputs, about in ((4, WINOGRAD), (2, WINOGRAD_2X2))
     ),

@@ -254,19 +254,3 @@ def image_strides(problem, channels, rows, columns):
 
 AHEAD = 2
 """How many vectors of pixels before they are packed they are brought nearer."""
-
-FEW_CHANNELS = 8
-"""Up to so many channels in a group it beats the kernel with lanes over channels.
-
-Eight images of 28 to 56 pixels, 16 to 64 output channels, windows of 3x3 and 5x5: 1.02 to 1.40 times as fast with 8 channels,
-0.84 to 1.31 times with 10, 0.50 to 0.96 times with 12.
-"""
-
-
-def declines(problem):
-    """Why another kernel should compute ``problem``."""
-    if problem.C // problem.groups > FEW_CHANNELS:
-        return (f"more than {FEW_CHANNELS} input channels: lanes over channels are faster",)
-    if problem.R * problem.S == 1:
-        return ("a window of one pixel leaves nothing to add",)
-    return ()

@@ -211,14 +211,3 @@ def refuses(problem):
     if problem.stride[1] > PIXELS or problem.S > MOST_TAPS:
         against.append(f"it takes strides up to {PIXELS} and windows up to {MOST_TAPS} wide")
     return tuple(against)
-
-
-FEW_CHANNELS = 8
-"""With fewer most lanes are idle."""
-
-
-def declines(problem):
-    """Why another kernel should compute ``problem``."""
-    if problem.C < FEW_CHANNELS:
-        return (f"with fewer than {FEW_CHANNELS} channels most lanes are idle",)
-    return ()

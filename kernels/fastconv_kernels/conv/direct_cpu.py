@@ -21,7 +21,7 @@ from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, columns_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import load_alternate, load_first, store_first
-from ..cpu.tile import Tile, add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
+from ..cpu.tile import add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
 from ..cpu.workspace import aligned, workspace
 from ..problems import Conv
 from .frame_cpu import flat
@@ -279,39 +279,4 @@ def refuses_transpose(problem):
         return ("it takes no stride",)
     if min(map(min, borders(problem))) < 0:
         return ("the padding is wider than the window reaches",)
-    return ()
-
-
-def declines_transpose(problem):
-    """Why another kernel should compute the gradient of the input."""
-    channels, lanes = problem.C // problem.groups, Tile(1, 1, problem.dtype).lanes
-    if channels > FEW_CHANNELS or problem.K // problem.groups * problem.R * problem.S > MOST_DEPTH:
-        return (f"more than {FEW_CHANNELS} channels of input or {MOST_DEPTH} terms in a sum: lanes over channels are faster",)
-    if channels < LEAST_CHANNELS:
-        return ("a product over output channels, then col2im, is faster",)
-    if problem.W / -(-problem.W // lanes) < channels:
-        return ("its rows fill a vector less than its channels do",)
-    return ()
-
-
-FEW_CHANNELS = 8
-"""Up to so many input channels it beats the kernels with lanes over channels, for images in NCHW that they must convert.
-
-Rows "n64 c8 … 5x5", "c12" and "c16" of benchmarks/results/crossovers.json: with more the margin is gone.
-"""
-
-LEAST_CHANNELS = 4
-"""For the gradient of the input: with 4, 6 and 8 channels it takes 0.54 to 0.81 of col2im's time, with 2 channels 1.06 to
-1.35 (8 images of 14 and 28 pixels, 16 to 64 output channels, windows of 3x3 and 5x5)."""
-
-MOST_DEPTH = 400
-"""About the deepest sum with which it was seen to win: row "n4 c3 224x224 k64 11x11 s4 p2" has 363 terms."""
-
-
-def declines(problem):
-    """Why another kernel should compute ``problem``."""
-    if problem.layout != "NCHW":
-        return ("the images are NHWC",)
-    if problem.C // problem.groups > FEW_CHANNELS or problem.depth > MOST_DEPTH:
-        return (f"more than {FEW_CHANNELS} input channels or {MOST_DEPTH} terms in a sum: lanes over channels are faster",)
     return ()

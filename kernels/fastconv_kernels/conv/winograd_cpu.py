@@ -67,12 +67,13 @@ FEW_CHANNELS = 8
 """From so many on it wins: rows "n16 c3 … k16" and "n16 c8 … k8" of benchmarks/results/crossovers.json."""
 
 
-def declines(problem, outputs):
-    """Why another kernel should compute ``problem``."""
-    if min(problem.C, problem.K) < FEW_CHANNELS:
+def declines_pooled(problem, outputs):
+    """Why another kernel should compute the convolution and pooling of ``problem``."""
+    conv = problem.conv
+    if min(conv.C, conv.K) < FEW_CHANNELS:
         return (f"with fewer than {FEW_CHANNELS} channels the transforms cost more than the products save",)
-    patches = ceiling(problem.P, outputs) * ceiling(problem.Q, outputs)
-    if patches * (outputs + problem.R - 1) ** 2 >= problem.P * problem.Q * problem.R * problem.S:
+    patches = ceiling(conv.P, outputs) * ceiling(conv.Q, outputs)
+    if patches * (outputs + conv.R - 1) ** 2 >= conv.P * conv.Q * conv.R * conv.S:
         return (f"the output fills its tiles of {outputs} x {outputs} so little that nothing is saved",)
     return ()
 

@@ -84,10 +84,32 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
 
 
 def direct(problem: Conv, direction: str) -> dict[str, float]:
-    """Lanes over pixels: a frame is filled, and rows of pixels end where lanes do not."""
+    """Lanes over pixels: a frame is filled, rows of pixels end where lanes do not, rows of tiles where channels do not."""
+    inputs, wide, _ = _sides(problem, direction)
     rows, columns = (problem.P, problem.Q) if direction == "forward" else (problem.H, problem.W)
-    waste = _up(rows * columns, _lanes(problem)) / (rows * columns)
-    return {"products": problem.flops / 2 * waste, "images": problem.image_bytes, "images in all": problem.N, "calls": 1}
+    pixels = problem.N * _up(rows * columns, _lanes(problem))
+    return {
+        "products": pixels * problem.groups * _up(wide, LEAST_ROWS) * inputs * problem.R * problem.S,
+        "images": problem.image_bytes,
+        "calls": 1,
+    }
+
+
+LEAST_ROWS = 4
+"""Of the tiles with lanes over pixels."""
+
+
+def depthwise(problem: Conv, direction: str) -> dict[str, float]:
+    """Lanes over channels: each meets the taps of its own window alone."""
+    _, _, pixels = _sides(problem, direction)
+    products = pixels * problem.R * problem.S * _up(problem.C, _lanes(problem))
+    return {"products": products, "images": problem.image_bytes, "calls": 1}
+
+
+def col2im(problem: Conv, direction: str) -> dict[str, float]:
+    """A product with whole windows as rows, whose sums are added one by one; lanes over rows of pixels."""
+    sums = problem.N * problem.P * _up(problem.Q, _lanes(problem)) * problem.C * problem.R * problem.S
+    return {"products": sums * (problem.K // problem.groups), "sums": sums, "images": problem.image_bytes, "calls": 1}
 
 
 WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
@@ -95,5 +117,7 @@ WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "winograd": partial(winograd, outputs=4),
     "winograd_2x2": partial(winograd, outputs=2),
     "direct": direct,
+    "depthwise": depthwise,
+    "col2im": col2im,
 }
 """By algorithm: a function of the problem and the direction."""
