@@ -35,6 +35,7 @@ PROBLEMS = {
     "tile": Conv(2, 8, 3, 8, 64, 1, 1),
     "tile + 1": Conv(2, 8, 5, 15, 65, 1, 1),
     "several slices": Conv(2, 300, 5, 7, 15, 1, 1),
+    "1x1 over the ends of images": Conv(3, 20, 7, 7, 26, 1, 1, groups=2),
     "few channels": Conv(2, 1, 28, 28, 32, 3, 3, padding=ONE),
     "colours": Conv(1, 3, 23, 21, 20, 7, 7, stride=(2, 2), padding=_sides(3, 3)),
     "second layer": Conv(2, 32, 14, 14, 64, 3, 3, padding=ONE),

@@ -44,6 +44,7 @@ LARGER = {
 MIDDLE = {
     "padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))),
     "few": Conv(1, 2, 8, 37, 20, 3, 3),
+    "1x1": Conv(2, 16, 9, 10, 24, 1, 1),
     "depthwise": Conv(2, 24, 9, 10, 24, 3, 3, groups=24),
 }
 

@@ -35,6 +35,7 @@ from . import (
     implicit_gemm_pool_cpu,
     implicit_gemm_pool_weight_cpu,
     implicit_gemm_weight_cpu,
+    pointwise_cpu,
     reference,
     unpool_cpu,
     winograd_cpu,
@@ -124,9 +125,19 @@ RANKED = (
     ),
 )
 
+POINTWISE: dict[str, Any] = {
+    "algorithm": "pointwise",
+    "target": "cpu",
+    "refuses": pointwise_cpu.refuses,
+    "declines": pointwise_cpu.declines,
+    "layout": "NCHW",
+    "summary": "A 1x1 window is a product with lanes over the pixels of planes, read where they are: nothing is converted.",
+    "source": "Goto & van de Geijn 2008; Zhang, Lo & Lu 2020",
+}
+
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
-FORWARD.insert(
-    0,
+FORWARD[:0] = [
+    Kernel("conv", "forward", plan=pointwise_cpu.Forward, **POINTWISE),
     Kernel(
         "conv",
         "forward",
@@ -137,8 +148,9 @@ FORWARD.insert(
         summary="Lanes over pixels, shifted images read where they are: for images of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
-)
+]
 BACKWARD_INPUT[:0] = [
+    Kernel("conv", "backward_input", plan=pointwise_cpu.BackwardInput, **POINTWISE),
     Kernel(
         "conv",
         "backward_input",

@@ -15,11 +15,11 @@ from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, rows_at
-from ..cpu.pooled import one_window, one_windows_positions, received, uncut
+from ..cpu.pooled import one_windows_positions, received, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
-from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
+from ..cpu.tile import add_tile, fitting, load_tile, one_row, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.workspace import workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import frame_band
@@ -38,7 +38,7 @@ PARTS_BYTES = 4 * 1024 * 1024
 @jit
 def add_bias(tile, windows, grad, places, pitch, count, sums, first):
     """sums[:count] (+)= the gradients of a band that ReLU has let through; one panel of channels."""
-    row, bytes_of = one_window(tile), one_windows_positions(tile)
+    row, bytes_of = one_row(tile), one_windows_positions(tile)
     total = zero(row)
     for w in range(windows):
         gradient = load_tile(row, block(row, grad + w * pitch, 0, 1, count))
@@ -50,7 +50,7 @@ def add_bias(tile, windows, grad, places, pitch, count, sums, first):
 @inlined
 def sum_windows(tile, a, sources, windows, grad, places, pitch, count):
     """The sum over the windows of a band and their places of elements ``a`` times a row of ``count`` channels."""
-    row, bytes_of = one_window(tile), one_windows_positions(tile)
+    row, bytes_of = one_row(tile), one_windows_positions(tile)
     total = zero(tile)
     for w in range(windows):
         gradient = load_tile(row, block(row, grad + w * pitch, 0, 1, count))

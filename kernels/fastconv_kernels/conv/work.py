@@ -27,6 +27,10 @@ COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("
 """Of each unit, by kernel."""
 
 
+LEAST_ROWS = 8
+"""Of the tiles of ``pointwise``, about."""
+
+
 def modelled(kernel: Kernel) -> Kernel:
     """``kernel`` with its prediction, if its algorithm has a model and its units were measured."""
     if kernel.algorithm not in WORK or kernel.name not in COSTS:
@@ -63,6 +67,18 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
         "stores": pixels * problem.groups * _up(wide, lanes),
         "images": problem.image_bytes,
         "weights": problem.K * (problem.C // problem.groups) * taps,
+        "calls": 1,
+    }
+
+
+def pointwise(problem: Conv, direction: str) -> dict[str, float]:
+    """Lanes over pixels: rows of a tile that have no channel work for nothing, and the first tile of channels packs."""
+    deep, wide, pixels = _sides(problem, direction)
+    return {
+        "products": problem.flops / 2 * _up(wide, LEAST_ROWS) / wide,
+        "packed": pixels * problem.groups * deep,
+        "images": problem.image_bytes,
+        "weights": problem.K * (problem.C // problem.groups),
         "calls": 1,
     }
 
@@ -114,6 +130,7 @@ def col2im(problem: Conv, direction: str) -> dict[str, float]:
 
 WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "implicit_gemm": implicit_gemm,
+    "pointwise": pointwise,
     "winograd": partial(winograd, outputs=4),
     "winograd_2x2": partial(winograd, outputs=2),
     "direct": direct,

@@ -227,6 +227,17 @@ def block(builder, result, tile, base, stride, rows, count):
     return _place(builder, result, base, down, across, masks, rows, _at_least(builder, [count], vectors * lanes))
 
 
+@word(lambda tile, base, stride, rows, first, end: Place(tile))
+def between(builder, result, tile, base, stride, rows, first, end):
+    """``block``, of whose columns only ``first`` … ``end`` exist."""
+    height, vectors, lanes = _shape(result)
+    down = [builder.mul(stride, INT64(i)) for i in range(height)]
+    across = [INT64(j * lanes) for j in range(vectors)]
+    before, until = (_beside(count)(builder, vectors, lanes) for count in (first, end))
+    masks = [builder.and_(mask, builder.not_(low)) for mask, low in zip(until, before, strict=True)]
+    return _place(builder, result, base, down, across, masks, rows, BIT(0))
+
+
 @word(lambda tile, base, table, rows, count: Place(tile))
 def scattered(builder, result, tile, base, table, rows, count):
     """Rows wherever a table says: row i ``table[i]`` after ``base``; ``rows`` x ``count`` elements exist."""

@@ -66,11 +66,6 @@ def positions(builder, result, total):
     return each_window(builder, result, total, 1)
 
 
-@word(lambda tile: TileType(1, tile.vectors, tile.vector))
-def one_window(builder, result, tile):
-    """The shape of one row of a tile: the channels of a window."""
-
-
 @word(lambda tile: TileType(1, tile.vectors, Vector(types.uint8, tile.lanes)))
 def one_windows_positions(builder, result, tile):
     """The shape of the positions in one row of a tile."""

@@ -231,6 +231,27 @@ def add_rows(builder, result, total):
     return folded
 
 
+@word(lambda tile: TileType(1, tile.vectors, tile.vector))
+def one_row(builder, result, tile):
+    """The shape of one row of a tile."""
+
+
+def row_type(tile, here, there):
+    known = isinstance(here, Columns) and isinstance(there, Columns)
+    return Sums(TileType(1, tile.vectors, tile.vector)) if known else None
+
+
+@word(row_type)
+def load_row(builder, result, tile, here, there):
+    """A row of a tile: the columns that exist ``here``, those that do not from ``there``, zero where neither has them."""
+    loaded, vector = ir.Constant(result, ir.Undefined), result.element.element
+    for j in range(result.element.count):
+        first, other = ([builder.extract_value(place, [field, j]) for field in (0, 1)] for place in (here, there))
+        rest = load_masked(builder, vector, *other)
+        loaded = builder.insert_value(loaded, load_masked(builder, vector, *first, rest), [0, j])
+    return loaded
+
+
 @word(lambda tile, place: Sums(tile) if isinstance(place, Place) else None)
 def load_tile(builder, result, tile, place):
     """The tile in memory; rows and columns that do not exist are zero, and their memory is not touched."""
