@@ -9,12 +9,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from fastconv.bench import suites
+from fastconv.bench.cases import READERS, Case
+from fastconv.bench.suites import SUITES, Suite
 from fastconv.errors import ArgumentError
 
-from . import record, results, suites
-from .cases import READERS, Case
+from . import record, results
 from .families import FAMILIES, KERNELS, mean
-from .suites import SUITES, Suite
 
 FILTERS = ("networks", "match", "shape", "depthwise", "batch", "algorithm")
 

@@ -22,15 +22,16 @@ from scipy.optimize import nnls
 
 import fastconv as fc
 import fastconv_kernels.conv.work as model
-from fastconv.cli.shapes import written
+from fastconv.bench.cases import DIRECTIONS, NETWORKS, Case, cases
+from fastconv.bench.circumstances import circumstances
+from fastconv.bench.contestants.operands import Operands
+from fastconv.bench.contestants.ours import PUBLIC
+from fastconv.bench.timing import calls_for, repeat
 from fastconv.dispatch import Conv, Kernel, kernels
+from fastconv.shapes import written
 from fastconv_kernels.registry import fastest
 
 from . import record
-from .cases import DIRECTIONS, NETWORKS, Case, cases
-from .contestants.operands import Operands
-from .contestants.ours import PUBLIC
-from .timing import calls_for, repeat
 
 COSTS = Path(model.__file__).with_name("costs.json")
 HOPELESS = 4
@@ -116,7 +117,7 @@ def main() -> None:
     good = sum(regret <= 1.1 for regret in regrets)
     print(f"regret: geomean {geometric_mean(regrets):.3f}, worst {max(regrets):.2f}, within 10%: {good} of {len(regrets)}")
     if arguments.limit is None:
-        content = {**record.circumstances(), "nanoseconds": costs}
+        content = {**circumstances(), "nanoseconds": costs}
         COSTS.write_text(json.dumps(content, indent=1) + "\n")
         print(record.write("choices", 1, {"rows": choices}))
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.suites import SUITES
+from fastconv.bench.suites import SUITES
 from fastconv.dispatch import OPERATORS, kernels
 
 PAGE = Path(__file__).parents[1] / "kernels/README.md"

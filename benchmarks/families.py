@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from .cases import DIRECTIONS
+from fastconv.bench.cases import DIRECTIONS
 
 Row = dict[str, Any]
 

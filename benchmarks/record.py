@@ -1,33 +1,14 @@
-"""What every result says beside its numbers, and where it is written."""
+"""Where results are written."""
 
 from __future__ import annotations
 
 import json
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fastconv.functional.machine import machine
+from fastconv.bench.circumstances import circumstances
 
 RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("fastconv", "numpy", "scipy", "numba", "llvmlite", "torch")
-
-
-def circumstances() -> dict[str, Any]:
-    """Date, machine and versions."""
-    here, versions = machine(), {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cpu": here.cpu, "lanes": here.lanes, "threads": here.threads, "system": platform.system()},
-        "versions": versions,
-    }
 
 
 def path(suite: str, folder: Path | None = None) -> Path:

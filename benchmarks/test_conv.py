@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import DIRECTIONS, Case, cases, running
-from benchmarks.contestants import ours
-from benchmarks.contestants.operands import Operands
-from benchmarks.serve import expected, verify
+from fastconv.bench.cases import DIRECTIONS, Case, cases, running
+from fastconv.bench.contestants import ours
+from fastconv.bench.contestants.operands import Operands
+from fastconv.bench.serve import expected, verify
 from fastconv.dispatch import Kernel
 
 NETWORKS = os.environ.get("FASTCONV_BENCHMARK_NETWORKS", "lenet5 mnist-cnn").split()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits  # scikit-learn has it with it
 
-from benchmarks.cases import Case, product
-from benchmarks.contestants import library
-from benchmarks.contestants.operands import Operands
-from benchmarks.serve import expected, verify
+from fastconv.bench.cases import Case, product
+from fastconv.bench.contestants import library
+from fastconv.bench.contestants.operands import Operands
+from fastconv.bench.serve import expected, verify
 
 SIZES = ("64x64x64", "256x256x256", "1024x1024x1024", "128x10x128", "128x128x3136")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import Case, cases
-from benchmarks.contestants import ours
-from benchmarks.contestants.operands import Operands
-from benchmarks.serve import expected, verify
+from fastconv.bench.cases import Case, cases
+from fastconv.bench.contestants import ours
+from fastconv.bench.contestants.operands import Operands
+from fastconv.bench.serve import expected, verify
 
 CASES = [case for direction in ("forward", "backward_input") for case in cases("pool", direction, ["lenet5", "mnist-cnn"])]
 

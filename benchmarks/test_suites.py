@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import cases, families, suites
-from benchmarks.contestants import Contestant
-from benchmarks.suites import SUITES, Suite
+from benchmarks import families
+from fastconv.bench import cases, suites
+from fastconv.bench.contestants import Contestant
+from fastconv.bench.suites import SUITES, Suite
 
 CONVOLUTIONS = {"lenet5": 2, "alexnet": 5, "vgg16": 13, "googlenet": 57 + 9, "resnet50": 53, "mobilenet": 27}
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastconv.cli import pictures, shapes
+from fastconv import shapes
+from fastconv.cli import pictures
 from fastconv.dispatch import Conv
 from fastconv.errors import ArgumentError, DataError
 

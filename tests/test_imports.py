@@ -15,7 +15,7 @@ from fastconv import dispatch
 
 ROOT = processes.ROOT
 KERNELS = ROOT / "kernels/fastconv_kernels"
-LAYERS = ("choice", "dispatch", "functional", "nn.layers", "nn.model", "cli")
+LAYERS = ("choice", "dispatch", "functional", "nn.layers", "nn.model", "bench", "cli")
 """Each may import those before it, never those behind it."""
 POLICY = "fastconv.choice", "fastconv.dispatch"
 """What chooses kernels and keeps their plans; the rest has both from ``dispatch``."""

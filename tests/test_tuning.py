@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import fastconv as fc
-from fastconv import cli, dispatch, tuning, winners
-from fastconv.cli import shapes
+from fastconv import cli, dispatch, shapes, tuning, winners
 from fastconv.dispatch import Conv, Settings
 from fastconv.errors import ArgumentError
 

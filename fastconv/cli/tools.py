@@ -6,9 +6,9 @@ from argparse import Namespace
 from dataclasses import asdict
 
 import fastconv
+from fastconv import shapes
 from fastconv.functional.machine import machine
 
-from . import shapes
 from .report import as_json, versions
 from .where import chosen
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastconv import dispatch, tuning, winners
+from fastconv import dispatch, shapes, tuning, winners
 from fastconv.dispatch import Settings
 from fastconv.errors import ArgumentError
 
-from . import shapes
 from .report import check_json, versions, write_json
 from .tools import DIRECTIONS
 

@@ -4,8 +4,7 @@ The multiply-adds are those of a tile of sums that never leaves the registers, e
 is loaded.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,16 +12,14 @@ import numpy as np
 from llvmlite import ir
 from numba import prange
 
-from benchmarks.cases import Case
-from fastconv_kernels.cpu.compile import apart, jit, threaded
-from fastconv_kernels.cpu.emit import fused_multiply_add, splat
-from fastconv_kernels.cpu.places import block
-from fastconv_kernels.cpu.simd import word
-from fastconv_kernels.cpu.tile import Tile, each_vector, load_tile, pointer, store_tile
+from .compile import apart, jit, threaded
+from .emit import fused_multiply_add, splat
+from .places import block
+from .simd import word
+from .tile import Tile, each_vector, load_tile, pointer, store_tile
 
-from . import Entry
-from .operands import Operands, empty
-from .sizes import COPIED
+Array = np.ndarray[Any, np.dtype[Any]]
+Work = tuple[Callable[[], Any], int]
 
 SUMS = 12
 """Enough to keep two units of latency four busy, few enough for sixteen registers."""
@@ -32,7 +29,7 @@ STEPS = 1_000_000
 
 
 @word(lambda total: total)
-def multiply_add(builder: Any, result: Any, total: Any) -> Any:
+def multiply_add(builder, result, total):
     """Every sum times a number, plus another."""
     vector = result.element.element
     factor, term = (splat(builder, ir.Constant(vector.element, value), vector.count) for value in (0.5, 1.0))
@@ -40,7 +37,7 @@ def multiply_add(builder: Any, result: Any, total: Any) -> Any:
 
 
 @jit
-def _chain(tile: Any, steps: int, out: Any, offset: int) -> None:
+def _chain(tile, steps, out, offset):
     place = block(tile, pointer(tile, out, offset), tile.columns, tile.rows, tile.columns)
     total = load_tile(tile, place)  # sums that begin alike would be computed once for all
     for _ in range(steps):
@@ -49,7 +46,7 @@ def _chain(tile: Any, steps: int, out: Any, offset: int) -> None:
 
 
 @threaded
-def chains(tile: Any, steps: int, out: Any, threads: int) -> None:
+def chains(tile, steps, out, threads):
     """The sums of each thread."""
     for thread in prange(threads):
         _chain(tile, steps, out, np.intp(thread) * out.shape[1])
@@ -57,29 +54,29 @@ def chains(tile: Any, steps: int, out: Any, threads: int) -> None:
 
 @apart
 @jit
-def _copy(source: Any, target: Any) -> None:
+def _copy(source, target):
     for i in range(source.size):  # a loop becomes vectors, an assignment of slices does not
         target[i] = source[i]
 
 
 @threaded
-def copies(source: Any, target: Any, times: int, threads: int) -> None:
+def copies(source, target, times, threads):
     """The numbers of each thread, so often that starting the threads takes no time beside it."""
     for thread in prange(threads):
         for _ in range(times):
             _copy(source[thread], target[thread])
 
 
-def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
-    """Multiply-adds, whatever the case, or copies within ``copied``, of which each byte counts as one flop."""
-    if copied is not None:
-        source, target = (empty((threads, COPIED[copied] // 4)) for _ in range(2))
-        source.fill(1)
-        times = COPIED["memory"] // COPIED[copied]
-        return Entry(partial(copies, source, target, times, threads), None, flops=2 * times * source.nbytes)
+def peak(threads: int) -> Work:
+    """(a call, its floating-point operations): multiply-adds at the rate of the machine."""
     tile = Tile(SUMS, 1, "float32")
     size = tile.rows * tile.columns
     out = np.resize(np.arange(size, dtype=np.float32), (threads, size))
     chains(tile, 100, out, threads)
     assert np.all(out == 2), "the sums tend to 2"
-    return Entry(partial(chains, tile, STEPS, out, threads), None, flops=2 * STEPS * out.size)
+    return partial(chains, tile, STEPS, out, threads), 2 * STEPS * out.size
+
+
+def copying(source: Array, target: Array, times: int) -> Work:
+    """(a call, the bytes that it reads and writes): each thread copies its row of ``source`` to ``target`` so often."""
+    return partial(copies, source, target, times, len(source)), 2 * times * source.nbytes

@@ -1,4 +1,4 @@
-"""A process that measures: ``python -m benchmarks.serve THREADS`` answers pickled requests on standard input, one at a time.
+"""A process that measures: ``python -m fastconv.bench.serve THREADS`` answers pickled requests on standard input one by one.
 
 It has ("prepare", case, contestants, seconds), after which the contestants have been verified, ("sample", name): the seconds
 of one call, and ("grown", case, contestant): the memory of one.  Whoever asks decides whose turn it is.
@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from benchmarks import timing
-from benchmarks.cases import Case
-from benchmarks.contestants import Answer, Contestant, Entry, library
-from benchmarks.contestants.operands import Operands
+from fastconv.bench import timing
+from fastconv.bench.cases import Case
+from fastconv.bench.contestants import Answer, Contestant, Entry, library
+from fastconv.bench.contestants.operands import Operands
 
 
 def expected(case: Case, operands: Operands) -> Any:
@@ -84,7 +84,8 @@ class Desk:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         entry = make(case, operands)
         result = entry.result(entry.call())
-        return max(0, _resident("VmHWM") - before - result.nbytes)
+        nbytes: int = result.nbytes
+        return max(0, _resident("VmHWM") - before - nbytes)
 
 
 def _resident(name: str) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.cases import Case
+from fastconv.bench.cases import Case
 
 from . import Entry
 from .operands import Operands, empty

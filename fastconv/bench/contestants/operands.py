@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case
+from fastconv.bench.cases import Case
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,7 +24,8 @@ def empty(shape: tuple[int, ...], dtype: Any = "float32") -> Array:
     size, item = prod(shape), np.dtype(dtype).itemsize
     memory = np.empty(size * item + CACHE_LINE, np.uint8)
     skip = -memory.ctypes.data % CACHE_LINE
-    return memory[skip : skip + size * item].view(dtype).reshape(shape)
+    array: Array = memory[skip : skip + size * item].view(dtype).reshape(shape)
+    return array
 
 
 def noise(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Array:

@@ -6,27 +6,27 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import timing
-from benchmarks.cases import Case
-from benchmarks.contestants import Answer, Contestant
+from fastconv.bench import timing
+from fastconv.bench.cases import Case
+from fastconv.bench.contestants import Answer, Contestant
 
 THREAD_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Worker:
-    """One process of ``benchmarks.serve``."""
+    """One process of ``fastconv.bench.serve``."""
 
     def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.serve", str(threads)],
+            [sys.executable, "-m", "fastconv.bench.serve", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=inherited | dict.fromkeys(THREAD_VARIABLES, str(threads)) | environment,
+            env={**inherited, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **environment},
         )
 
     def ask(self, *request: Any) -> Any:
@@ -63,7 +63,8 @@ class Field:
     """
 
     def __init__(self, contestants: Iterable[Contestant], threads: int) -> None:
-        self.threads, self._places = threads, {}
+        self.threads = threads
+        self._places: dict[tuple[tuple[tuple[str, str], ...], str], list[Contestant]] = {}
         for contestant in contestants:
             library = contestant.library.replace("ceiling", "ours") if threads > 1 else ""
             place = tuple(sorted(contestant.environment.items())), library
@@ -73,7 +74,7 @@ class Field:
     def measure(self, case: Case | None, rounds: int, seconds: float) -> tuple[dict[str, Answer], dict[str, list[float]]]:
         """What became of the contestants, and the seconds of one call in each round of those that did not fail."""
         answers: dict[str, Answer] = {}
-        samples = {}
+        samples: dict[str, Callable[[], float]] = {}
         for place, contestants in self._places.items():
             if place not in self._workers:
                 self._workers[place] = Worker(self.threads, dict(place[0]))

@@ -8,9 +8,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fastconv.cli.shapes import parse
 from fastconv.dispatch import Conv, Kernel, Matmul, Pool, kernels
 from fastconv.errors import ArgumentError
+from fastconv.shapes import parse
 
 SHAPES = Path(__file__).with_name("shapes")
 NETWORKS = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet50", "mobilenet")

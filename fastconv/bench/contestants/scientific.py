@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy import ndimage, signal
 
-from benchmarks.cases import Case
+from fastconv.bench.cases import Case
 
 from . import Entry
 from .operands import Operands

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from benchmarks.cases import RATE, Case, Training
 from fastconv import dispatch, nn, zoo
+from fastconv.bench.cases import RATE, Case, Training
 from fastconv.errors import UnsupportedError
 
 from . import Entry, our_streams
@@ -108,7 +108,7 @@ def _matmul(plan: Any, problem: Any, operands: Operands, packed: bool) -> Made:
     return partial(plan, operands.matrix("a"), operands.matrix("b"), out), out
 
 
-KERNELS = {
+KERNELS: dict[tuple[str, str], Callable[..., Made]] = {
     ("conv", "forward"): _conv_forward,
     ("conv", "backward_input"): _conv_backward_input,
     ("conv", "backward_weight"): _conv_backward_weight,
@@ -173,7 +173,7 @@ def _public_matmul(problem: Any, operands: Operands, algorithm: str | None) -> M
     return partial(fc.matmul, operands.matrix("a"), operands.matrix("b"), out=out, algorithm=algorithm), out
 
 
-PUBLIC = {
+PUBLIC: dict[tuple[str, str], Callable[..., Made]] = {
     ("conv", "forward"): partial(_public_conv, "forward"),
     ("conv", "backward_input"): partial(_public_conv, "backward_input"),
     ("conv", "backward_weight"): partial(_public_conv, "backward_weight"),

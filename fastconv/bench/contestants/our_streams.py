@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import RATE, Stream
 from fastconv import dispatch
+from fastconv.bench.cases import RATE, Stream
 from fastconv.dispatch import BatchNorm, Elementwise, Maxout, Rows, Transposition, Update
 
 from . import Entry
@@ -24,7 +24,7 @@ class _Stream:
 
     def __init__(self, stream: Stream, operands: Operands, threads: int, algorithm: str | None) -> None:
         self.stream, self._operands = stream, operands
-        self._asked = {"threads": threads, "algorithm": algorithm}
+        self._threads, self._algorithm = threads, algorithm
         self.pixels = stream.N * stream.H * stream.W
         self.size = self.pixels * stream.C
         self.kernel = ""
@@ -36,8 +36,8 @@ class _Stream:
         """The kernel's plan; ``self.kernel`` is the one of the stream itself."""
         operator, direction = self.stream.operator, direction or self.stream.direction
         if direction == self.stream.direction:
-            self.kernel = dispatch.choose(operator, direction, problem, algorithm=self._asked["algorithm"]).name
-        return dispatch.plan_for(operator, direction, problem, **self._asked)
+            self.kernel = dispatch.choose(operator, direction, problem, algorithm=self._algorithm).name
+        return dispatch.plan_for(operator, direction, problem, algorithm=self._algorithm, threads=self._threads)
 
     def new(self, *shape: int) -> Array:
         return empty(shape or self.array("x").shape)

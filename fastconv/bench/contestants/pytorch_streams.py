@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.cases import RATE, Stream
+from fastconv.bench.cases import RATE, Stream
 
 from . import Entry
 from .operands import TO_NCHW, Operands

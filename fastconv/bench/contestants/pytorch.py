@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.cases import RATE, Case, Training
+from fastconv.bench.cases import RATE, Case, Training
 
 from . import Entry, pytorch_streams
 from .networks import network

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.cases import Training
 from fastconv import zoo
+from fastconv.bench.cases import Training
 
 
 def mnist_cnn(shape: tuple[int, ...], classes: int) -> Any:
