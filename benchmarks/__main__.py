@@ -7,11 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from fastconv.bench import suites
 from fastconv.bench.cases import READERS, Case
 from fastconv.bench.suites import SUITES, Suite
+from fastconv.bench.text import line
 from fastconv.errors import ArgumentError
 
 from . import record, results
@@ -35,30 +35,6 @@ def filtered(arguments: argparse.Namespace, suite: Suite) -> tuple[Suite, list[C
         return suite, [Case(suite.operator, suite.direction, read(text), text, (), suite.packed) for text in arguments.shape]
     found = [case for case in suite.cases() if all(word in case.text.split() for word in arguments.match.split())]
     return suite, [case for case in found if arguments.depthwise in (None, case.depthwise)]
-
-
-def line(row: dict[str, Any], unit: str) -> str:
-    """A row to read: what was best of ours, and how many times as much each other needs."""
-    networks = ",".join(f"{name}×{count}" for name, count in row["occurs"].items())
-    failures = "".join(f"\n    {name} FAILED: {text}" for name, text in row.get("failed", {}).items())
-    if unit == "memory":
-        needs = "  ".join(f"{name} {taken / 2**20:.1f} MiB" for name, taken in row["memory"].items())
-        return f"{row['case']:38} {needs}{failures}"
-    times = row["seconds"]
-    ours = [name for name in times if name.startswith("fastconv") and " call" not in name] or list(times)
-    if not ours:
-        return f"{row['case']}  nothing was measured{failures}"
-    best = min(ours, key=times.__getitem__)
-    if "copy" in row:
-        rate = row["bytes"] / times[best] / 1e9
-        speed = f"{rate:6.1f} GB/s {rate / row['copy']:4.0%} of a copy's"
-    else:
-        rate = row.get("flops", 0) / times[best] / 1e9
-        speed = f"{rate:6.1f} GF/s" + (f" {rate / row['peak']:4.0%} of peak" if "peak" in row else "")
-    others = "  ".join(f"{name} {other / times[best]:.2f}" for name, other in times.items() if name != best)
-    kernel = row["kernels"].get(best, "").partition("__")[2] or best
-    taken = f"{times[best] * 1e6:9.1f} µs {speed}"
-    return f"{row['case']:38} {kernel:20} {taken} | {others} | {networks}{failures}"
 
 
 def run(name: str, threads: int, arguments: argparse.Namespace) -> None:

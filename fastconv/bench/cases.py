@@ -168,6 +168,13 @@ def lines(operator: str, file: str) -> list[tuple[int, str]]:
     return found
 
 
+def with_batch(text: str, batch: int | None) -> str:
+    """A line with another number of images."""
+    if batch is None:
+        return text
+    return " ".join(f"n{batch}" if word[0] == "n" and word[1:].isdecimal() else word for word in text.split())
+
+
 def cases(operator: str, direction: str, names: Iterable[str], batch: int | None = None, packed: bool = False) -> list[Case]:
     """The lines of the files ``names``, each once though it be in several of them.
 
@@ -182,8 +189,7 @@ def cases(operator: str, direction: str, names: Iterable[str], batch: int | None
         if name not in known:
             raise ArgumentError(f"networks: expected some of {', '.join(known)} for {operator}, got {name!r}")
         for count, text in lines(operator, name):
-            if batch is not None:
-                text = " ".join(f"n{batch}" if word[0] == "n" and word[1:].isdecimal() else word for word in text.split())
+            text = with_batch(text, batch)
             problem = read(text)
             case = found.get(problem) or Case(operator, direction or problem.direction, problem, text, (), packed)
             occurs = dict(case.occurs)

@@ -10,6 +10,7 @@ import gc
 import os
 import pickle
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,6 +118,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, threads: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks, who then closes this input
     answering = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     serve(sys.stdin.buffer, answering, int(sys.argv[1]))

@@ -171,7 +171,8 @@ def _about(case: Case) -> dict[str, Any]:
 def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:
     """Seconds of one call of each contestant, the median of all rounds, and what the machine can do beside them.
 
-    ``peak`` are GFLOP/s, ``copy`` are GB/s.
+    ``least`` is the shortest sample, ``spread`` by how much of the median the samples differ from it at most; ``peak`` are
+    GFLOP/s, ``copy`` are GB/s.
     """
     answers, samples = field.measure(case, rounds, seconds)
     times = {name: median(taken) for name, taken in samples.items()}
@@ -180,6 +181,8 @@ def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, A
         if taken := times.pop(ceiling.name, None):
             row[name] = round((answers[ceiling.name].flops or 0) / taken / 1e9, 1)
     row["seconds"] = {name: float(f"{taken:.4g}") for name, taken in times.items()}
+    row["least"] = {name: float(f"{min(samples[name]):.4g}") for name in times}
+    row["spread"] = {name: round(max(abs(each / taken - 1) for each in samples[name]), 3) for name, taken in times.items()}
     row["kernels"] = {name: answer.kernel for name, answer in answers.items() if answer.kernel}
     if failed := {name: answer.failed for name, answer in answers.items() if answer.failed}:
         row["failed"] = failed

@@ -1,6 +1,7 @@
-"""The command line: ``fastconv train | evaluate | predict | info | warmup | explain | tune``.
+"""The command line: ``fastconv train | evaluate | predict | info | warmup | explain | tune | bench``.
 
-What a user gets wrong ends with exit code 2 and one line on standard error, Ctrl-C with 130.  Results go to standard output,
+What a user gets wrong ends with exit code 2 and one line on standard error, Ctrl-C with 130; 1 says that ``bench`` found
+something wrong or slower.  Results go to standard output,
 everything said along the way to standard error.
 """
 
@@ -43,8 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            getattr(module, arguments.command)(arguments)
+            code: int | None = getattr(module, arguments.command)(arguments)
             sys.stdout.flush()
+            return code or 0
     except FastconvError as error:
         return _fail(error)
     except KeyboardInterrupt:

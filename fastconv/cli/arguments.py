@@ -29,6 +29,7 @@ def parser() -> Parser:
     _warmup(commands)
     _explain(commands)
     _tune(commands)
+    _bench(commands)
     return main
 
 
@@ -186,3 +187,48 @@ def _tune(commands: Commands) -> None:
     command.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
     command.add_argument("--accuracy", choices=("fast", "precise", "exact"), default="fast", help="default: fast")
     command.add_argument("--json", type=_file, metavar="FILE", help="write the measurements there")
+
+
+def _bench(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "bench",
+        "bench",
+        "measure kernels against other libraries and against what this machine can do",
+        "Every result is verified before it is timed, and the contestants take turns. " + SHAPES,
+    )
+    command.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="?",
+        default="all",
+        choices=(*WHAT, "all"),
+        help=f"{', '.join(WHAT)} or all (the default)",
+    )
+    command.add_argument(
+        "--shapes", metavar="LIST", help="networks (lenet5,alexnet,…), a file with a shape a line, or a shape in quotes"
+    )
+    command.add_argument("--direction", choices=("forward", "backward_input", "backward_weight"), help="default: all")
+    command.add_argument("--algorithm", metavar="NAME", help='ours to be measured instead of the chosen one, or "all"')
+    command.add_argument("--target", choices=("cpu", "cuda"), help="where ours run (default: cpu)")
+    command.add_argument("--precision", metavar="NAME", help="fp32 (the default)")
+    command.add_argument("--against", metavar="LIST", default="torch,numpy", help="torch, numpy, scipy (default: torch,numpy)")
+    command.add_argument("--threads", type=_counts, metavar="LIST", help="1, 2 or 1,2 (default: all cores)")
+    command.add_argument("--batch", type=_count, metavar="N", help="images, instead of those that a shape says")
+    command.add_argument("--quick", action="store_true", help="fewer shapes and shorter samples")
+    command.add_argument("--json", type=_file, metavar="FILE", help="write the rows there")
+    command.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A.json", "B.json"),
+        help="say what became slower from A to B; exit code 1 if anything did",
+    )
+
+
+WHAT = ("conv", "pool", "matmul", "elementwise", "train")
+
+
+def _counts(text: str) -> str:
+    if all(word.isdecimal() and int(word) > 0 for word in text.split(",")):
+        return text
+    raise argparse.ArgumentTypeError(f"expected integers of at least 1 with commas between them, got {text!r}")

@@ -1,0 +1,122 @@
+"""``fastconv bench``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastconv import dispatch
+from fastconv.bench import comparison, guard, session, suites
+from fastconv.bench.circumstances import circumstances
+from fastconv.bench.text import line
+from fastconv.errors import ArgumentError
+
+from .report import check_json, say, write_json
+
+WRONG, SLOWER = 1, 1
+
+
+def bench(arguments: Namespace) -> int:
+    """Measure, print a row for each case, and keep the rows; or compare two sessions."""
+    if arguments.compare:
+        return _compare(*arguments.compare)
+    request = _request(arguments)
+    todo = session.parts(request)
+    if arguments.json:
+        check_json(arguments.json)
+    for peer in request.missing:
+        say(f"{peer} is not installed and left out")
+    if disturbed := guard.busy():
+        say(f"the machine is busy: {disturbed}; ratios are worth more than times")
+    rows: list[session.Row] = []
+    ceilings: dict[str, dict[str, float]] = {}
+    try:
+        for threads in request.threads:
+            ceilings[str(threads)] = suites.ceilings(threads)
+            print(_ceilings(threads, ceilings[str(threads)]), flush=True)
+        _measure(todo, request.quick, rows)
+    finally:  # what was measured until an interruption is kept
+        if arguments.json:
+            write_json(arguments.json, {**circumstances(), "GB/s": ceilings, "rows": rows})
+    wrong = [f"{row['case']}: {name}" for row in rows for name in row.get("failed", {}) if name.startswith("fastconv")]
+    for each in wrong:
+        say(f"WRONG, and not timed: {each}")
+    return WRONG if wrong else 0
+
+
+def _request(arguments: Namespace) -> session.Request:
+    operators = tuple(session.OPERATORS) if arguments.what == "all" else (arguments.what,)
+    if arguments.shapes and len(operators) > 1 and not all(_is_name(shape) for shape in _words(arguments.shapes)):
+        raise ArgumentError("--shapes: expected names of networks for all, a file or a shape only for one of conv, pool, …")
+    threads = tuple(map(int, arguments.threads.split(","))) if arguments.threads else (dispatch.all_threads(),)
+    return session.Request(
+        operators,
+        tuple(_words(arguments.shapes)),
+        (arguments.direction,) if arguments.direction else (),
+        arguments.algorithm,
+        arguments.target,
+        arguments.precision,
+        tuple(_words(arguments.against)),
+        threads,
+        arguments.batch,
+        arguments.quick,
+    )
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _is_name(shape: str) -> bool:
+    return shape.replace("-", "").isalnum()
+
+
+def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row]) -> None:
+    """Append the rows to ``rows`` as they come, and print them."""
+    watching = guard.Guard()
+    with _progress(sum(len(part.cases) for part in todo)) as advance:
+        for part in todo:
+            print(f"-- {part.operator} {part.suite.direction}, {part.threads} thread(s): x is the other's time over ours")
+            for row in session.rows(part, quick):
+                if disturbance := watching.disturbance(row):
+                    row["disturbed"] = disturbance
+                rows.append(row)
+                print(line(row, "seconds") + (f"  ! {disturbance}" if disturbance else ""), flush=True)
+                advance()
+    if disturbed := sum("disturbed" in row for row in rows):
+        say(f"{disturbed} of {len(rows)} rows were disturbed, by other processes or by a clock that drifts")
+
+
+def _ceilings(threads: int, rates: dict[str, float]) -> str:
+    return f"copying, {threads} thread(s): " + ", ".join(f"{place} {rate:.0f} GB/s" for place, rate in rates.items())
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar with the time that is left, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _compare(before: str, after: str) -> int:
+    """Print what changed beyond noise."""
+    changes = list(comparison.compared(comparison.read(before), comparison.read(after)))
+    if not changes:
+        raise ArgumentError(f"--compare: {before} and {after} have no case in common")
+    for change in sorted(changes, key=lambda change: -change.ratio):
+        if change.slower or change.faster:
+            verdict = "SLOWER" if change.slower else "faster"
+            print(f"{verdict}: {change.ratio:.2f} times as long (noise {change.noise:.0%})  {change.name}")
+    slower = sum(change.slower for change in changes)
+    print(f"{len(changes)} compared: {slower} slower, {sum(change.faster for change in changes)} faster")
+    return SLOWER if slower else 0

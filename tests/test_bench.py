@@ -1,0 +1,139 @@
+"""``fastconv bench``: what is asked for, what is wrong, what is kept, and what became slower."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import fails
+from fastconv.bench import comparison, guard, session, suites
+from fastconv.bench.session import Request
+from fastconv.cli import main
+
+ONE = ("bench", "conv", "--shapes", "n1 c2 8x8 k3 3x3", "--direction", "forward", "--against", "", "--threads", "1", "--quick")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("conv --shapes resnet", "--shapes: expected a file, a shape in quotes, or some of alexnet"),
+        ("conv --against torhc", "--against: expected some of torch, numpy, scipy, got 'torhc'"),
+        ("conv --algorithm fft", "algorithm: expected one of all"),
+        ("conv --precision fp8", "precision: expected one of"),
+        ("conv --target cuda", "target: cuda cannot be used"),
+        ("matmul --direction backward_weight", "--direction: matmul has no backward_weight"),
+        ("matmul --shapes 3x4", "SHAPE: expected MxNxK"),
+        ("all --shapes some/file.txt", "--shapes: expected names of networks for all"),
+        ("conv --threads two", "argument --threads: expected integers of at least 1"),
+        ("pooling", "argument WHAT: invalid choice"),
+        ("conv --json no/such/folder/rows.json", "--json: no/such/folder/rows.json cannot be written"),
+        ("--compare no.json no.json", "--compare: no.json cannot be read"),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_is_measured(
+    words: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "rows", lambda *_: pytest.fail("measured"))
+    assert fails(capsys, "bench", *words.split()).startswith(message)
+
+
+def test_a_bad_line_is_told_with_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "shapes.txt"
+    file.write_text("# ours\n3 n1 c2 8x8 k3 3x3\nn1 c2 k3 3x3\n")
+    assert fails(capsys, "bench", "conv", "--shapes", file).startswith(f"--shapes: {file}:3: expected kernel RxS")
+    file.write_text("# nothing\n")
+    assert fails(capsys, "bench", "conv", "--shapes", file) == f"--shapes: {file} has no shape in it"
+    file.write_bytes(b"\xff\xfe")
+    assert fails(capsys, "bench", "conv", "--shapes", file).startswith(f"--shapes: {file} cannot be read")
+
+
+@pytest.mark.parametrize("operator", session.OPERATORS)
+def test_every_operator_has_something_to_measure(operator: str) -> None:
+    for quick in (False, True):
+        found = session.parts(Request((operator,), quick=quick, threads=(1, 2) if operator == "matmul" else (1,)))
+        assert all(part.cases and part.suite.contestants for part in found)
+
+
+def test_shapes_of_files_and_texts_come_together(tmp_path: Path) -> None:
+    file = tmp_path / "shapes.txt"
+    file.write_text("2 n4 c2 8x8 k3 3x3  # twice\nn1 c5 8x8 k3 1x1\n")
+    (part,) = session.parts(Request(("conv",), (str(file), "n1 c5 8x8 k3 1x1", "lenet5"), ("forward",), batch=3))
+    assert [case.problem.N for case in part.cases] == [3, 3, 3, 3]
+    assert [case.text.split()[1] for case in part.cases] == ["c2", "c5", "c1", "c6"]
+
+
+def test_rows_are_printed_and_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    assert main([*ONE, "--algorithm", "implicit_gemm", "--json", str(file)]) == 0
+    assert "implicit_gemm_cpu" in capsys.readouterr().out
+    kept = json.loads(file.read_text())
+    assert kept["machine"]["lanes"]
+    assert kept["GB/s"]["1"]["memory"] > 0
+    (row,) = kept["rows"]
+    assert (row["suite"], row["threads"], row["case"]) == ("forward", 1, "n1 c2 8x8 k3 3x3")
+    for name, seconds in row["seconds"].items():
+        assert name.startswith("fastconv")
+        assert 0 < row["least"][name] <= seconds
+        assert row["spread"][name] >= 0
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    made = {"suite": "forward", "threads": 1, "case": "c", "occurs": {}, "flops": 1e9, "peak": 100.0, "kernels": {}}
+    return made | {"seconds": {"fastconv": 1.0}, "spread": {"fastconv": 0.02}} | changes
+
+
+def test_what_is_wrong_is_named_and_not_timed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"fastconv NHWC": "AssertionError: wrong: it differs by 1"}
+    monkeypatch.setattr(suites, "rows", lambda *_: iter([row(seconds={}, spread={}, failed=failed)]))
+    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    assert main(ONE) == 1
+    printed = capsys.readouterr()
+    assert "WRONG, and not timed: c: fastconv NHWC" in printed.err
+    assert "nothing was measured" in printed.out
+
+
+def test_an_interruption_keeps_the_finished_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> Iterator[dict[str, Any]]:
+        yield row()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suites, "rows", interrupted)
+    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    file = tmp_path / "rows.json"
+    assert main([*ONE, "--json", str(file)]) == 130
+    assert len(json.loads(file.read_text())["rows"]) == 1
+
+
+def test_only_what_exceeds_the_noise_is_slower(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, after = tmp_path / "a.json", tmp_path / "b.json"
+
+    def compared(**changes: Any) -> int:
+        before.write_text(json.dumps({"rows": [row()]}))
+        after.write_text(json.dumps({"rows": [row(**changes)]}))
+        return main(["bench", "--compare", str(before), str(after)])
+
+    assert compared(seconds={"fastconv": 1.2}) == 1
+    assert "SLOWER: 1.20 times as long (noise 4%)  forward · 1 thread · c · fastconv" in capsys.readouterr().out
+    assert compared(seconds={"fastconv": 1.2}, spread={"fastconv": 0.2}) == 0, "it is within the noise"
+    assert compared(seconds={"fastconv": 1.2}, peak=83.0) == 0, "the machine was slower too"
+    assert compared(seconds={"fastconv": 0.8}) == 0
+    assert "1 compared: 0 slower, 1 faster" in capsys.readouterr().out
+    assert fails(capsys, "bench", "--compare", before, before.with_name("c.json")).startswith("--compare: ")
+    after.write_text('{"rows": [{}]}')
+    assert "is not what fastconv bench --json writes" in fails(capsys, "bench", "--compare", before, after)
+    assert compared(case="d") == 2
+
+
+def test_the_guard_tells_a_busy_machine_and_a_slowed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = guard.Guard()
+    assert watching.disturbance(row()) == ""
+    assert watching.disturbance(row(peak=70.0)) == "the machine multiplies at 70% of its best speed in this session"
+    assert watching.disturbance(row(peak=70.0, threads=2)) == ""
+    assert watching.disturbance(row(spread={"fastconv": 0.4, "torch": 0.9})) == "samples of ours differ by 40%"
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 1.0, 1.0), raising=False)
+    assert guard.busy().startswith("about 3.0 other processes")
+    assert list(comparison.compared([row()], [])) == []
