@@ -27,6 +27,7 @@ OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
     ("conv_pool", "forward"): ("conv", "CONV_POOL_FORWARD"),
     ("conv_pool", "backward_epilogue"): ("conv", "CONV_POOL_BACKWARD_EPILOGUE"),
     ("conv_pool", "backward_weight"): ("conv", "CONV_POOL_BACKWARD_WEIGHT"),
+    ("conv_pool", "backward_input"): ("conv", "CONV_POOL_BACKWARD_INPUT"),
     ("matmul", "forward"): ("matmul", "FORWARD"),
     ("pool", "forward"): ("pool", "FORWARD"),
     ("pool", "backward_input"): ("pool", "BACKWARD_INPUT"),

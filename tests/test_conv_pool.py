@@ -33,6 +33,7 @@ PROBLEMS = {
     "patches + 2": Conv(1, 16, 10, 14, 16, 3, 3, padding=ONE),
     "no image": Conv(0, 3, 7, 7, 5, 3, 3),
 }
+MANY_CHANNELS = {"more channels than bits": Conv(2, 3, 6, 6, 70, 3, 3, padding=ONE)}
 LARGE = Conv(4, 24, 26, 23, 40, 3, 3, padding=ONE)
 
 
@@ -46,6 +47,12 @@ def cases(kernels: Any, problems: dict[str, Conv] = PROBLEMS) -> list[Any]:
                 if not kernel.refuses(problem):
                     found.append(pytest.param(kernel, problem, id=f"{kernel.name}-{name}-{layout}"))
     return found
+
+
+def typed(kernels: Any, problems: dict[str, Conv] = PROBLEMS) -> list[Any]:
+    """Those cases in single precision, some in double too: each size of tile is compiled for each."""
+    some = {name: replace(problems[name], dtype="float64") for name in ("odd sides", "stride and dilation", "lenet, second")}
+    return cases(kernels, problems) + cases(kernels, {f"{name}-float64": problem for name, problem in some.items()})
 
 
 def operands(problem: ConvPool, fill: Any, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -219,20 +226,18 @@ def given(problem: ConvPool, fill: Any) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_BACKWARD_WEIGHT))
-def test_the_weights_gradient_agrees_with_the_reference(kernel: Any, problem: ConvPool, dtype: str, fill: Any) -> None:
-    problem = replace(problem, conv=replace(problem.conv, dtype=dtype))
+@pytest.mark.parametrize(("kernel", "problem"), typed(conv.CONV_POOL_BACKWARD_WEIGHT))
+def test_the_weights_gradient_agrees_with_the_reference(kernel: Any, problem: ConvPool, fill: Any) -> None:
     grad, places, x = given(problem, fill)
     full, expected_bias = reference.expanded(grad.astype("float64"), places, problem)
     expected = reference.backward_weight(full, x.astype("float64"), problem.conv)
-    with guarded(problem.weight_shape, dtype) as got, guarded((problem.K,), dtype) as got_bias:
+    with guarded(problem.weight_shape, problem.dtype) as got, guarded((problem.K,), problem.dtype) as got_bias:
         kernel.plan(problem, 1)(grad, places, x, got, got_bias)
     exact = kernel.exact and fill is integers
-    sizes = bound(replace(kernel, direction="backward_weight"), problem.conv, full.astype(dtype), x)
+    sizes = bound(replace(kernel, direction="backward_weight"), problem.conv, full.astype(problem.dtype), x)
     within(got, expected, 0.0 if exact else sizes, f"{kernel.name} of {problem}")
     axes = (0, 1, 2) if problem.layout == "NHWC" else (0, 2, 3)
-    allowed = gamma(2 * problem.N * problem.P * problem.Q, dtype) * abs(full).sum(axes)
+    allowed = gamma(2 * problem.N * problem.P * problem.Q, problem.dtype) * abs(full).sum(axes)
     within(got_bias, expected_bias, 0.0 if exact else allowed, f"{kernel.name} of {problem}, bias")
 
 
@@ -246,6 +251,35 @@ def test_the_weights_gradient_has_the_same_bits_for_any_number_of_threads(kernel
         kernel.plan(problem, threads)(*given(problem, normal), out[1], np.empty(problem.K, "float32"))
         assert np.array_equal(out[0], out[1])
     assert np.array_equal(*outs)
+
+
+def gradient(kernel: Any, problem: ConvPool, fill: Any, threads: int = 1) -> Any:
+    """The gradient of the input, in a guarded array."""
+    grad, places, _ = given(problem, fill)
+    plan = kernel.plan(problem, threads)
+    packed = plan.pack(operands(problem, fill)[1])
+    with guarded(problem.x_shape, problem.dtype) as got:
+        plan(grad, places, packed, got)
+    return got
+
+
+@pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
+@pytest.mark.parametrize(("kernel", "problem"), typed(conv.CONV_POOL_BACKWARD_INPUT, PROBLEMS | MANY_CHANNELS))
+def test_the_inputs_gradient_agrees_with_the_reference(kernel: Any, problem: ConvPool, fill: Any) -> None:
+    grad, places, _ = given(problem, fill)
+    weight = operands(problem, fill)[1]
+    full, _ = reference.expanded(grad.astype("float64"), places, problem)
+    expected = reference.backward_input(full, weight.astype("float64"), problem.conv)
+    exact = kernel.exact and fill is integers
+    sizes = bound(replace(kernel, direction="backward_input"), problem.conv, full.astype(problem.dtype), weight)
+    within(gradient(kernel, problem, fill), expected, 0.0 if exact else sizes, f"{kernel.name} of {problem}")
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_BACKWARD_INPUT, {"large": LARGE}))
+def test_the_inputs_gradient_has_the_same_bits_for_any_number_of_threads(kernel: Any, problem: ConvPool) -> None:
+    if available_threads() < 2:
+        pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
+    assert np.array_equal(*(gradient(kernel, problem, normal, threads) for threads in (1, 2)))
 
 
 def test_a_window_that_does_not_fit() -> None:

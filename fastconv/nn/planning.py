@@ -58,9 +58,9 @@ class Engine:
         """A kernel's plan that is ours alone."""
         return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads)
 
-    def only_sums(self, operator: str, direction: str, problem: Any) -> bool:
-        """Whether the kernel for ``problem`` forms the sums of the definition; one that transforms multiplies less."""
-        return dispatch.choose(operator, direction, problem, target=self.target).exact
+    def offers(self, operator: str, direction: str, problem: Any) -> bool:
+        """Whether a kernel computes ``problem`` where all is computed: not the reference, unless that is asked for."""
+        return dispatch.choose(operator, direction, problem, target=self.target).target == (self.target or "cpu")
 
 
 @dataclass(frozen=True)

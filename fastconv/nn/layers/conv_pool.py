@@ -49,8 +49,8 @@ class ConvPool2D(Layer):
 class ConvPoolStage(Stage):
     """Only the pooled output is written, with the place of each maximum in a byte.
 
-    Backward spreads the gradient of the pooled output over the full one for the gradient of the input.  That of the weight
-    comes straight from the pooled one, unless a transform saves multiplications: it wants the full one too.
+    Backward finds both gradients from that of the pooled output where there are kernels that do.  Others are given it spread
+    over the full one.
     """
 
     def __init__(self, problem: dispatch.ConvPool, planning: Planning, use_bias: bool) -> None:
@@ -66,16 +66,21 @@ class ConvPoolStage(Stage):
     def _plan_backward(self, problem: dispatch.ConvPool, planning: Planning) -> None:
         self._grad_weight = planning.gradient("weight")
         self._grad_bias = None if self._bias is None else planning.gradient("bias")
-        self._spread = self._pooled_weight = self._full_weight = self._input_gradient = None
-        if planning.input_gradient:
+        self._pooled_weight = self._pooled_input = self._spread = self._full_weight = self._full_input = None
+        if planning.engine.offers("conv_pool", "backward_weight", problem):
+            self._pooled_weight = planning.plan("conv_pool", "backward_weight", problem)
+        else:
+            self._full_weight = WeightGradient(problem.conv, planning)
+        if planning.input_gradient and planning.engine.offers("conv_pool", "backward_input", problem):
+            self._pooled_input = planning.plan("conv_pool", "backward_input", problem)
+            self._packed_back = self._pooled_input.pack(self._weight)
+            self._grad_x = planning.passed(problem.conv.x_shape[1:])
+        elif planning.input_gradient:
+            self._full_input = InputGradient(problem.conv, planning)
+        if self._full_weight is not None or self._full_input is not None:
             self._spread = planning.plan("conv_pool", "backward_epilogue", problem)
             # All layers' own: it is used up before the next one's is written.
             self._full = planning.memory.take("gradient.full", problem.conv.out_shape, planning.dtype)
-            self._input_gradient = InputGradient(problem.conv, planning)
-        if planning.input_gradient and not planning.engine.only_sums("conv", "backward_weight", problem.conv):
-            self._full_weight = WeightGradient(problem.conv, planning)
-        else:
-            self._pooled_weight = planning.plan("conv_pool", "backward_weight", problem)
 
     def prepare(self) -> None:
         self._forward.pack(self._weight, self._packed)
@@ -92,4 +97,8 @@ class ConvPoolStage(Stage):
             self._spread(grad, self._positions, self._full, None if self._full_weight is None else self._grad_bias)
         if self._full_weight is not None:
             self._full_weight(self._full, self._x)
-        return None if self._input_gradient is None else self._input_gradient(self._full)
+        if self._pooled_input is not None:
+            self._pooled_input.pack(self._weight, self._packed_back)
+            self._pooled_input(grad, self._positions, self._packed_back, self._grad_x)
+            return self._grad_x
+        return None if self._full_input is None else self._full_input(self._full)

@@ -14,7 +14,8 @@ ReLU set it to zero:
 
 forward            ``plan(x, packed, out, positions=None, bias=None)``
 backward_epilogue  ``plan(grad, positions, grad_conv, grad_bias=None)``: the gradients of the convolution's output and bias
-backward_weight    ``plan(grad, positions, x, out, grad_bias=None)``: the gradients of weight and bias, for a first layer
+backward_weight    ``plan(grad, positions, x, out, grad_bias=None)``: the gradients of weight and bias
+backward_input     ``packed = plan.pack(weight, packed=None)``, then ``plan(grad, positions, packed, out)``, out of x's shape
 
 ``weight`` may have any strides.  ``packed`` is the plan's own form of it, written anew into an array
 that is given back to it.
@@ -25,7 +26,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..registry import Kernel
+from ..registry import Kernel, select
 from . import (
     col2im_cpu,
     depthwise_cpu,
@@ -36,7 +37,10 @@ from . import (
     implicit_gemm_pool_weight_cpu,
     implicit_gemm_weight_cpu,
     pointwise_cpu,
+    pooled_windows,
     reference,
+    sparse_pool_input_cpu,
+    sparse_pool_weight_cpu,
     unpool_cpu,
     winograd_cpu,
     winograd_weight_cpu,
@@ -226,13 +230,37 @@ CONV_POOL_BACKWARD_EPILOGUE = [
     ),
 ]
 
+
+def _transform_saves(problem: Any) -> tuple[str, ...]:
+    """Why the gradient of a weight should be computed from the spread gradient."""
+    chosen = select(BACKWARD_WEIGHT, problem.conv, target="cpu")
+    return () if chosen.exact else (f"{chosen.algorithm} saves multiplications",)
+
+
+SPARSE = {
+    "algorithm": "sparse",
+    "target": "cpu",
+    "refuses": pooled_windows.refuses,
+    "layout": "NHWC",
+    "summary": "Each channel's maxima alone, a quarter of the pixels: a number times a window, whose elements fill the lanes.",
+    "source": "Parashar et al., SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks, 2017",
+}
+
 CONV_POOL_BACKWARD_WEIGHT = [
+    Kernel(
+        "conv_pool",
+        "backward_weight",
+        plan=sparse_pool_weight_cpu.BackwardWeight,
+        declines=sparse_pool_weight_cpu.declines,
+        **SPARSE,
+    ),
     Kernel(
         "conv_pool",
         "backward_weight",
         "implicit_gemm",
         "cpu",
         implicit_gemm_pool_weight_cpu.BackwardWeight,
+        declines=_transform_saves,
         layout="NHWC",
         summary="The gradient of a window selected by its position in registers, four times: it is spread over no image.",
         source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
@@ -243,6 +271,24 @@ CONV_POOL_BACKWARD_WEIGHT = [
         "reference",
         "numpy",
         reference.PooledBackwardWeight,
+        summary="The gradient spread, then as for any convolution.",
+    ),
+]
+
+CONV_POOL_BACKWARD_INPUT = [
+    Kernel(
+        "conv_pool",
+        "backward_input",
+        plan=sparse_pool_input_cpu.BackwardInput,
+        declines=sparse_pool_input_cpu.declines,
+        **SPARSE,
+    ),
+    Kernel(
+        "conv_pool",
+        "backward_input",
+        "reference",
+        "numpy",
+        reference.PooledBackwardInput,
         summary="The gradient spread, then as for any convolution.",
     ),
 ]

@@ -272,3 +272,13 @@ class PooledBackwardWeight(_Plan[ConvPool]):
         if grad_bias is not None:
             np.copyto(grad_bias, bias)
         return out
+
+
+class PooledBackwardInput(_WeightPlan[ConvPool]):
+    """The gradient of the input from that of the maxima."""
+
+    def __call__(self, grad: Array, positions: Array, packed: Array, out: Array) -> Array:
+        """Write the gradient of the input into ``out``."""
+        full, _ = expanded(grad, positions, self.problem)
+        np.copyto(out, backward_input(full, packed, self.problem.conv))
+        return out

@@ -7,7 +7,7 @@ zero, so that no gradient passes.  Of several NaN the last is taken, as torch's 
 from llvmlite import ir
 from numba import types
 
-from .emit import BYTE, constant, splat
+from .emit import BIT, BYTE, INT32, INT64, call, constant, first_lanes, load_masked, splat
 from .simd import Vector, word
 from .tile import Sums, TileType
 
@@ -102,3 +102,30 @@ def uncut(builder, result, gradient, positions):
         return builder.select(through, vector, ir.Constant(vector.type, None))
 
     return each(builder, gradient, positions, select)
+
+
+@word(lambda positions, offset, steps: Vector(types.int32, positions.lanes))
+def pixel_of(builder, result, positions, offset, steps):
+    """offset + steps[position] of each lane; that of place 0 where ReLU set the maximum to zero."""
+    chosen = None
+    for place in range(4):
+        pixel = builder.add(offset, builder.load(builder.gep(steps, [INT64(place)])))
+        vector = splat(builder, builder.trunc(pixel, INT32), result.count)
+        here = builder.icmp_unsigned("==", positions, constant(positions.type, place))
+        chosen = vector if chosen is None else builder.select(here, vector, chosen)
+    return chosen
+
+
+@word(lambda positions, place, count: types.intp)
+def received_by(builder, result, positions, place, count):
+    """The channels, of the first ``count``, at most 64, whose maximum was at ``place``: bit k for channel k."""
+    bytes_of = ir.VectorType(BYTE, 64)
+    found = load_masked(builder, bytes_of, positions, first_lanes(builder, count, 64), constant(bytes_of, CUT))
+    here = builder.icmp_unsigned("==", found, splat(builder, builder.trunc(place, BYTE), 64))
+    return builder.bitcast(here, result)
+
+
+@word(lambda bits: types.intp)
+def lowest(builder, result, bits):
+    """The place of the lowest bit that is set; there must be one."""
+    return call(builder, "llvm.cttz.i64", result, bits, BIT(1))

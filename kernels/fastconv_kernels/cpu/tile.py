@@ -24,7 +24,7 @@ from numba.extending import intrinsic, models, register_model
 
 from .compile import inlined
 from .dataless import dataless
-from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector
+from .emit import INT64, fused_multiply_add, load_masked, load_vector, prefetch_line, splat, store_masked, store_vector
 from .places import Columns, Place, Rows, address, panel
 from .simd import Pointer, Vector, register_bytes, registers, word
 
@@ -197,6 +197,25 @@ def rank1(builder, result, total, a, b):
         factor = splat(builder, builder.load(element), vector.count)
         for j in range(vectors):
             added = fused_multiply_add(builder, factor, row[j], builder.extract_value(total, [i, j]))
+            total = builder.insert_value(total, added, [i, j])
+    return total
+
+
+def scaled_type(total, factor, base, pitch):
+    known = isinstance(total, Sums) and isinstance(base, Pointer) and factor == base.element
+    return total if known else None
+
+
+@word(scaled_type)
+def add_scaled(builder, result, total, factor, base, pitch):
+    """total + ``factor`` times the whole tile in memory whose row i is ``i * pitch`` after ``base``."""
+    vector = result.element.element
+    shared = splat(builder, factor, vector.count)
+    for i in range(result.count):
+        row = builder.gep(base, [builder.mul(pitch, INT64(i))])
+        for j in range(result.element.count):
+            own = load_vector(builder, vector, builder.gep(row, [INT64(j * vector.count)]))
+            added = fused_multiply_add(builder, shared, own, builder.extract_value(total, [i, j]))
             total = builder.insert_value(total, added, [i, j])
     return total
 
