@@ -75,8 +75,12 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
     return replace(problem, dtype=dtype, layout=kernel.layout or layout)
 
 
-ALIKE = {"winograd_2x2": ("one patch", "patches", "patches - 1", "patches of 5x5")}
-"""Algorithms that differ from another in their matrices alone, and what is enough for them: each shape compiles once more."""
+ALIKE = {
+    ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5"),
+    ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
+    ("winograd_2x2", "NCHW"): ("patches - 1",),
+}
+"""What is enough for algorithms that differ from another in their matrices or in how they read alone: each shape compiles."""
 
 
 def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[Any]:
@@ -84,9 +88,9 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
     found = []
     for kernel in kernels:
         for name, problem in problems.items():
-            if problems is PROBLEMS and name not in ALIKE.get(kernel.algorithm, problems):
-                continue
             for layout in ("NHWC", "NCHW") if kernel.layout is None else (kernel.layout,):
+                if problems is PROBLEMS and name not in ALIKE.get((kernel.algorithm, layout), problems):
+                    continue
                 wanted = problem.with_layout(layout)
                 if not kernel.refuses(wanted):
                     found.append(pytest.param(kernel, wanted, id=f"{kernel.name}-{name}-{layout}"))

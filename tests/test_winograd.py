@@ -11,10 +11,17 @@ from conv_cases import KERNELS, NAMES, bound, operands, result, truth
 from fastconv_kernels.conv import winograd_cpu, winograd_weight_cpu
 from fastconv_kernels.conv.toom_cook import POINTS, toom_cook
 from fastconv_kernels.cpu.workspace import Caches
-from fastconv_kernels.problems import Conv
+from fastconv_kernels.problems import LAYOUTS, Conv
 from guarded import integers, normal, same, within
 
-TRANSFORMS = [kernel for kernel in KERNELS if not kernel.exact]
+TRANSFORMS = [
+    pytest.param(kernel, layout, id=f"{kernel.name}-{layout}")
+    for kernel in KERNELS
+    for layout in ((kernel.layout,) if kernel.layout else LAYOUTS)
+    if not kernel.exact
+]
+"""In each layout that they take."""
+
 PROBLEMS = {
     "3x3": Conv(2, 17, 9, 10, 18, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC"),
     "5x5": Conv(2, 9, 6, 11, 20, 5, 5, padding=((2, 1), (0, 3)), layout="NHWC"),
@@ -60,10 +67,10 @@ def assert_alike(got: Any, plain: Any, reference: Any, message: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38], ids=str)
 @pytest.mark.parametrize("planted", ["in the first", "in the second", "in both"])
 @pytest.mark.parametrize("size", PROBLEMS)
-@pytest.mark.parametrize("kernel", TRANSFORMS, ids=lambda kernel: kernel.name)
-def test_only_what_must_is_not_finite(kernel: Any, size: str, planted: str, value: float) -> None:
+@pytest.mark.parametrize(("kernel", "layout"), TRANSFORMS)
+def test_only_what_must_is_not_finite(kernel: Any, layout: str, size: str, planted: str, value: float) -> None:
     """As in a kernel that sums products, also at borders and where the transform alone overflows."""
-    problem, plain = PROBLEMS[size], NAMES[f"conv_{kernel.direction}__implicit_gemm_cpu"]
+    problem, plain = PROBLEMS[size].with_layout(layout), NAMES[f"conv_{kernel.direction}__implicit_gemm_cpu"]
     for place in ("first", "last", "random"):
         first, second = (array / 4 for array in operands(kernel.direction, problem, normal))
         for array, wanted in ((first, "first"), (second, "second")):
@@ -77,10 +84,10 @@ def test_only_what_must_is_not_finite(kernel: Any, size: str, planted: str, valu
             np.testing.assert_allclose(got[finite & np.isfinite(got)], expected[finite & np.isfinite(got)], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kernel", TRANSFORMS, ids=lambda kernel: kernel.name)
-def test_small_caches_cut_large_work(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kernel", "layout"), TRANSFORMS)
+def test_small_caches_cut_large_work(kernel: Any, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What large layers need on any machine: filters transformed panel by panel, sums block by block, patches in groups."""
-    problem = Conv(5, 66, 17, 18, 70, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC")
+    problem = Conv(5, 66, 17, 18, 70, 3, 3, padding=((1, 1), (1, 1)), layout=layout)
     first, second = operands(kernel.direction, problem, normal)
     for module in (winograd_cpu, winograd_weight_cpu):
         monkeypatch.setattr(module, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))

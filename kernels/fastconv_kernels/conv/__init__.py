@@ -101,8 +101,8 @@ WINOGRAD_2X2 = _winograd(
 )
 
 RANKED = (
-    _rows(plans=_winograd_plans(4), **WINOGRAD),
-    _rows(plans=_winograd_plans(2), **WINOGRAD_2X2),
+    _rows(plans=_winograd_plans(4), in_layout=("backward_weight",), **WINOGRAD),
+    _rows(plans=_winograd_plans(2), in_layout=("backward_weight",), **WINOGRAD_2X2),
     _rows(
         "depthwise",
         "cpu",

@@ -138,7 +138,7 @@ def convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, 
         convolve_band(tile, tables, shape, rows, frame, weights, epilogue, result)
         origin = n * target_plane * target_channels + band * band_rows * target_columns
         finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
-        scatter_pixels(tile, result, pixels, target_channels, target_plane, finish, outputs + origin)
+        scatter_pixels(tile, result, target_channels, pixels, target_channels, target_plane, finish, outputs + origin)
 
 
 @threaded

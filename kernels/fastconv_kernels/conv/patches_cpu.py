@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..cpu.compile import inlined, jit
 from ..cpu.simd import prefetch
 from ..cpu.transform import transform_patch
+from .planes_cpu import gather_row
 
 
 class Patches(NamedTuple):
@@ -74,3 +75,49 @@ def transform_images(tile, transform, images, patches, points, first, end):
             else:
                 bounds = -y, rows - y, -x, columns - x
                 transform_patch(transform, source + c, strides, bounds, channels - c, target + c, points.point)
+
+
+@inlined
+def in_row(patches, t, end):
+    """How many of the patches ``t`` … ``end`` are in the same row of patches as ``t``."""
+    return min(end - t, patches.across - t % patches.across)
+
+
+@inlined
+def ask_for(tile, planes, pitch, columns, rows, s, step):
+    """Bring the pixels that patch ``s`` of a row begins nearer, a row of a line of pixels in turn with its neighbours."""
+    turns = max(1, tile.lanes // step)
+    for i in range(s % turns, tile.lanes, turns):
+        for f in range(rows):
+            prefetch(planes + (i * pitch + f * columns + s * step))
+
+
+@jit
+def transform_planes(tile, transform, planes, patches, room, points, first, end):
+    """``transform_images`` for images of planes, NCHW.
+
+    room: for a row of patches of as many channels as a vector has lanes, which are brought side by side there
+    """
+    rows, columns, channels, lanes = patches.rows, patches.columns, patches.channels, tile.lanes
+    reach, step, pitch, t = transform.inputs, patches.step, patches.rows * patches.columns, first
+    while t < end:
+        n, y, x = corner(patches, t)
+        count = in_row(patches, t, end)
+        top, left, bottom, right = max(0, y), max(0, x), min(rows, y + reach), min(columns, x + (count - 1) * step + reach)
+        strides, image = ((right - left) * lanes, lanes), planes + (n * channels * pitch + top * columns + left)
+        later, y_later, x_later = corner(patches, t + count)
+        following = planes + (later * channels * pitch + max(0, y_later) * columns + max(0, x_later))
+        for c in range(0, channels, lanes):
+            gather_row(tile, image + c * pitch, columns, pitch, channels - c, (bottom - top, right - left), room)
+            ahead = image + (c + lanes) * pitch if c + lanes < channels else following
+            for s in range(count):
+                ask_for(tile, ahead, pitch, columns, bottom - top, s, step)
+                across = x + s * step
+                patch = room + ((y - top) * strides[0] + (across - left) * lanes)
+                target = points.base + ((t - first + s) * points.row + c)
+                if top == y and bottom == y + reach and across >= 0 and across + reach <= columns:
+                    transform_patch(transform, patch, strides, None, channels - c, target, points.point)
+                else:
+                    bounds = -y, rows - y, -across, columns - across
+                    transform_patch(transform, patch, strides, bounds, channels - c, target, points.point)
+        t += count

@@ -12,13 +12,39 @@ from .frame_cpu import clear
 
 
 @jit
-def gather_pixels(tile, planes, pitch, channels, count, frame):
-    """frame[t, c] = planes[c * pitch + t] for ``count`` pixels."""
+def gather_pixels(tile, planes, pitch, channels, count, frame, row):
+    """frame[t * row + c] = planes[c * pitch + t] for ``count`` pixels."""
     piece = square(tile)
     for c in range(0, channels, tile.lanes):
         for t in range(0, count, tile.lanes):
             rows = load_tile(piece, block(piece, planes + (c * pitch + t), pitch, channels - c, count - t))
-            store_tile(transpose(rows), block(piece, frame + (t * channels + c), channels, count - t, channels - c))
+            store_tile(transpose(rows), block(piece, frame + (t * row + c), row, count - t, channels - c))
+
+
+@jit
+def gather_row(tile, planes, columns, pitch, channels, size, room):
+    """room[f, t, c] = planes[c * pitch + f * columns + t] for a block of ``size`` (rows, columns), a vector of channels."""
+    height, width = size
+    channels = min(channels, tile.lanes)
+    if width == columns:  # whole rows are one run of pixels
+        gather_pixels(tile, planes, pitch, channels, height * columns, room, tile.lanes)
+    else:
+        for f in range(height):
+            gather_pixels(tile, planes + f * columns, pitch, channels, width, room + f * width * tile.lanes, tile.lanes)
+
+
+@jit
+def scatter_row(tile, room, columns, pitch, channels, size, epilogue, planes):
+    """The reverse of ``gather_row``, with the epilogue of ``scatter_pixels``."""
+    height, width = size
+    addend, adds, rectifies = epilogue
+    channels = min(channels, tile.lanes)
+    if width == columns:
+        scatter_pixels(tile, room, tile.lanes, height * columns, channels, pitch, epilogue, planes)
+    else:
+        for f in range(height):
+            own, place = (addend + f * columns, adds, rectifies), planes + f * columns
+            scatter_pixels(tile, room + f * width * tile.lanes, tile.lanes, width, channels, pitch, own, place)
 
 
 @jit
@@ -34,16 +60,17 @@ def frame_planes(tile, image, extent, top, left, height, width, frame):
     clear(tile, frame, begin * pitch)
     clear(tile, frame + end * pitch, (height - end) * pitch)
     if count == width == columns:  # whole rows are side by side in the frame too
-        gather_pixels(tile, image + (top + begin) * columns, plane, channels, (end - begin) * columns, frame + begin * pitch)
+        source, target = image + (top + begin) * columns, frame + begin * pitch
+        gather_pixels(tile, source, plane, channels, (end - begin) * columns, target, channels)
     else:
         for f in range(begin, end):
             source = image + ((top + f) * columns + max(0, left))
-            gather_pixels(tile, source, plane, channels, count, frame + (f * pitch + first * channels))
+            gather_pixels(tile, source, plane, channels, count, frame + (f * pitch + first * channels), channels)
 
 
 @jit
-def scatter_pixels(tile, pixels, count, channels, pitch, epilogue, planes):
-    """planes[c * pitch + t] = pixels[t, c], with its addend and ReLU, for ``count`` pixels.
+def scatter_pixels(tile, pixels, row, count, channels, pitch, epilogue, planes):
+    """planes[c * pitch + t] = pixels[t * row + c], with its addend and ReLU, for ``count`` pixels.
 
     epilogue: (addend in planes, adds, rectifies)
     """
@@ -51,7 +78,7 @@ def scatter_pixels(tile, pixels, count, channels, pitch, epilogue, planes):
     piece = square(tile)
     for c in range(0, channels, tile.lanes):
         for t in range(0, count, tile.lanes):
-            total = transpose(load_tile(piece, block(piece, pixels + (t * channels + c), channels, count - t, channels - c)))
+            total = transpose(load_tile(piece, block(piece, pixels + (t * row + c), row, count - t, channels - c)))
             place = c * pitch + t
             if adds:
                 total = add_tile(total, load_tile(piece, block(piece, addend + place, pitch, channels - c, count - t)))

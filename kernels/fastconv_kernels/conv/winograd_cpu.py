@@ -1,4 +1,4 @@
-"""Winograd's convolution F(m x m, r x r) and its transpose: (m + r - 1)² products for m² outputs instead of m² r² (NHWC).
+"""Winograd's convolution F(m x m, r x r) and its transpose: (m + r - 1)² products for m² outputs instead of m² r².
 
     V[point, patch, c] = Bᵀ d B        every n x n patch of the input, m pixels apart, n = m + r - 1      transform_images
     U[point, c, k] = G g Gᵀ            every r x r filter                                                 transform_filters
@@ -6,7 +6,8 @@
     out[m x m pixels] = Aᵀ M A + bias …                                                                   write_images
 
 F(4x4, 3x3) multiplies 36 times where the definition does 144 times, F(2x2, 3x3) 16 instead of 36, F(4x4, 5x5) 64 instead of
-400.  Lanes run over channels in all transforms, so that nothing is shuffled.  The gradient with respect to the input is the
+400.  Lanes run over channels in all transforms, so that nothing is shuffled.  Images of planes (NCHW) are brought to channels
+last and back a row of patches at a time, as many channels as there are lanes.  The gradient with respect to the input is the
 same with the filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their
 maxima leave the registers.
 
@@ -92,7 +93,8 @@ class _Winograd:
 
     def __init__(self, problem, threads, outputs, window, source, target, turned, tile):
         self.problem, self.window, self.turned = problem, window, turned
-        self.scheme = Scheme(*toom_cook(outputs, window, POINTS[outputs, window]))
+        matrices = toom_cook(outputs, window, POINTS[outputs, window])
+        self.scheme = Scheme(*matrices)
         (rows, columns, depth, top, left), width, points = source, target[2], self.scheme.points
         self.tile = tile or fitting(TILES, width, problem.dtype)
         lanes, nr = self.tile.lanes, self.tile.columns
@@ -108,9 +110,13 @@ class _Winograd:
         self.buffers = workspace(shared, v_size, problem.dtype), workspace(self.threads, points * sizes.m_point, problem.dtype)
         if sizes.group:
             self.buffers += (workspace(self.threads, points * sizes.u_point, problem.dtype),)
+        self.planes = problem.layout == "NCHW"
+        reach, steps = matrices.input.shape[1], (self.source.step, self.target.step)
+        row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2)
+        self.room = workspace(self.threads, row_of_patches * lanes if self.planes else 0, problem.dtype)
         self.no_bias = np.zeros(width, problem.dtype)
         self.marks = np.zeros(patches * ceiling(width, lanes), np.uint8)
-        self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.marks.nbytes
+        self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.room, self.marks))
 
     def _cut(self, patches, panels, depth):
         """How the work is cut."""
@@ -143,24 +149,44 @@ class _Winograd:
         return packed
 
     def _run(self, x, packed, bias, residual, out, positions=None, rectifies=False, keeps=False):
-        bias = self.no_bias if bias is None else bias
-        operands = x.reshape(-1), packed, bias, residual, out.reshape(-1), positions, self.marks
-        cut = self.tile, self.scheme, operands, (rectifies, keeps), self.source, self.target
-        if self._by_groups(cut) if self.sizes.group else convolve(*cut, self.sizes, self.buffers, self.threads):
-            sum_marked(*cut, self.buffers[0], len(self.buffers[0]))
+        bias, staging, addend = self.no_bias if bias is None else bias, None, residual
+        if self.planes:
+            staging, addend = (self.room, residual is not None), out if residual is None else residual
+        cut = self._arguments(x, packed, bias, addend, out, positions, rectifies, keeps)
+        if not (self._by_groups if self.sizes.group else self._by_blocks)(cut, staging):
+            return out
+        result = out
+        if self.planes:  # rare enough to convert whole images for it
+            x, residual, result = (
+                a if a is None else np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, residual, out)
+            )
+            cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps)
+        sum_marked(*cut, self.buffers[0], len(self.buffers[0]))
+        if self.planes:
+            np.copyto(out, result.transpose(0, 3, 1, 2))
         return out
 
-    def _by_groups(self, cut):
+    def _arguments(self, x, packed, bias, residual, out, positions, *flags):
+        """What all stages are given."""
+        residual = None if residual is None else residual.reshape(-1)
+        operands = x.reshape(-1), packed, bias, residual, out.reshape(-1), positions, self.marks
+        return self.tile, self.scheme, operands, flags, self.source, self.target
+
+    def _by_blocks(self, cut, staging):
+        return convolve(*cut, self.sizes, self.buffers, staging, self.threads)
+
+    def _by_groups(self, cut, staging):
         marked, sizes = 0, self.sizes
         for first in range(0, sizes.patches, sizes.group):
             group = first, min(sizes.patches, first + sizes.group)
-            transform_group(self.tile, self.scheme, cut[2][0], self.source, sizes, self.buffers[0], group, self.threads)
-            marked += convolve_group(*cut, sizes, self.buffers, group, self.threads)
+            images = cut[2][0], self.source, sizes, self.buffers[0], staging
+            transform_group(self.tile, self.scheme, *images, group, self.threads)
+            marked += convolve_group(*cut, sizes, self.buffers, staging, group, self.threads)
         return marked
 
 
 class Forward(_Winograd):
-    """A plan for the convolution of NHWC images of one shape by F(outputs x outputs, R x R)."""
+    """A plan for the convolution of images of one shape by F(outputs x outputs, R x R)."""
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
         (top, _), (left, _) = problem.padding
@@ -168,26 +194,25 @@ class Forward(_Winograd):
         super().__init__(problem, threads, outputs, problem.R, source, target, False, tile)
 
     def pack(self, weight, packed=None):
-        """The transformed weight (R, R, C, K), of any strides."""
-        return self._pack(*flat(weight), packed)
+        """The transformed weight, (R, R, C, K) or in NCHW (K, C, R, R), of any strides."""
+        return self._pack(*flat(weight.transpose(2, 3, 1, 0) if self.planes else weight), packed)
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
         """Write activation(conv(x, weight) + bias + residual) into ``out``.
 
         Parameters
         ----------
-        x : (N, H, W, C), C-contiguous
+        x : (N, H, W, C) or (N, C, H, W), C-contiguous
         packed : what ``pack`` returned
-        out, residual : (N, P, Q, K), C-contiguous
+        out, residual : (N, P, Q, K) or (N, K, P, Q), C-contiguous
         bias : (K,)
         activation : None or "relu"
         """
-        residual = None if residual is None else residual.reshape(-1)
         return self._run(x, packed, bias, residual, out, rectifies=activation == "relu")
 
 
 class BackwardInput(_Winograd):
-    """A plan for the gradient with respect to the input, from (N, P, Q, K) to (N, H, W, C)."""
+    """A plan for the gradient with respect to the input."""
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
         (top, _), (left, _) = ((before - problem.R + 1, after) for before, after in problem.padding)
@@ -195,12 +220,12 @@ class BackwardInput(_Winograd):
         super().__init__(problem, threads, outputs, problem.R, source, target, True, tile)
 
     def pack(self, weight, packed=None):
-        """The transformed weight (R, R, C, K), of any strides, turned by 180 degrees, its channels exchanged."""
-        line, (down, right, channel, output) = flat(weight)
+        """The transformed weight, of any strides, turned by 180 degrees, its channels exchanged."""
+        line, (down, right, channel, output) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
         return self._pack(line, (down, right, output, channel), packed)
 
     def __call__(self, grad_output, packed, out):
-        """Write the gradient (N, H, W, C) for the gradient (N, P, Q, K) of the output into ``out``; all C-contiguous."""
+        """Write the gradient of the input for that of the output into ``out``; both C-contiguous, in the problem's layout."""
         return self._run(grad_output, packed, None, None, out)
 
 

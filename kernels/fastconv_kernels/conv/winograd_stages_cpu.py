@@ -14,13 +14,14 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, threaded
-from ..cpu.pack import pack
+from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance
-from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, zero
+from ..cpu.tile import accumulate_rows, load_tile, pointer, prefetch_tile, store_tile, zero
 from ..cpu.transform import transform_patch, transform_points
-from .patches_cpu import Points, corner, offset_of, transform_images
+from .patches_cpu import Points, corner, in_row, offset_of, transform_images, transform_planes
+from .planes_cpu import scatter_row
 
 CHUNK = 32
 """Input channels whose filters are transformed together: they stay in the second cache meanwhile."""
@@ -91,7 +92,36 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
 
 
 @jit
-def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, thread, threads):
+def write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, adds):
+    """``write_images`` for images of planes, NCHW.
+
+    room: for a row of patches of as many channels as a vector has lanes; adds: whether there is a residual
+    """
+    _, _, bias, residual, out, _, marks = operands
+    bias, residual, out = pointer(tile, bias, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
+    rows, columns, width, lanes, step = target.rows, target.columns, target.channels, tile.lanes, target.step
+    vectors, marked, t = (width + lanes - 1) // lanes, 0, first
+    while t < end:
+        n, y, x = corner(target, t)
+        count = in_row(target, t, end)
+        size = min(step, rows - y), min(count * step, columns - x)
+        for k in range(channels[0], channels[1], lanes):
+            for s in range(count):
+                products = m.base + ((t - first + s) * m.row + k - channels[0])
+                targets, extent = (room + s * step * lanes, None, False), (size[0], size[1] - s * step, width - k)
+                strides = size[1] * lanes, lanes
+                if transform_points(scheme.output, products, m.point, (bias + k, None, False), targets, strides, extent):
+                    marks[(t + s) * vectors + k // lanes] = 1
+                    marked += 1
+            origin = ((n * width + k) * rows + y) * columns + x
+            epilogue = residual + origin, adds, flags[0]
+            scatter_row(tile, room, columns, rows * columns, width - k, size, epilogue, out + origin)
+        t += count
+    return marked
+
+
+@jit
+def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, thread, threads):
     """The blocks of patches that are this thread's, through the three stages."""
     x, packed = operands[:2]
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
@@ -103,38 +133,52 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
     marked = 0
     for task in range(first_block, end_block):
         first, end = stripe(task, sizes.blocks, sizes.patches, tile.rows)
-        transform_images(tile, scheme.input, images, source, v, first, end)
-        multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
-        marked += write_images(tile, scheme, m, operands, flags, target, (0, target.channels), first, end)
+        every = 0, target.channels
+        if staging is None:
+            transform_images(tile, scheme.input, images, source, v, first, end)
+            multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
+            marked += write_images(tile, scheme, m, operands, flags, target, every, first, end)
+        else:
+            room = pointer(tile, staging[0], thread * staging[0].shape[1])
+            transform_planes(tile, scheme.input, images, source, room, v, first, end)
+            multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
+            marked += write_planes(tile, scheme, m, operands, flags, target, every, first, end, room, staging[1])
     return marked
 
 
 @threaded
-def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, threads):
+def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, staging, threads):
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, packed filters, bias, residual or None, outputs, positions or None, marks
     flags : whether relu follows, whether the positions of maxima are kept
     source, target : how the images and the outputs are cut into patches
     buffers : V and M, a row for each thread
+    staging : None; for images of planes (room, a row for each thread, and whether there is a residual)
     """
     marked = 0
     for thread in prange(threads):
-        marked += convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, np.intp(thread), threads)
+        number = np.intp(thread)
+        marked += convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, number, threads)
     return marked
 
 
 @threaded
-def transform_group(tile, scheme, images, source, sizes, v, group, threads):
+def transform_group(tile, scheme, images, source, sizes, v, staging, group, threads):
     """V of the patches ``group`` (first, end), for all threads."""
     for thread in prange(threads):
         first, end = stripe(thread, threads, group[1] - group[0], 1)
         points = Points(pointer(tile, v, first * sizes.v_row), sizes.v_point, sizes.v_row)
-        transform_images(tile, scheme.input, pointer(tile, images, 0), source, points, group[0] + first, group[0] + end)
+        begin, stop = group[0] + first, group[0] + end
+        if staging is None:
+            transform_images(tile, scheme.input, pointer(tile, images, 0), source, points, begin, stop)
+        else:
+            room = pointer(tile, staging[0], np.intp(thread) * staging[0].shape[1])
+            transform_planes(tile, scheme.input, pointer(tile, images, 0), source, room, points, begin, stop)
 
 
 @jit
-def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, group, j, thread):
+def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, staging, group, j, thread):
     """Panel ``j`` of the output channels of a group of patches, from its V."""
     depth, nr, window = source.channels, tile.columns, scheme.taps.inputs
     v = Points(pointer(tile, buffers[0], 0), sizes.v_point, sizes.v_row)
@@ -143,18 +187,35 @@ def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers
     transform_filters(tile, scheme, pointer(tile, operands[1], j * window * window * depth * nr), depth, 0, depth, u)
     multiply_points(tile, scheme, v, u, m, depth, 1, group[1] - group[0])
     channels = j * nr, min(target.channels, (j + 1) * nr)
-    return write_images(tile, scheme, m, operands, flags, target, channels, group[0], group[1])
+    if staging is None:
+        return write_images(tile, scheme, m, operands, flags, target, channels, group[0], group[1])
+    room = pointer(tile, staging[0], thread * staging[0].shape[1])
+    return write_planes(tile, scheme, m, operands, flags, target, channels, group[0], group[1], room, staging[1])
 
 
 @threaded
-def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers, group, threads):
+def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers, staging, group, threads):
     """All panels of a group; the parameters of ``convolve``, U beside V and M; returns how many vectors were marked."""
     marked = 0
     for thread in prange(threads):
         first, end = share(thread, threads, sizes.panels)
         for j in range(first, end):
-            marked += convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, group, j, np.intp(thread))
+            cut = source, target, sizes
+            marked += convolve_panel(tile, scheme, operands, flags, *cut, buffers, staging, group, j, np.intp(thread))
     return marked
+
+
+@jit
+def turn_taps(tile, weight, along, count, taps, turned, filters, pitch):
+    """filters[tap * pitch + column] = weight[column * along + tap] for ``count`` columns; turned: the taps backwards."""
+    piece, start, step = square(tile), 0, pitch
+    if turned:
+        start, step = (taps - 1) * pitch, -pitch
+    for i in range(0, count, tile.lanes):
+        for tap in range(0, taps, tile.lanes):
+            rows = load_tile(piece, block(piece, weight + (i * along + tap), along, count - i, taps - tap))
+            place = block(piece, filters + (start + tap * step + i), step, taps - tap, min(tile.lanes, tile.columns - i))
+            store_tile(transpose(rows), place)
 
 
 @jit
@@ -166,6 +227,11 @@ def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, fi
     down, right, row, along = strides
     depth, width = shape
     nr, taps = tile.columns, window * window
+    if right == 1 and down == window:  # the taps of a filter lie side by side, KCRS
+        for c in range(first, end):
+            origin, copied = j * nr * along + c * row, filters + c * nr
+            turn_taps(tile, pointer(tile, weight, origin), along, min(nr, width - j * nr), taps, turned, copied, depth * nr)
+        return
     for tap in range(taps):
         read = taps - 1 - tap if turned else tap
         origin = read // window * down + read % window * right + first * row + j * nr * along
