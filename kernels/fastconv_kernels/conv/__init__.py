@@ -32,6 +32,7 @@ from . import (
     depthwise_cpu,
     depthwise_weight_cpu,
     direct_cpu,
+    direct_pool_cpu,
     implicit_gemm_cpu,
     implicit_gemm_pool_cpu,
     implicit_gemm_pool_weight_cpu,
@@ -189,6 +190,18 @@ CONV_POOL_FORWARD = [
             **about | {"refuses": partial(_of_conv, about["refuses"])},
         )
         for outputs, about in ((4, WINOGRAD), (2, WINOGRAD_2X2))
+    ),
+    Kernel(
+        "conv_pool",
+        "forward",
+        "direct",
+        "cpu",
+        direct_pool_cpu.Forward,
+        refuses=direct_pool_cpu.refuses,
+        declines=direct_pool_cpu.declines,
+        layout="NHWC",
+        summary="Lanes over pooling windows, a vector for each of their four pixels: for few output channels.",
+        source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
     Kernel(
         "conv_pool",

@@ -16,33 +16,18 @@ Indirect Convolution Algorithm", 2019, for the table.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import jit, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, columns_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import load_alternate, load_first, store_first
 from ..cpu.tile import add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
 from ..cpu.workspace import aligned, workspace
 from ..problems import Conv
-from .frame_cpu import flat
+from .frame_cpu import copy_phase, flat
 from .strips import frame_shape, offset_table, strip_table, tile_for
 
 TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3)
 """(rows, vectors) that keep both multipliers busy."""
-
-
-@inlined
-def copy_phase(tile, source, step, count, target):
-    """target[t] = source[t * step] for t < count: one phase of a row."""
-    if step == 1:
-        for t in range(0, count, tile.lanes):
-            store_first(target + t, load_first(source + t, count - t), count - t)
-    elif step == 2:
-        for t in range(0, count, tile.lanes):
-            store_first(target + t, load_alternate(source + 2 * t, count - t), count - t)
-    else:
-        for t in range(count):
-            target[t] = source[t * step]
 
 
 @jit

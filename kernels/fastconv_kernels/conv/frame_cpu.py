@@ -6,7 +6,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack
 from ..cpu.share import share, threads_for
-from ..cpu.simd import load_first, nothing, store_first
+from ..cpu.simd import load_alternate, load_first, nothing, store_first
 from ..cpu.tile import pointer
 
 
@@ -15,6 +15,20 @@ def copy(tile, source, target, count):
     """target[0:count] = source[0:count]."""
     for t in range(0, count, tile.lanes):
         store_first(target + t, load_first(source + t, count - t), count - t)
+
+
+@inlined
+def copy_phase(tile, source, step, count, target):
+    """target[t] = source[t * step] for t < count: one phase of a row."""
+    if step == 1:
+        for t in range(0, count, tile.lanes):
+            store_first(target + t, load_first(source + t, count - t), count - t)
+    elif step == 2:
+        for t in range(0, count, tile.lanes):
+            store_first(target + t, load_alternate(source + 2 * t, count - t), count - t)
+    else:
+        for t in range(count):
+            target[t] = source[t * step]
 
 
 @inlined

@@ -170,6 +170,15 @@ def columns_at(builder, result, tile, base, offsets, counts):
     return _columns(builder, result, located, existing)
 
 
+@word(lambda tile, base, offsets: Columns(tile))
+def panel_at(builder, result, tile, base, offsets):
+    """A tile's columns, vector j at ``base + offsets[j]``; all exist."""
+    pointers, masks = result.elements
+    located = [builder.gep(base, [offset]) for offset in _table(builder, offsets, pointers.count)]
+    every = ir.Constant(masks.element, [1] * masks.element.count)
+    return _columns(builder, result, located, [every] * pointers.count)
+
+
 @word(lambda columns, offset: columns)
 def shift_columns(builder, result, columns, offset):
     """The same columns ``offset`` elements further on; in code: ``columns + offset``."""

@@ -71,6 +71,37 @@ def one_windows_positions(builder, result, tile):
     """The shape of the positions in one row of a tile."""
 
 
+def across(tile, element):
+    """The type of a tile of ``element`` with a vector for each row of four."""
+    return TileType(tile.rows, 1, Vector(element, tile.lanes)) if tile.vectors == 4 else None
+
+
+def each_row(builder, result, total, field):
+    """The tile whose vectors are what ``first_of_four`` gives for the four of each row."""
+    pooled = ir.Constant(result, ir.Undefined)
+    for i in range(result.count):
+        four = [builder.extract_value(total, [i, n]) for n in range(4)]
+        pooled = builder.insert_value(pooled, first_of_four(builder, four)[field], [i, 0])
+    return pooled
+
+
+@word(lambda total: Sums(across(total.tile, total.tile.vector.element)))
+def maxima_across(builder, result, total):
+    """relu of the maximum of the four vectors of each row."""
+    return each_row(builder, result, total, 0)
+
+
+@word(lambda total: Sums(across(total.tile, types.uint8)))
+def positions_across(builder, result, total):
+    """Where each of the ``maxima_across`` was."""
+    return each_row(builder, result, total, 1)
+
+
+@word(lambda tile: TileType(tile.vector.lanes, 1, Vector(types.uint8, tile.lanes)))
+def square_of_positions(builder, result, tile):
+    """The shape of the positions of as many windows as a vector has lanes."""
+
+
 def each(builder, gradient, positions, select):
     """The vector, or the tile of vectors, that ``select`` makes of each vector of gradients and of positions."""
     if isinstance(gradient.type, ir.VectorType):
