@@ -29,8 +29,8 @@ OPERATORS: Mapping[str, Mapping[str, str]] = {
 PEERS = {"torch": "pytorch", "numpy": "numerical", "scipy": "scientific"}
 """The package of a peer → the library that speaks for it."""
 
-QUICK = {"conv": ("lenet5", "alexnet"), "pool": ("lenet5", "alexnet"), "matmul": ("small", "skinny")}
-"""The files of a quick session, where those of a whole one would take long."""
+QUICK = ("quick",)
+"""The file of each operator for a quick session."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _contesting(suite: Suite, request: Request) -> Suite:
 def _cases(suite: Suite, operator: str, request: Request) -> list[Case]:
     """Of the files and shapes that are asked for."""
     if not request.shapes:
-        names = QUICK.get(operator, suite.files) if request.quick else suite.files
+        names = QUICK if request.quick else suite.files
         return cases(suite.operator, suite.direction, names, request.batch)
     found: list[Case] = []
     for shape in request.shapes:

@@ -216,6 +216,7 @@ def _bench(commands: Commands) -> None:
     command.add_argument("--threads", type=_counts, metavar="LIST", help="1, 2 or 1,2 (default: all cores)")
     command.add_argument("--batch", type=_count, metavar="N", help="images, instead of those that a shape says")
     command.add_argument("--quick", action="store_true", help="fewer shapes and shorter samples")
+    command.add_argument("--report", type=_file, metavar="FILE", help="write a page with pictures there (HTML)")
     command.add_argument("--json", type=_file, metavar="FILE", help="write the rows there")
     command.add_argument(
         "--compare",

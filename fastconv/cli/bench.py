@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastconv import dispatch
-from fastconv.bench import comparison, guard, session, suites
+from fastconv.bench import comparison, guard, report, session, suites
 from fastconv.bench.circumstances import circumstances
 from fastconv.bench.text import line
 from fastconv.errors import ArgumentError
 
-from .report import check_json, say, write_json
+from .report import check_file, check_json, say, write_file, write_json
 
 WRONG, SLOWER = 1, 1
 
@@ -27,6 +27,9 @@ def bench(arguments: Namespace) -> int:
     todo = session.parts(request)
     if arguments.json:
         check_json(arguments.json)
+    if arguments.report:
+        check_file("--report", arguments.report)
+        report.check_available()
     for peer in request.missing:
         say(f"{peer} is not installed and left out")
     if disturbed := guard.busy():
@@ -39,8 +42,11 @@ def bench(arguments: Namespace) -> int:
             print(_ceilings(threads, ceilings[str(threads)]), flush=True)
         _measure(todo, request.quick, rows)
     finally:  # what was measured until an interruption is kept
+        result = {**circumstances(), "GB/s": ceilings, "rows": rows}
         if arguments.json:
-            write_json(arguments.json, {**circumstances(), "GB/s": ceilings, "rows": rows})
+            write_json(arguments.json, result)
+        if arguments.report:
+            write_file("--report", arguments.report, report.page(result).encode())
     wrong = [f"{row['case']}: {name}" for row in rows for name in row.get("failed", {}) if name.startswith("fastconv")]
     for each in wrong:
         say(f"WRONG, and not timed: {each}")

@@ -37,17 +37,27 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def check_json(path: str) -> None:
-    """Raise before the work if ``write_json`` could not write after it."""
+def check_file(option: str, path: str) -> None:
+    """Raise before the work if ``write_file`` could not write after it."""
     try:
         files.check_writable(path)
     except OSError as error:
-        raise ArgumentError(f"--json: {path} cannot be written, {error}") from error
+        raise ArgumentError(f"{option}: {path} cannot be written, {error}") from error
+
+
+def write_file(option: str, path: str, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    try:
+        files.write_atomically(path, content)
+    except OSError as error:
+        raise ArgumentError(f"{option}: {path} cannot be written, {error}") from error
+
+
+def check_json(path: str) -> None:
+    """Raise before the work if ``write_json`` could not write after it."""
+    check_file("--json", path)
 
 
 def write_json(path: str, value: Any) -> None:
     """Write a file, whole or not at all."""
-    try:
-        files.write_atomically(path, as_json(value).encode() + b"\n")
-    except OSError as error:
-        raise ArgumentError(f"--json: {path} cannot be written, {error}") from error
+    write_file("--json", path, as_json(value).encode() + b"\n")

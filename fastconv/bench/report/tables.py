@@ -1,0 +1,82 @@
+"""Tables, as HTML: each can be sorted by a tap on a heading."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from .facts import Row, best, by_suite, kernel, mean, ours, ratios, work
+from .words import TITLES
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """A table that scrolls by itself where it is wider than the page."""
+    headings = "".join(f'<th><button type="button">{escape(cell)}</button></th>' for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    return f'<div class="table"><table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def overview(session: dict[str, Any]) -> str:
+    """How each suite compares with each peer."""
+    found: dict[tuple[str, int, str], list[float]] = {}
+    for suite, own in by_suite(session["rows"]).items():
+        for row in own:
+            for peer, ratio in ratios(row).items():
+                found.setdefault((suite, row["threads"], peer), []).append(ratio)
+    lines = [
+        [
+            *(TITLES.get(suite, suite), str(threads), peer, str(len(values)), f"{mean(values):.2f}"),
+            *(f"{min(values):.2f}", f"{max(values):.2f}", str(sum(value < 1 for value in values))),
+        ]
+        for (suite, threads, peer), values in found.items()
+    ]
+    head = ["times as long as ours", "threads", "against", "problems", "geomean", "least", "most", "slower on"]
+    return table(head, lines) if lines else ""
+
+
+def rows(own: list[Row]) -> str:
+    """A suite's rows."""
+    peers = list(dict.fromkeys(peer for row in own for peer in ratios(row)))
+    lines = []
+    for row in own:
+        rate, _ = work(row)
+        ceiling = row.get("copy") if "copy" in row else row.get("peak")
+        others = ratios(row)
+        name = best(row)
+        lines.append(
+            [
+                row["case"],
+                str(row["threads"]),
+                kernel(row),
+                f"{ours(row)[name] * 1e6:.1f}",
+                f"{row['least'][name] * 1e6:.1f}",
+                f"{row['spread'][name]:.0%}",
+                f"{rate:.1f}" if rate else "",
+                f"{rate / ceiling:.0%}" if ceiling and rate else "",
+                *(f"{others[peer]:.2f}" if peer in others else "" for peer in peers),
+                row.get("disturbed", ""),
+            ]
+        )
+    unit = work(own[0])[1]
+    share = "of a copy" if unit == "GB/s" else "of the peak"
+    head = [
+        "problem",
+        "threads",
+        "kernel",
+        "median, µs",
+        "least, µs",
+        "spread",
+        unit,
+        share,
+        *(f"× {peer}" for peer in peers),
+        "",
+    ]
+    return f"<details><summary>All rows</summary>{table(head, lines)}</details>"
+
+
+def circumstances(session: dict[str, Any]) -> str:
+    """Date, machine and versions."""
+    facts = {"date": session["date"], **session["machine"], **session["versions"]}
+    for threads, rates in session["GB/s"].items():
+        facts |= {f"copying, {place}, {threads} thread(s)": f"{rate:.0f} GB/s" for place, rate in rates.items()}
+    return table(["what", "value"], [[str(name), str(value)] for name, value in facts.items()])

@@ -1,0 +1,51 @@
+"""What a session says, in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .facts import by_suite, mean, ratios
+
+TITLES = {
+    "forward": "Convolution, forward",
+    "backward_input": "Convolution, gradient of the input",
+    "backward_weight": "Convolution, gradient of the weight",
+    "pool": "Pooling, forward",
+    "pool_backward": "Pooling, backward",
+    "matmul": "Matrix products",
+    "streams": "Memory-bound operators",
+    "training": "Training steps",
+}
+"""By suite."""
+
+ROOFLINE = (
+    "Each point is a kernel on a problem: how much it computes for each byte that must come and go, and how fast. Only those "
+    "that multiply less than the definition says, as Winograd's do, can lie above the lines."
+)
+RATIOS = "How many times as long the others take: above 1 we are faster. Each is the best of its layouts."
+SCALING = "How many times as fast a kernel is with all threads as with one."
+
+
+def summary(session: dict[str, Any]) -> list[str]:
+    """The result in a few sentences."""
+    machine, rows = session["machine"], session["rows"]
+    found = [
+        f"Measured on {machine['cpu']}, {machine['lanes']} lanes a register; every result was verified before it was timed."
+    ]
+    by_peer: dict[str, list[float]] = {}
+    for row in (row for own in by_suite(rows).values() for row in own):
+        for peer, ratio in ratios(row).items():
+            by_peer.setdefault(peer, []).append(ratio)
+    for peer, values in by_peer.items():
+        faster = sum(value > 1 for value in values)
+        mostly = f"{mean(values):.2f} times as fast in the geometric mean"
+        found.append(f"Against {peer}: faster on {faster} of {len(values)} problems, {mostly}.")
+    if disturbed := sum("disturbed" in row for row in rows):
+        found.append(f"{disturbed} of {len(rows)} rows, marked in the tables, were disturbed by other processes or the clock.")
+    wrong = [f"{name} on {row['case']}" for row in rows for name in row.get("failed", {})]
+    return found + ([f"Wrong or failed, and not timed: {', '.join(wrong)}."] if wrong else [])
+
+
+def devices(session: dict[str, Any]) -> str:
+    """Whether a GPU took part."""
+    return "No GPU was measured in this session: there is nothing to compare the CPU with."
