@@ -250,7 +250,7 @@ def _transform_saves(problem: Any) -> tuple[str, ...]:
     return () if chosen.exact else (f"{chosen.algorithm} saves multiplications",)
 
 
-SPARSE = {
+SPARSE: dict[str, Any] = {
     "algorithm": "sparse",
     "target": "cpu",
     "refuses": pooled_windows.refuses,
