@@ -3,8 +3,9 @@
     out[p, q, k] = sum over r, s of x[p * stride + r - top, q * stride + s - left, k] * weight[r, s, k]
 
 A tile is a few pixels of a row of outputs times one or two vectors of channels.  A row of taps stays in registers while it
-slides over a row of the image: each pixel is loaded once and multiplied with every tap that it meets.  The image is taken a
-block of channels at a time, through a ring of rows.  In the transpose other pixels meet, and nothing else differs.
+slides over a row of the image: each pixel is loaded once and multiplied with every tap that it meets.  Images are read where
+they are, strip by strip (``walk``); tiles at their edges leave out the columns that do not exist.  In the transpose other
+pixels meet, and nothing else differs.
 
 Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions on Mobile Devices", 2020.
 """
@@ -16,12 +17,22 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, columns
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
-from ..cpu.tile import Tile, add_tile, load_tile, pointer, rectify, spread_columns, store_tile
-from ..cpu.window import Window, slide
-from ..cpu.workspace import aligned, workspace
+from ..cpu.tile import (
+    Tile,
+    add_tile,
+    load_tile,
+    pointer,
+    rectify,
+    spread_columns,
+    store_tile,
+    stream_tile,
+    streamed,
+)
+from ..cpu.window import Window, fetch, slide, slide_at_edge
+from ..cpu.workspace import aligned
 from .frame_cpu import flat, pack_panels
 from .geometry import forward_axes, transposed_axes
-from .ring_cpu import prefetch_pixels, ring_of, row_table, stage_rows
+from .walk import row_table, walk_of
 
 PIXELS = 8
 """The most pixels in a tile: with two vectors of each and a row of taps they fill the registers."""
@@ -31,93 +42,115 @@ MOST_TAPS = 24
 
 
 @inlined
-def sum_rows(tile, window, total, column, pitches, meetings, first, end, weights):
-    """total + the products of the rows of the ring with their rows of taps."""
+def sum_rows(tile, window, total, source, pitches, meetings, weights):
+    """total + the products of the rows that a row of targets meets with their rows of taps; all columns exist."""
+    table, first, end = meetings
     for i in range(first, end):
-        row = weights + entry(meetings, 2 * i + 1) * window.taps * tile.columns
-        total = slide(window, total, column + entry(meetings, 2 * i) * pitches[0], pitches[1], row)
+        row = weights + entry(table, 2 * i + 1) * window.taps * tile.columns
+        total = slide(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row)
+    return total
+
+
+@inlined
+def sum_rows_at_edge(tile, window, total, source, pitches, meetings, weights, edge):
+    """The same where columns or channels do not exist."""
+    table, first, end = meetings
+    for i in range(first, end):
+        row = weights + entry(table, 2 * i + 1) * window.taps * tile.columns
+        total = slide_at_edge(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row, edge)
     return total
 
 
 @jit
-def convolve_row(tile, window, ring, frame, meetings, steps, weights, extent, epilogue, target):
-    """A block of channels of one row of outputs.
+def convolve_row(tile, window, image, meetings, ahead, strides, weights, extent, epilogue, target):
+    """A strip's part of one row of outputs.
 
-    frame: pointer to the first column in the ring; meetings: (table, from, to); steps: of the axis, (step, advance, taps of
-    a window); extent: (first channel, last, all channels, pixels); weights, epilogue, target: at channel 0
+    meetings: (table, from, to); ahead: (first, number) of the rows to be fetched; strides: of the horizontal axis, (step,
+    advance, taps of a window, columns of the image); extent: (first pixel, last, all), (first channel, last, all);
+    image, weights, target: at channel 0
     """
-    table, first, end = meetings
-    step, advance, taps = steps
-    begin, last, channels, pixels = extent
-    bias, residual, adds, rectifies = epilogue
-    pitches = ring[3] * ring[5], ring[5]
-    for q in range(0, pixels, tile.rows):
-        place = target + q * channels
-        if ring[7]:  # the row below
-            prefetch_pixels(tile, place + (pixels * channels + begin), tile.rows, channels, last - begin)
+    step, advance, taps, width = strides
+    (start, end, pixels), (begin, last, channels) = extent
+    bias, residual, adds, rectifies, streams = epilogue
+    pitches = width * channels, channels
+    for q in range(start, end, tile.rows):
+        column = q // step * advance
+        inside = column + window.first >= 0 and column + window.last < width
         for k in range(begin, last, tile.columns):
-            count = last - k
+            count = channels - k
+            source, panel = image + (column * channels + k), weights + k * taps
             total = spread_columns(tile, columns(tile, bias + k, count))
-            column = frame + (q // step * advance * pitches[1] + k - begin)
-            total = sum_rows(tile, window, total, column, pitches, table, first, end, weights + k * taps)
+            if inside and count >= tile.columns:
+                total = sum_rows(tile, window, total, source, pitches, meetings, panel)
+            else:
+                edge = -column, width - column, count
+                total = sum_rows_at_edge(tile, window, total, source, pitches, meetings, panel, edge)
+            for row in range(ahead[1]):
+                fetch(tile, window, source + (ahead[0] + row) * pitches[0], channels)
             if adds:
                 other = block(tile, residual + (q * channels + k), channels, pixels - q, count)
                 total = add_tile(total, load_tile(tile, other))
             if rectifies:
                 total = rectify(total)
-            if pixels - q >= tile.rows and count >= tile.columns:  # stores without masks
-                store_tile(total, block(tile, place + k, channels, tile.rows, tile.columns))
+            place = target + (q * channels + k)
+            if pixels - q < tile.rows or count < tile.columns:
+                store_tile(total, block(tile, place, channels, pixels - q, count))
+            elif streams:
+                stream_tile(total, block(tile, place, channels, tile.rows, tile.columns))
             else:
-                store_tile(total, block(tile, place + k, channels, pixels - q, count))
+                store_tile(total, block(tile, place, channels, tile.rows, tile.columns))
 
 
 @jit
-def convolve_share(tile, window, tables, ring, extents, steps, operands, flags, frames, thread, threads):
-    """The bands of rows and blocks of channels that are this thread's."""
+def convolve_strip(tile, window, tables, walk, extents, steps, operands, flags, rows, strip):
+    """The rows of outputs of a band, from top to bottom: one strip of them.
+
+    rows: (image, first row, last); strip: (first pixel, first channel)
+    """
     x, packed, bias, residual, out = operands
-    images, bands, source_rows, source_columns, target_rows, target_columns, channels = extents
-    reach, last_reach = ring[1:3]
-    left, width, blocks = ring[4:7]
-    weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
+    _, _, source_rows, source_columns, target_rows, target_columns, channels = extents
+    step, advance, last_reach = steps[:3]
+    (n, first, end), (q, k) = rows, strip
+    extent = (q, min(q + walk[0], target_columns), target_columns), (k, min(k + walk[1], channels), channels)
     begins, meetings = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
-    frame = pointer(tile, frames, thread * frames.shape[1])
-    first_task, end_task = share(thread, threads, images * bands * blocks)
-    for task in range(first_task, end_task):
-        n, band, channel = task // (bands * blocks), task // blocks % bands, task % blocks * width
-        last = min(channel + width, channels)
-        image = pointer(tile, x, n * source_rows * source_columns * channels + channel)
-        first, end = share(band, bands, target_rows)
-        staged = max(0, first // steps[0] * steps[1] + reach)
-        for p in range(first, end):
-            needed = min(source_rows, p // steps[0] * steps[1] + last_reach + 1)
-            stage_rows(tile, ring, image, (source_columns, channels), last - channel, staged, needed, frame)
-            staged = max(staged, needed)
-            origin = (n * target_rows + p) * target_columns * channels
-            convolve_row(
-                tile,
-                window,
-                ring,
-                frame + left * width,
-                (meetings, entry(begins, p), entry(begins, p + 1)),
-                steps[2:],
-                weights,
-                (channel, last, channels, target_columns),
-                (starts, pointer(tile, residual, origin), flags[0], flags[1]),
-                pointer(tile, out, origin),
-            )
+    image = pointer(tile, x, n * source_rows * source_columns * channels)
+    for p in range(first, end):
+        origin = (n * target_rows + p) * target_columns * channels
+        newest = p // step * advance + last_reach
+        convolve_row(
+            tile,
+            window,
+            image,
+            (meetings, entry(begins, p), entry(begins, p + 1)),
+            (newest + 1, (p + 1) // step * advance + last_reach - newest if walk[2] else 0),
+            steps[3:],
+            pointer(tile, packed, 0),
+            extent,
+            (pointer(tile, bias, 0), pointer(tile, residual, origin), *flags),
+            pointer(tile, out, origin),
+        )
 
 
 @threaded
-def convolve(tile, window, tables, ring, extents, steps, operands, flags, frames, threads):
+def convolve(tile, window, tables, walk, extents, steps, operands, flags, threads):
+    images, bands, _, _, target_rows, target_columns, channels = extents
     for thread in prange(threads):
-        convolve_share(tile, window, tables, ring, extents, steps, operands, flags, frames, np.intp(thread), threads)
+        first_task, end_task = share(np.intp(thread), threads, images * bands)
+        for task in range(first_task, end_task):
+            n, (first, end) = task // bands, share(task % bands, bands, target_rows)
+            for k in range(0, channels, walk[1]):
+                for q in range(0, target_columns, walk[0]):
+                    convolve_strip(tile, window, tables, walk, extents, steps, operands, flags, (n, first, end), (q, k))
+        streamed(tile)
 
 
 class _Depthwise:
-    """What the plans of both directions share.  One call at a time.
+    """What the plans of both directions share.
 
     axes: (vertical, horizontal); source, target: (rows, columns) of the images that are read and written.
     """
+
+    workspace_bytes = 0
 
     def __init__(self, problem, threads, axes, source, target, tile):
         self.problem = problem
@@ -125,19 +158,15 @@ class _Depthwise:
         self.tile = tile or tile_for(horizontal, problem)
         self.window = Window(horizontal, self.tile.rows)
         self.panels = -(-problem.K // self.tile.columns)
-        last_tile = (target[1] - 1) // self.tile.rows * self.tile.rows // horizontal.step * horizontal.advance
-        columns = self.window.first, last_tile + self.window.last
-        self.ring = ring_of(vertical, horizontal, columns, problem.K, self.tile, problem.bytes)
-        self.tables = row_table(vertical, self.ring.rows)
+        self.walk = walk_of(vertical, horizontal, self.window, problem.K, self.tile, problem.bytes)
+        self.tables = row_table(vertical)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        tasks = problem.N * self.ring.blocks
-        bands = 1 if threads == 1 or tasks % threads == 0 else min(target[0], 4 * threads)
-        self.threads = max(1, min(threads, tasks * bands))
+        bands = 1 if problem.N % threads == 0 else min(target[0], 4 * threads)
+        self.threads = max(1, min(threads, problem.N * bands))
         self.extents = problem.N, bands, *source, *target, problem.K
-        self.steps = vertical.step, vertical.advance, horizontal.step, horizontal.advance, problem.R * problem.S
-        self.frames = workspace(self.threads, self.ring.size, problem.dtype)
+        down = vertical.step, vertical.advance, vertical.last
+        self.steps = *down, horizontal.step, horizontal.advance, problem.R * problem.S, source[1]
         self.no_bias = np.zeros(problem.K, problem.dtype)
-        self.workspace_bytes = self.frames.nbytes
 
     def pack(self, weight, packed=None):
         """Panels of the weight (R, S, 1, K), of any strides."""
@@ -157,9 +186,10 @@ class _Depthwise:
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
         )
-        flags = residual is not None, activation == "relu"
-        ring, shapes = tuple(self.ring), (self.extents, self.steps)
-        convolve(self.tile, self.window, self.tables, ring, *shapes, operands, flags, self.frames, self.threads)
+        aligned = self.problem.K % self.tile.lanes == 0 and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
+        flags = residual is not None, activation == "relu", self.walk.streamed and aligned
+        shapes = tuple(self.walk), self.extents, self.steps
+        convolve(self.tile, self.window, self.tables, *shapes, operands, flags, self.threads)
         return out
 
 
@@ -194,12 +224,16 @@ class BackwardInput(_Depthwise):
         return self._run(grad_output, packed, None, None, None, out)
 
 
+TILE_COST = 2
+"""What setting up a tile costs, in pixels."""
+
+
 def tile_for(horizontal, problem):
-    """The tile that computes the fewest pixels beyond the end of a row; a multiple of ``step`` pixels."""
+    """The tile with which a row of outputs costs least: few tiles, few pixels beyond the row's end; a multiple of ``step``."""
     lanes = Tile(1, 1, problem.dtype).lanes
     vectors = 2 if lanes < problem.K and Tile(PIXELS, 2, problem.dtype).fits() else 1
     heights = range(horizontal.step, PIXELS + 1, horizontal.step)
-    rows = min(heights, key=lambda rows: (-(-horizontal.target // rows) * rows, -rows))
+    rows = min(heights, key=lambda rows: -(-horizontal.target // rows) * (rows + TILE_COST))
     return Tile(rows, vectors, problem.dtype)
 
 

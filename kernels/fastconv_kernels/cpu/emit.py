@@ -74,6 +74,13 @@ def store_vector(builder, value, pointer):
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=alignment(value.type))
 
 
+def stream_vector(builder, value, pointer):
+    """To memory, past the caches; the address is a multiple of the vector's size."""
+    size = alignment(value.type) * value.type.count
+    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=size)
+    stored.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+
+
 def store_masked(builder, value, pointer, mask):
     """Memory of the lanes outside the mask is not touched."""
     address = builder.bitcast(pointer, value.type.as_pointer())

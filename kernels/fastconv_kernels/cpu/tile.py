@@ -24,7 +24,17 @@ from numba.extending import intrinsic, models, register_model
 
 from .compile import inlined
 from .dataless import dataless
-from .emit import INT64, fused_multiply_add, load_masked, load_vector, prefetch_line, splat, store_masked, store_vector
+from .emit import (
+    INT64,
+    fused_multiply_add,
+    load_masked,
+    load_vector,
+    prefetch_line,
+    splat,
+    store_masked,
+    store_vector,
+    stream_vector,
+)
 from .places import Columns, Place, Rows, address, panel
 from .simd import Pointer, Vector, register_bytes, registers, word
 
@@ -306,6 +316,20 @@ def store_tile(builder, result, total, place):
             store_masked(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j), mask)
     builder.branch(done)
     builder.position_at_end(done)
+
+
+@word(lambda total, place: types.none if isinstance(place, Place) else None)
+def stream_tile(builder, result, total, place):
+    """A whole tile to memory, past the caches; its vectors start at multiples of their size.  Then comes ``streamed``."""
+    for i in range(total.type.count):
+        for j in range(total.type.element.count):
+            stream_vector(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j))
+
+
+@word(lambda tile: types.none)
+def streamed(builder, result, tile):
+    """Whoever is told afterwards that the work is done finds in memory what went past the caches."""
+    builder.fence("seq_cst")
 
 
 @word(lambda place: types.none if isinstance(place, Place) else None)

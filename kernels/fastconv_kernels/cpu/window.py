@@ -3,13 +3,16 @@
 A ``Window`` is an argument that carries no data: its Numba *type* lists for every pixel of a tile the (column, tap) that it
 sums.  A vector holds channels of one pixel, so that no lane meets another.  Each column is loaded once and multiplied wherever
 it is needed: with 3 taps and 8 pixels, 10 loads serve 24 multiplications.
+
+Pixels are read where they are.  Where a window reaches beyond the image, or a vector beyond the channels, nothing is
+read: the words ``…_at_edge`` take ``edge``, (first column that exists, first that does not, channels that exist).
 """
 
 from numba import types
 from numba.extending import intrinsic
 
 from .dataless import dataless
-from .emit import INT64, first_lanes, fused_multiply_add, load_masked, load_vector
+from .emit import INT64, first_lanes, fused_multiply_add, load_masked, load_vector, prefetch_line
 from .tile import Sums
 
 
@@ -21,60 +24,132 @@ class Window:
         for i in range(pixels):
             first = i // axis.step * axis.advance
             meetings.append(tuple((first + reach, tap) for tap, reach in axis.taps[i % axis.step]))
-        columns = [column for pixel in meetings for column, _ in pixel]
-        self.first, self.last = min(columns, default=0), max(columns, default=0)
         self._numba_type_ = WindowType(tuple(meetings))
+        self.first, self.last = self._numba_type_.first, self._numba_type_.last
 
 
 class WindowType(types.Type):
-    """The type of a ``Window``: for each pixel of a tile its (column, tap)."""
+    """The type of a ``Window``: for each pixel of a tile its (column, tap); columns from ``first`` to ``last`` are read."""
 
     def __init__(self, meetings):
         self.meetings, self.pixels = meetings, len(meetings)
         self.taps = 1 + max((tap for pixel in meetings for _, tap in pixel), default=-1)
+        columns = [column for pixel in meetings for column, _ in pixel]
+        self.first, self.last = min(columns, default=0), max(columns, default=0)
         super().__init__(f"Window({meetings})")
 
-    @property
-    def by_column(self):
-        """(column, [(pixel, tap), …]), from left to right."""
-        found = {}
-        for pixel, met in enumerate(self.meetings):
-            for column, tap in met:
-                found.setdefault(column, []).append((pixel, tap))
-        return sorted(found.items())
+    def by_column(self, builder, source, pitch):
+        """(column, its address, [(pixel, tap), …]), from left to right.
+
+        Each address is computed from the one before: so many multiples of the pitch have no registers to live in.
+        """
+        met = {}
+        for pixel, meetings in enumerate(self.meetings):
+            for column, tap in meetings:
+                met.setdefault(column, []).append((pixel, tap))
+        place = builder.gep(source, [builder.mul(pitch, INT64(self.first))])
+        for column in range(self.first, self.last + 1):
+            if column in met:
+                yield column, place, met[column]
+            place = builder.gep(place, [pitch])
 
 
-dataless(WindowType, "taps", "pixels", value=Window)
+EDGE = types.UniTuple(types.intp, 3)
+
+dataless(WindowType, "taps", "pixels", "first", "last", value=Window)
 
 
-def row_of(builder, vector, place, vectors):
-    """Emitter: the vectors of a tile's columns at ``place``."""
-    return [load_vector(builder, vector, builder.gep(place, [INT64(j * vector.count)])) for j in range(vectors)]
+def row_of(builder, vector, place, vectors, count=None):
+    """Emitter: the vectors of a tile's columns at ``place``; with ``count``, so many channels, zero in the other lanes."""
+    places = [builder.gep(place, [INT64(j * vector.count)]) for j in range(vectors)]
+    if count is None:
+        return [load_vector(builder, vector, place) for place in places]
+    masks = [first_lanes(builder, builder.sub(count, INT64(j * vector.count)), vector.count) for j in range(vectors)]
+    return [load_masked(builder, vector, place, mask) for place, mask in zip(places, masks, strict=True)]
+
+
+def where(builder, exists, sums, add):
+    """Emitter: ``add(sums)``, a list of as many, if ``exists``, else ``sums``.  None: it does.
+
+    A branch, which is foreseen: selecting an address or a mask for every column costs as much as the multiplications.
+    """
+    if exists is None:
+        return add(sums)
+    before = builder.block
+    with builder.if_then(exists):
+        added = add(sums)
+        inside = builder.block
+    merged = []
+    for total, other in zip(sums, added, strict=True):
+        phi = builder.phi(total.type)
+        phi.add_incoming(total, before)
+        phi.add_incoming(other, inside)
+        merged.append(phi)
+    return merged
+
+
+def _slide(window, builder, total, source, pitch, weights, edge=None):
+    vectors, vector = total.type.element.count, total.type.element.element
+    size = vectors * vector.count
+    taps = [row_of(builder, vector, builder.gep(weights, [INT64(tap * size)]), vectors) for tap in range(window.taps)]
+    first, end, count = (edge and builder.extract_value(edge, i) for i in range(3))
+    for column, place, met in window.by_column(builder, source, pitch):
+
+        def add(sums, place=place, met=met):
+            pixels = row_of(builder, vector, place, vectors, count)
+            factors = [(pixels[j], taps[tap][j]) for _, tap in met for j in range(vectors)]
+            return [fused_multiply_add(builder, *pair, total) for pair, total in zip(factors, sums, strict=True)]
+
+        exists = edge and builder.and_(
+            builder.icmp_signed("<=", first, INT64(column)), builder.icmp_signed("<", INT64(column), end)
+        )
+        paths = [[i, j] for i, _ in met for j in range(vectors)]
+        sums = where(builder, exists, [builder.extract_value(total, path) for path in paths], add)
+        for path, value in zip(paths, sums, strict=True):
+            total = builder.insert_value(total, value, path)
+    return total
+
+
+def _applies(window, total):
+    return isinstance(window, WindowType) and isinstance(total, Sums)
 
 
 @intrinsic
-def slide(_context, window, total, source, step, weights):
-    """total[pixel] + the sum over taps of source[column * step] * weights[tap], lane by lane.
+def slide(_context, window, total, source, pitch, weights):
+    """total[pixel] + the sum over taps of source[column * pitch] * weights[tap], lane by lane.
 
     source: pointer to column 0; weights: pointer to the tile's columns for one tap after another
     """
 
     def generate(_context, builder, _signature, values):
-        _, total, source, step, weights = values
-        vectors, vector = total.type.element.count, total.type.element.element
-        size = vectors * vector.count
-        taps = [row_of(builder, vector, builder.gep(weights, [INT64(tap * size)]), vectors) for tap in range(window.taps)]
-        for column, met in window.by_column:
-            pixels = row_of(builder, vector, builder.gep(source, [builder.mul(step, INT64(column))]), vectors)
-            for i, tap in met:
-                for j in range(vectors):
-                    added = fused_multiply_add(builder, pixels[j], taps[tap][j], builder.extract_value(total, [i, j]))
-                    total = builder.insert_value(total, added, [i, j])
-        return total
+        return _slide(window, builder, *values[1:])
 
-    if not isinstance(window, WindowType) or not isinstance(total, Sums):
+    return (total(window, total, source, types.intp, weights), generate) if _applies(window, total) else None
+
+
+@intrinsic
+def slide_at_edge(_context, window, total, source, pitch, weights, edge):
+    """``slide`` where columns or channels do not exist."""
+
+    def generate(_context, builder, _signature, values):
+        return _slide(window, builder, *values[1:])
+
+    known = total(window, total, source, types.intp, weights, EDGE)
+    return (known, generate) if _applies(window, total) else None
+
+
+@intrinsic
+def fetch(_context, tile, window, source, pitch):
+    """Bring the pixels that a tile reads nearer."""
+
+    def generate(_context, builder, _signature, values):
+        for _, place, _ in window.by_column(builder, *values[2:]):
+            for j in range(tile.vectors):
+                prefetch_line(builder, builder.gep(place, [INT64(j * tile.lanes)]))
+
+    if not isinstance(window, WindowType):
         return None
-    return total(window, total, source, types.intp, weights), generate
+    return types.none(tile, window, source, types.intp), generate
 
 
 @intrinsic
@@ -95,8 +170,8 @@ def slide_gradient(_context, window, total, source, step, gradient, pitch, count
             place = builder.gep(gradient, [builder.mul(pitch, INT64(pixel))])
             places = [builder.gep(place, [INT64(j * vector.count)]) for j in range(vectors)]
             given.append([load_masked(builder, vector, place, mask) for place, mask in zip(places, lanes, strict=True)])
-        for column, met in window.by_column:
-            pixels = row_of(builder, vector, builder.gep(source, [builder.mul(step, INT64(column))]), vectors)
+        for _, place, met in window.by_column(builder, source, step):
+            pixels = row_of(builder, vector, place, vectors)
             for i, tap in met:
                 row = i % sets * window.taps + tap
                 for j in range(vectors):
@@ -104,6 +179,6 @@ def slide_gradient(_context, window, total, source, step, gradient, pitch, count
                     total = builder.insert_value(total, added, [row, j])
         return total
 
-    if not isinstance(window, WindowType) or not isinstance(total, Sums):
+    if not _applies(window, total):
         return None
     return total(window, total, source, types.intp, gradient, types.intp, types.intp), generate

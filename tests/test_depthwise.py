@@ -1,0 +1,42 @@
+"""What depthwise convolution does differently with images that the caches do not hold, on images that they do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conv_cases import PROBLEMS, operands, result, shapes, truth
+from fastconv_kernels.conv import depthwise_cpu
+from fastconv_kernels.cpu.workspace import aligned
+from fastconv_kernels.registry import Kernel
+from guarded import integers, same
+
+PLANS = {"forward": depthwise_cpu.Forward, "backward_input": depthwise_cpu.BackwardInput}
+ALIKE = replace(PROBLEMS["depthwise, stride 2"], C=64, K=64, groups=64, layout="NHWC")
+
+
+@pytest.mark.parametrize("direction", PLANS)
+def test_writes_past_the_caches(direction: str) -> None:
+    first, weight = operands(direction, ALIKE, integers)
+    plan = PLANS[direction](ALIKE)
+    assert not plan.walk.streamed
+    plan.walk = plan.walk._replace(streamed=True)
+    shape = shapes(direction, ALIKE)[2]
+    out = aligned(int(np.prod(shape)), ALIKE.dtype).reshape(shape)
+    plan(first, plan.pack(weight), out)
+    same(out, truth(direction, ALIKE, first, weight), f"streamed {direction} of {ALIKE}")
+
+
+@pytest.mark.parametrize("direction", PLANS)
+def test_strips_and_blocks_of_channels(direction: str) -> None:
+    def plan(problem: Any, threads: int) -> Any:
+        made = PLANS[direction](problem, threads)
+        made.walk = made.walk._replace(pixels=made.tile.rows, channels=made.tile.columns)
+        return made
+
+    first, weight = operands(direction, ALIKE, integers)
+    got = result(Kernel("conv", direction, "depthwise", "cpu", plan), ALIKE, first, weight)
+    same(got, truth(direction, ALIKE, first, weight), f"{direction} of {ALIKE} in strips")
