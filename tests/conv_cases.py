@@ -46,6 +46,8 @@ PROBLEMS = {
     "one patch": Conv(5, 32, 3, 3, 32, 3, 3),
     "patches of 5x5": Conv(2, 9, 9, 11, 20, 5, 5, padding=_sides(2, 2)),
     "patches of 5x5, unlike sides": Conv(1, 16, 6, 7, 18, 5, 5, padding=((2, 1), (0, 3))),
+    "stride 2, patches": Conv(2, 17, 9, 12, 18, 3, 3, stride=(2, 2), padding=ONE),
+    "stride 2, patches, no padding": Conv(1, 8, 8, 7, 33, 3, 3, stride=(2, 2)),
     "lenet": Conv(2, 6, 14, 14, 16, 5, 5),
     "stride 2": Conv(2, 4, 11, 23, 6, 3, 5, stride=(1, 2), padding=_sides(2, 1)),
     "stride 2, 1x1": Conv(2, 16, 9, 8, 24, 1, 1, stride=(2, 2)),
@@ -75,10 +77,11 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
     return replace(problem, dtype=dtype, layout=kernel.layout or layout)
 
 
+STRIDED = "stride 2, patches", "stride 2, patches, no padding"
 ALIKE = {
-    ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5"),
+    ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
-    ("winograd_2x2", "NCHW"): ("patches - 1",),
+    ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),
 }
 """What is enough for algorithms that differ from another in their matrices or in how they read alone: each shape compiles."""
 

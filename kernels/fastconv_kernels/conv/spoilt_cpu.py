@@ -31,26 +31,30 @@ def copy_patch(tile, transform, images, patches, t, c, frame, pitch):
 
 
 @jit
-def sum_patch(tile, scheme, images, filters, source, t, k, room):
+def sum_patch(tile, strip, scheme, images, filters, source, meetings, t, k, room):
     """The address of the outputs of patch ``t``, a vector of channels from ``k`` on; filters: [panel, tap, c, column]."""
     depth, nr, reach, window = source.channels, tile.columns, scheme.input.inputs, scheme.taps.inputs
     pitch = (depth + tile.lanes - 1) // tile.lanes * tile.lanes
     for c in range(0, depth, tile.lanes):
         copy_patch(tile, scheme.input, images, source, t, c, room + c, pitch)
-    strip, side = column(tile, scheme.output), scheme.output.outputs
-    weights, sums = filters + (k // nr * window * window * depth * nr + k % nr), room + scheme.points * pitch
+    (places, step), side, lanes = meetings, scheme.output.outputs, tile.lanes
+    weights, sums = filters + (k // nr * window * window * depth * nr + k % nr), room + reach * reach * pitch
+    phases = side // strip.rows
     for i in range(side):
-        total = zero(strip)
-        for tap in range(window * window):
-            pixels = rows_apart(strip, room + ((i + tap // window) * reach + tap % window) * pitch, pitch, side)
-            for c in range(depth):
-                total = rank1(total, pixels + c, panel(strip, weights + (tap * depth + c) * nr))
-        store_tile(total, block(strip, sums + i * side * tile.lanes, tile.lanes, side, tile.lanes))
+        for phase in range(phases):
+            total = zero(strip)
+            for tap in range(window * window):
+                pixel = places[tap, i, phase]
+                if pixel >= 0:
+                    pixels = rows_apart(strip, room + pixel * pitch, step * pitch, strip.rows)
+                    for c in range(depth):
+                        total = rank1(total, pixels + c, panel(strip, weights + (tap * depth + c) * nr))
+            store_tile(total, block(strip, sums + (i * side + phase) * lanes, phases * lanes, strip.rows, lanes))
     return sums
 
 
 @jit
-def sum_share(tile, scheme, operands, flags, source, target, buffer, thread, threads):
+def sum_share(tile, strip, scheme, operands, flags, source, target, meetings, buffer, thread, threads):
     """The marked vectors among the patches that are this thread's."""
     x, packed, bias, residual, out, positions, marks = operands
     rectifies, keeps = flags
@@ -63,7 +67,8 @@ def sum_share(tile, scheme, operands, flags, source, target, buffer, thread, thr
         for k in range(0, channels, tile.lanes):
             if marks[t * vectors + k // tile.lanes]:
                 marks[t * vectors + k // tile.lanes] = 0
-                sums = sum_patch(tile, scheme, pointer(tile, x, 0), pointer(tile, packed, 0), source, t, k, room)
+                images, filters = pointer(tile, x, 0), pointer(tile, packed, 0)
+                sums = sum_patch(tile, strip, scheme, images, filters, source, meetings, t, k, room)
                 place, extent = offset_of(target, t) + k, (target.rows - y, target.columns - x_place, channels - k)
                 epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies
                 targets = pointer(tile, out, place), pointer(tile, positions, place if keeps else 0), keeps
@@ -71,10 +76,14 @@ def sum_share(tile, scheme, operands, flags, source, target, buffer, thread, thr
 
 
 @threaded
-def sum_marked(tile, scheme, operands, flags, source, target, buffer, threads):
-    """Write the outputs that were marked; the parameters of the convolution."""
+def sum_marked(tile, strip, scheme, operands, flags, source, target, meetings, buffer, threads):
+    """Write the outputs that were marked; the parameters of the convolution, and:
+
+    strip : the shape of the outputs of a row of a patch that read pixels ``step`` apart: all, or every second one, …
+    meetings : (places, step), places[tap, row, phase] the pixel that the first of these reads for a tap, -1: they do not meet
+    """
     for thread in prange(threads):
-        sum_share(tile, scheme, operands, flags, source, target, buffer, thread, threads)
+        sum_share(tile, strip, scheme, operands, flags, source, target, meetings, buffer, thread, threads)
 
 
 @jit
@@ -84,7 +93,7 @@ def add_part(tile, scheme, images, patches, c, k, begin, end, room):
     images, patches: of the input and of the gradient
     """
     lanes, reach, step, window = tile.lanes, scheme.input.inputs, scheme.taps.inputs, scheme.output.outputs
-    pixels, gradient = room, room + scheme.points * lanes
+    pixels, gradient, stride = room, room + scheme.points * lanes, patches[0].step // patches[1].step
     sums, strip = gradient + step * step * lanes, column(tile, scheme.output)
     for r in range(window):
         total = zero(strip)
@@ -94,7 +103,7 @@ def add_part(tile, scheme, images, patches, c, k, begin, end, room):
             _, y, x = corner(patches[1], t)
             for i in range(min(step, patches[1].rows - y)):  # zeros beyond the gradient would make NaN of an infinite pixel
                 for j in range(min(step, patches[1].columns - x)):
-                    met = rows_apart(strip, pixels + ((i + r) * reach + j) * lanes, lanes, window)
+                    met = rows_apart(strip, pixels + ((i * stride + r) * reach + j * stride) * lanes, lanes, window)
                     total = rank1(total, met, panel(strip, gradient + (i * step + j) * lanes))
         store_tile(total, block(strip, sums + r * window * lanes, lanes, window, lanes))
     return sums

@@ -11,6 +11,9 @@ matrices are applied from both sides: Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A.
 Any distinct points give the right result in exact arithmetic; rounding errors grow with the size of the matrices' entries.
 With ±1/√2 and ±√2 they are half of those with the integers ±1 and ±2 that are found in most texts.
 
+With a stride s the pixels are divided into s phases, and each meets every s-th tap: what was one correlation with r taps is
+several with r / s, whose matrices stand side by side in one F (``strided``; ``dilated`` and ``transposed`` are its gradients).
+
 Sources: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural
 Networks", 2016; Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for DNNs", 2020.
 """
@@ -23,7 +26,7 @@ UNITS = (0.0, 1.0, -1.0)
 SQRT2 = (0.0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))
 HALVES = (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)
 
-POINTS = {(2, 3): UNITS, (4, 3): SQRT2, (2, 5): SQRT2, (4, 5): HALVES}
+POINTS = {(2, 2): UNITS[:2], (2, 3): UNITS, (4, 3): SQRT2, (2, 5): SQRT2, (4, 5): HALVES}
 """(outputs, taps) → the finite points of F(outputs, taps) and of F(taps, outputs).
 
 Seven are those of the least error on normal data, of all {0, ±a, ±b, ±c} with a, b, c among 19 numbers from 0.4 to 2.25.
@@ -62,3 +65,75 @@ def toom_cook(outputs, taps, points):
     interpolated = np.vstack([[*np.poly(others[i])[::-1], 0.0] for i in range(n - 1)] + [np.poly(p)[::-1]])
     matrices = output, evaluated, interpolated
     return ToomCook(*(np.where(np.abs(matrix) < ROUNDING, 0.0, matrix) for matrix in matrices))
+
+
+def short(outputs, taps):
+    """F(outputs, taps) with the points of ``POINTS``; with a single tap or output there is nothing to save."""
+    if taps == 1:
+        return ToomCook(np.eye(outputs), np.ones((outputs, 1)), np.eye(outputs))
+    if outputs == 1:
+        return ToomCook(np.ones((1, taps)), np.eye(taps), np.eye(taps))
+    return toom_cook(outputs, taps, POINTS.get((outputs, taps)) or POINTS[taps, outputs])
+
+
+def strided(outputs, taps, stride):
+    """y[i] = sum over j of d[stride * i + j] g[j]: a correlation of each phase of d with the taps of that phase, added up.
+
+    >>> F = strided(2, 3, 2)
+    >>> F.output @ ((F.taps @ [1, 2, 3]) * (F.input @ [0, 1, 2, 3, 4]))
+    array([ 8., 20.])
+    """
+    every = range(outputs)
+    return assembled([(short(outputs, len(of)), every, of, of.start) for of in phases(taps, stride)], stride)
+
+
+def dilated(outputs, taps, dilation):
+    """y[j] = sum over i of d[j + dilation * i] g[i]: a correlation of each phase of d with all taps, for outputs of their own.
+
+    >>> F = dilated(3, 2, 2)
+    >>> F.output @ ((F.taps @ [1, 2]) * (F.input @ [0, 1, 2, 3, 4]))
+    array([ 4.,  7., 10.])
+    """
+    every = range(taps)
+    return assembled([(short(len(to), taps), to, every, to.start) for to in phases(outputs, dilation)], dilation)
+
+
+def transposed(outputs, taps, stride, before):
+    """(F, first): y[h] = sum over j of d[(h + before - j) / stride] g[j], over the j that leave no remainder.
+
+    There are stride * outputs of them.  Each phase of y is a correlation with the taps of one phase, backwards: F takes g
+    turned, g[taps - 1 - j] for g[j].  The pixels that it reads begin at ``first``.
+
+    >>> F, first = transposed(2, 3, 2, 0)
+    >>> F.output @ ((F.taps @ [3, 2, 1]) * (F.input @ [10, 20, 30])), first
+    (array([50., 40., 90., 60.]), -1)
+    """
+    parts = []
+    for h in range(stride):
+        of = range(taps)[(h + before) % stride :: stride]
+        turned = range(taps)[taps - 1 - of[-1] : taps - of[0] : stride]
+        parts.append(
+            (short(outputs, len(of)), range(h, stride * outputs, stride), turned, (h + before) // stride - len(of) + 1)
+        )
+    first = min(start for *_, start in parts)
+    return assembled([(*part, start - first) for *part, start in parts], 1), first
+
+
+def phases(count, step):
+    """range(count) by remainders: 0, step, … and 1, step + 1, … and so on."""
+    return [range(first, count, step) for first in range(min(count, step))]
+
+
+def assembled(parts, step):
+    """One F of several; parts: (matrices, outputs, taps, first pixel) each, of pixels ``step`` apart."""
+    points = sum(len(part.input) for part, *_ in parts)
+    outputs, taps = (1 + max(part[side][-1] for part in parts) for side in (1, 2))
+    inputs = 1 + max(start + step * (part.input.shape[1] - 1) for part, *_, start in parts)
+    whole, row = ToomCook(np.zeros((outputs, points)), np.zeros((points, taps)), np.zeros((points, inputs))), 0
+    for part, to, of, start in parts:
+        rows = slice(row, row + len(part.input))
+        whole.output[to, rows] = part.output
+        whole.taps[rows, of] = part.taps
+        whole.input[rows, start : start + step * part.input.shape[1] : step] = part.input
+        row = rows.stop
+    return whole

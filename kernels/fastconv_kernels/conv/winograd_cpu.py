@@ -6,10 +6,11 @@
     out[m x m pixels] = Aᵀ M A + bias …                                                                   write_images
 
 F(4x4, 3x3) multiplies 36 times where the definition does 144 times, F(2x2, 3x3) 16 instead of 36, F(4x4, 5x5) 64 instead of
-400.  Lanes run over channels in all transforms, so that nothing is shuffled.  Images of planes (NCHW) are brought to channels
-last and back a row of patches at a time, as many channels as there are lanes.  The gradient with respect to the input is the
-same with the filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their
-maxima leave the registers.
+400; with a stride of 2, where even pixels meet even taps and odd pixels odd taps, F(2x2, 3x3) 25 instead of 36.  Lanes run
+over channels in all transforms, so that nothing is shuffled.  Images of planes (NCHW) are brought to channels last and back a
+row of patches at a time, as many channels as there are lanes.  The gradient with respect to the input is the same with the
+filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their maxima leave
+the registers.
 
 U is n² / r² times as large as the filters.  Where it stays in the third cache (``convolve``), patches are taken in blocks so
 small that V and M stay in the second.  Where it is larger (``convolve_group``), it never exists as a whole: V of a group of
@@ -21,17 +22,19 @@ finite are marked, and ``spoilt_cpu`` sums them as the definition says.
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016; ``toom_cook`` for the matrices.
 """
 
+from itertools import product
+
 import numpy as np
 
 from ..cpu.share import THREAD_FLOPS, threads_for
-from ..cpu.tile import fitting
+from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
 from ..cpu.workspace import aligned, apart, caches, even, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
 from .spoilt_cpu import sum_marked
-from .toom_cook import POINTS, toom_cook
+from .toom_cook import strided, transposed
 from .winograd_stages_cpu import Sizes, convolve, convolve_group, pack_filters, transform_group
 
 TILES = (6, 4), (8, 2), (6, 2), (4, 3)
@@ -49,16 +52,26 @@ ACCURACY = {4: 64.0, 2: 8.0}
 Measured on normal data: below 1 from 8 channels on; where a sum has a single term up to 15 (m = 4) and 2 (m = 2).
 """
 
+WINDOWS = {(4, 1, 1): (3, 5), (2, 1, 1): (3, 5), (2, 2, 2): (3, 5)}
+"""(outputs, strides) → sides of the windows.
+
+With a stride of 2 larger tiles save more products but are slower: with F(3x3) and F(4x4) outputs, of 49 and 81 points, layers
+of 56x56x128, 28x28x256 and 14x14x512 took 1.05 to 1.1 and 0.95 to 1.4 times as long as with the 25 points of F(2x2).
+"""
+
 
 def refuses(problem, outputs):
     """Why F(outputs x outputs, ·) cannot compute ``problem``."""
     against = []
-    windows = [taps for side, taps in POINTS if side == outputs]
+    windows = WINDOWS.get((outputs, *problem.stride), ())
     if problem.R != problem.S or problem.R not in windows:
-        known = " or ".join(f"{taps} x {taps}" for taps in windows)
-        against.append(f"the window is {problem.R} x {problem.S}, not {known}")
-    if problem.stride != (1, 1) or problem.dilation != (1, 1):
-        against.append("it takes neither stride nor dilation")
+        known = " or ".join(f"{taps} x {taps}" for taps in windows) or "of any size"
+        against.append(f"the window is {problem.R} x {problem.S}, with strides {problem.stride} not {known}")
+    (above, _), (beside, _) = problem.padding
+    if (above - beside) % max(problem.stride):
+        against.append("with a stride of 2 the padding above and on the left must both be even, or both odd")
+    if problem.dilation != (1, 1):
+        against.append("it takes no dilation")
     if problem.groups != 1:
         against.append("it takes no groups")
     return tuple(against)
@@ -84,34 +97,50 @@ def ceiling(length, unit):
     return -(-length // unit)
 
 
+def meeting_table(meetings, window, reach, phases):
+    """[tap, output row, output column < phases]: the pixel of a patch that meets the tap there; -1 if none does.
+
+    meetings: for each output (tap, pixel) pairs, alike in rows and columns; window, reach: taps and pixels on a side
+    """
+    table = np.full((window, window, len(meetings), phases), -1, np.intp)
+    for (i, row), (j, column) in product(enumerate(meetings), enumerate(meetings[:phases])):
+        for (r, y), (s, x) in product(row, column):
+            table[r, s, i, j] = y * reach + x
+    return table.reshape(window * window, len(meetings), phases)
+
+
 class _Winograd:
     """What the plans of both directions share.  One call at a time.
 
-    source: (rows, columns, channels, top, left), top and left where the first patch begins; target: (rows, columns,
-    channels); turned: whether the filters are turned by 180 degrees.
+    method: the matrices, and for each output of a row the (tap, pixel) pairs that it sums; source: (rows, columns, channels,
+    top, left), top and left where the first patch begins; target: (rows, columns, channels); steps: pixels from one patch to
+    the next in source and target; turned: whether the filters are turned by 180 degrees.
     """
 
-    def __init__(self, problem, threads, outputs, window, source, target, turned, tile):
-        self.problem, self.window, self.turned = problem, window, turned
-        matrices = toom_cook(outputs, window, POINTS[outputs, window])
-        self.scheme = Scheme(*matrices)
+    def __init__(self, problem, threads, method, source, target, steps, turned, tile):
+        matrices, meetings = method
+        self.problem, self.window, self.turned, self.scheme = problem, problem.R, turned, Scheme(*matrices)
         (rows, columns, depth, top, left), width, points = source, target[2], self.scheme.points
         self.tile = tile or fitting(TILES, width, problem.dtype)
         lanes, nr = self.tile.lanes, self.tile.columns
-        down, across = ceiling(target[0], outputs), ceiling(target[1], outputs)
-        self.source = Patches(rows, columns, depth, down, across, top, left, outputs)
-        self.target = Patches(*target, down, across, 0, 0, outputs)
+        down, across = ceiling(target[0], steps[1]), ceiling(target[1], steps[1])
+        self.source = Patches(rows, columns, depth, down, across, top, left, steps[0])
+        self.target = Patches(*target, down, across, 0, 0, steps[1])
         patches, panels = problem.N * down * across, ceiling(width, nr)
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         self.sizes = self._cut(patches, panels, depth)
         sizes, shared = self.sizes, 1 if self.sizes.group else self.threads  # V of a group is for all threads
         # A plain sum needs a patch of all input channels and its outputs.
-        v_size = max(points * sizes.v_point, points * sizes.v_row + outputs**2 * lanes)
+        v_size = max(points * sizes.v_point, points * sizes.v_row + steps[1] ** 2 * lanes)
+        outputs = min(steps)
+        self.strip = Tile(outputs, 1, problem.dtype, lanes)
+        table = meeting_table(meetings, self.window, matrices.input.shape[1], steps[1] // outputs)
+        self.meetings = table, steps[0] // outputs
         self.buffers = workspace(shared, v_size, problem.dtype), workspace(self.threads, points * sizes.m_point, problem.dtype)
         if sizes.group:
             self.buffers += (workspace(self.threads, points * sizes.u_point, problem.dtype),)
         self.planes = problem.layout == "NCHW"
-        reach, steps = matrices.input.shape[1], (self.source.step, self.target.step)
+        reach = matrices.input.shape[1]
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2)
         self.room = workspace(self.threads, row_of_patches * lanes if self.planes else 0, problem.dtype)
         self.no_bias = np.zeros(width, problem.dtype)
@@ -161,7 +190,7 @@ class _Winograd:
                 a if a is None else np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, residual, out)
             )
             cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps)
-        sum_marked(*cut, self.buffers[0], len(self.buffers[0]))
+        sum_marked(self.tile, self.strip, *cut[1:], self.meetings, self.buffers[0], len(self.buffers[0]))
         if self.planes:
             np.copyto(out, result.transpose(0, 3, 1, 2))
         return out
@@ -189,9 +218,11 @@ class Forward(_Winograd):
     """A plan for the convolution of images of one shape by F(outputs x outputs, R x R)."""
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
-        (top, _), (left, _) = problem.padding
-        source, target = (problem.H, problem.W, problem.C, -top, -left), (problem.P, problem.Q, problem.K)
-        super().__init__(problem, threads, outputs, problem.R, source, target, False, tile)
+        stride, ((above, _), (beside, _)) = problem.stride[0], problem.padding
+        matrices = strided(outputs, problem.R, stride)
+        meetings = [[(tap, stride * i + tap) for tap in range(problem.R)] for i in range(outputs)]
+        source, target = (problem.H, problem.W, problem.C, -above, -beside), (problem.P, problem.Q, problem.K)
+        super().__init__(problem, threads, (matrices, meetings), source, target, (outputs * stride, outputs), False, tile)
 
     def pack(self, weight, packed=None):
         """The transformed weight, (R, R, C, K) or in NCHW (K, C, R, R), of any strides."""
@@ -215,9 +246,14 @@ class BackwardInput(_Winograd):
     """A plan for the gradient with respect to the input."""
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
-        (top, _), (left, _) = ((before - problem.R + 1, after) for before, after in problem.padding)
-        source, target = (problem.P, problem.Q, problem.K, top, left), (problem.H, problem.W, problem.C)
-        super().__init__(problem, threads, outputs, problem.R, source, target, True, tile)
+        stride, taps, ((above, _), (beside, _)) = problem.stride[0], problem.R, problem.padding
+        rest = above % stride  # before the first output of a patch, as much beside as above
+        matrices, first = transposed(outputs, taps, stride, rest)
+        reaches = [[(tap, h + rest - (taps - 1 - tap)) for tap in range(taps)] for h in range(outputs * stride)]
+        meetings = [[(tap, reach // stride - first) for tap, reach in row if reach % stride == 0] for row in reaches]
+        source = problem.P, problem.Q, problem.K, above // stride + first, beside // stride + first
+        target = problem.H, problem.W, problem.C
+        super().__init__(problem, threads, (matrices, meetings), source, target, (outputs, outputs * stride), True, tile)
 
     def pack(self, weight, packed=None):
         """The transformed weight, of any strides, turned by 180 degrees, its channels exchanged."""

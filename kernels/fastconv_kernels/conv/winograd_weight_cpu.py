@@ -30,7 +30,7 @@ from ..cpu.transform import Scheme, transform_points
 from ..cpu.workspace import apart, caches, even, workspace
 from .patches_cpu import Patches, Points, transform_images
 from .spoilt_cpu import add_marked
-from .toom_cook import POINTS, toom_cook
+from .toom_cook import dilated
 
 TILES = (8, 2), (6, 4), (14, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -199,12 +199,12 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
         self.problem = problem
-        self.scheme = Scheme(*toom_cook(problem.R, outputs, POINTS[outputs, problem.R]))
+        self.scheme = Scheme(*dilated(problem.R, outputs, problem.stride[0]))
         self.tile = tile or fitting(TILES, problem.K, problem.dtype, problem.C)
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         (top, _), (left, _) = problem.padding
         down, across = -(-problem.P // outputs), -(-problem.Q // outputs)
-        self.source = Patches(problem.H, problem.W, problem.C, down, across, -top, -left, outputs)
+        self.source = Patches(problem.H, problem.W, problem.C, down, across, -top, -left, outputs * problem.stride[0])
         self.gradient = Patches(problem.P, problem.Q, problem.K, down, across, 0, 0, outputs)
         self.sizes, self.group = self._cut(problem, problem.N * down * across)
         sizes, points, lanes = self.sizes, self.scheme.points, self.tile.lanes

@@ -85,10 +85,11 @@ def pointwise(problem: Conv, direction: str) -> dict[str, float]:
 
 def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix."""
-    lanes, side = _lanes(problem), outputs + problem.R - 1
-    patches = problem.N * -(-problem.P // outputs) * -(-problem.Q // outputs)
+    lanes, stride = _lanes(problem), problem.stride[0]
+    side, step, (rows, columns) = stride * (outputs - 1) + problem.R, outputs, (problem.P, problem.Q)
     if direction == "backward_input":
-        patches = problem.N * -(-problem.H // outputs) * -(-problem.W // outputs)
+        step, rows, columns = stride * outputs, problem.H, problem.W
+    patches = problem.N * -(-rows // step) * -(-columns // step)
     inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
     return {
         "products": side**2 * patches * inputs * channels,

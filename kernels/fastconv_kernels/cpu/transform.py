@@ -45,7 +45,7 @@ class Scheme:
     """
 
     def __init__(self, output, taps, input):
-        self.points = input.size
+        self.points = len(input) ** 2
         self._numba_type_ = SchemeType(*map(TransformType, (output, taps, input)))
 
 
@@ -54,7 +54,7 @@ class SchemeType(types.Type):
 
     def __init__(self, output, taps, input):
         self.output, self.taps, self.input = output, taps, input
-        self.points = input.inputs * input.inputs
+        self.points = input.outputs * input.outputs
         super().__init__(f"Scheme({output}, {taps}, {input})")
 
 
