@@ -49,7 +49,7 @@ class Tile:
 
     def __init__(self, rows, vectors, dtype, lanes=None):
         element = numba.from_dtype(np.dtype(dtype))
-        self.rows, self.vectors = rows, vectors
+        self.rows, self.vectors, self.dtype = rows, vectors, dtype
         self.lanes = lanes or register_bytes() * 8 // element.bitwidth
         self.columns = vectors * self.lanes
         self.itemsize = element.bitwidth // 8
@@ -58,6 +58,11 @@ class Tile:
     def fits(self):
         """Whether the sums, a row of B and an element of A fit in the registers of this machine."""
         return self.rows * self.vectors + self.vectors + 1 <= registers()
+
+    def of_last(self, columns):
+        """The tile for what is left of ``columns`` cut in tiles of this width: only as many vectors as that needs."""
+        vectors = -(-(columns % self.columns) // self.lanes)
+        return Tile(self.rows, vectors, self.dtype, self.lanes) if vectors else self
 
     def __repr__(self):
         return f"Tile({self.rows} x {self.vectors} vectors of {self.lanes})"
@@ -71,21 +76,26 @@ LATENCY_SUMS = 8
 """Two multipliers that take four cycles each are busy with so many sums at a time; with fewer they wait."""
 
 
-def fitting(shapes, columns, dtype, rows=None):
+def fitting(shapes, columns, dtype, rows=None, narrows=False):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
     It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if so few that it matters), and the
-    loads for each multiply-add.
+    loads for each multiply-add.  narrows: whether the last columns are left to a tile of fewer vectors (``of_last``).
     """
+
+    def spent(height, vectors):
+        """On the multiply-adds of one vector for all vectors of a row."""
+        sums = height * vectors
+        return vectors * max(1, LATENCY_SUMS / sums) * (1 + LOAD_COST * (height + vectors) / sums)
 
     def cost(shape):
         height, vectors = shape
-        width = Tile(height, vectors, dtype).columns
-        waste = -(-columns // width) * width / columns
-        if rows is not None:
-            waste *= -(-rows // height) * height / rows
-        waiting = max(1, LATENCY_SUMS / (height * vectors))
-        return waste * waiting * (1 + LOAD_COST * (height + vectors) / (height * vectors))
+        tile = Tile(height, vectors, dtype)
+        whole, last = divmod(columns, tile.columns)
+        total = whole * spent(height, vectors)
+        if last:
+            total += spent(height, -(-last // tile.lanes) if narrows else vectors)
+        return total if rows is None else total * -(-rows // height) * height
 
     return Tile(*min((shape for shape in shapes if Tile(*shape, dtype).fits()), key=cost), dtype)
 
