@@ -98,7 +98,7 @@ WINOGRAD = _winograd(
 WINOGRAD_2X2 = _winograd(
     "winograd_2x2",
     2,
-    "F(2x2, 3x3) with points 0, ±1, ∞ and F(2x2, 5x5): fewer products saved, an error close to a plain sum's.",
+    "F(2x2, 3x3) with points 0, ±1, ∞ and F(2x2, 5x5), also with stride 2: an error close to a plain sum's.",
 )
 
 RANKED = (
