@@ -43,7 +43,7 @@ def table() -> str:
     lines = ["| kernel | idea | source | status | measured |", "|---|---|---|---|---|"]
     for operator, direction in OPERATORS:
         for kernel in kernels(operator, direction):
-            status = "reference" if kernel.target == "numpy" else "stable"
+            status = {"numpy": "reference", "cpu": "stable", "cuda": "not yet run on a GPU"}[kernel.target]
             fields = f"`{kernel.name}`", kernel.summary, kernel.source, status, measured.get(kernel.name, "")
             lines.append(f"| {' | '.join(field.replace('|', '∣') for field in fields)} |")
     return "\n".join(lines)

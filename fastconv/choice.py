@@ -153,7 +153,7 @@ def selected(
                 if not objections(kernel, problem, algorithm, "cpu", accuracy):
                     return kernel
     try:
-        return select(ranked, problem, request.algorithm, request.target, accuracy)
+        return select(ranked, problem, request.algorithm, request.target, accuracy, request.precision or "fp32")
     except Refused as refused:
         raise UnsupportedError(str(refused)) from None
 
@@ -174,7 +174,12 @@ def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[t
     """Every kernel of the table with what speaks against it, in the order in which they are asked."""
     request = request_for(operator, direction, asked.checked())
     return [
-        (kernel, objections(kernel, problem, request.algorithm, request.target, request.accuracy or "fast"))
+        (
+            kernel,
+            objections(
+                kernel, problem, request.algorithm, request.target, request.accuracy or "fast", request.precision or "fp32"
+            ),
+        )
         for kernel in kernels(operator, direction)
     ]
 

@@ -29,7 +29,8 @@ class CudaStatus:
 def cuda_status() -> CudaStatus:
     """Ask the driver, once."""
     devices, missing = _count_devices()
-    return CudaStatus(False, devices, missing or f"this version has no CUDA kernels (the driver has {devices} device(s))")
+    unused = f"the public calls do not reach the CUDA kernels yet (the driver has {devices} device(s))"
+    return CudaStatus(False, devices, missing or unused)
 
 
 def _count_devices() -> tuple[int, str]:
@@ -38,11 +39,11 @@ def _count_devices() -> tuple[int, str]:
     try:
         driver = ctypes.CDLL(library)
     except OSError:
-        return 0, f"there is no NVIDIA driver ({library} was not found), and this version has no CUDA kernels"
+        return 0, f"there is no NVIDIA driver ({library} was not found)"
     count = ctypes.c_int(0)
     for name, arguments in (("cuInit", (0,)), ("cuDeviceGetCount", (ctypes.byref(count),))):
         if code := getattr(driver, name)(*arguments):
-            return 0, f"the NVIDIA driver answers {name} with error {code}, and this version has no CUDA kernels"
+            return 0, f"the NVIDIA driver answers {name} with error {code}"
     return count.value, ""
 
 

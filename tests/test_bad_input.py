@@ -79,7 +79,7 @@ CASES: dict[str, tuple[type[FastconvError], str, Callable[[], Any]]] = {
     "algorithm": (ArgumentError, "algorithm: expected one of", lambda: fc.conv2d(X, W, algorithm="fast")),
     "target": (ArgumentError, "target: expected one of", lambda: fc.conv2d(X, W, target="gpu")),
     "accuracy": (ArgumentError, "accuracy: expected one of", lambda: fc.conv2d(X, W, accuracy="best")),
-    "precision": (ArgumentError, "precision: expected one of fp32", lambda: fc.conv2d(X, W, precision="tf32")),
+    "precision": (ArgumentError, "precision: expected one of fp32", lambda: fc.conv2d(X, W, precision="fp8")),
     "cuda": (TargetUnavailableError, "target: cuda cannot be used", lambda: fc.conv2d(X, W, target="cuda")),
     "workspace below 0": (ArgumentError, "max_workspace_bytes: expected", lambda: fc.conv2d(X, W, max_workspace_bytes=-1)),
     "no such kernel there": (

@@ -32,6 +32,7 @@ from fastconv_kernels.conv import reference
 from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.problems import Conv
 from guarded import gamma, guarded, integers, normal, same, within
+from targets import SIMULATED
 
 FORWARD = TABLES["forward"]
 SMALL = {name: problem for name, problem in PROBLEMS.items() if problem.flops < 100_000}
@@ -47,6 +48,8 @@ MIDDLE = {
     "1x1": Conv(2, 16, 9, 10, 24, 1, 1),
     "depthwise": Conv(2, 24, 9, 10, 24, 3, 3, groups=24),
 }
+if SIMULATED:
+    LARGER = MIDDLE = {"padded": Conv(1, 4, 4, 5, 6, 3, 3, padding=((1, 1), (1, 1)))}
 
 
 def channels_first(array: Any, problem: Conv, weight: bool) -> Any:
@@ -79,6 +82,8 @@ def test_every_kernel_has_problems(kernel: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("kernel", "problem"), cases())
 def test_agrees_with_the_reference(kernel: Any, problem: Conv, dtype: str, fill: Any) -> None:
+    if reasons := kernel.refuses(replace(problem, dtype=dtype)):
+        pytest.skip("; ".join(reasons))
     agrees(kernel.name, replace(problem, dtype=dtype), fill)
 
 
@@ -139,7 +144,11 @@ def test_epilogue(kernel: Any, problem: Conv, bias: bool, residual: bool, activa
     )
 
 
-@pytest.mark.parametrize(("kernel", "problem"), cases([k for k in KERNELS if k.direction != "backward_weight"], MIDDLE))
+# Those for CUDA take weights as they are, which the public calls make contiguous.
+PACKING = [k for k in KERNELS if k.direction != "backward_weight" and k.target != "cuda"]
+
+
+@pytest.mark.parametrize(("kernel", "problem"), cases(PACKING, MIDDLE))
 def test_packs_any_strides_again_and_again(kernel: Any, problem: Conv) -> None:
     first, weight = operands(kernel.direction, problem, integers)
     other = operands(kernel.direction, problem, integers, 3)[1]

@@ -73,7 +73,7 @@ def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch, name: str
 
 def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     for ask in (lambda: use(target="cuda"), lambda: chosen(target="cuda")):
-        with pytest.raises(TargetUnavailableError, match=r"^target: cuda cannot be used: .*no CUDA kernels"):
+        with pytest.raises(TargetUnavailableError, match=r"^target: cuda cannot be used: .*(driver|do not reach)"):
             ask()
     monkeypatch.setenv("FASTCONV_TARGET", "cuda")
     with pytest.raises(TargetUnavailableError, match="FASTCONV_TARGET"):
@@ -95,7 +95,7 @@ def test_exact_takes_only_sums() -> None:
     assert choose("conv", "forward", PROBLEM, accuracy="exact").exact
     with use(accuracy="exact"):
         assert choose("conv", "forward", PROBLEM).exact
-    rough = [kernel for kernel in dispatch.kernels("conv", "forward") if not kernel.exact]
+    rough = [kernel for kernel in dispatch.kernels("conv", "forward") if kernel.target == "cpu" and not kernel.exact]
     for kernel in rough:
         with pytest.raises(UnsupportedError, match="times that of a plain sum"):
             choose("conv", "forward", PROBLEM, algorithm=kernel.algorithm, accuracy="exact")
@@ -220,7 +220,7 @@ def test_info_has_every_kernel() -> None:
         kernel.name for entry in dispatch.OPERATORS for kernel in dispatch.kernels(*entry)
     }
     assert all(kernel.name in str(shown) for kernel, _ in shown.kernels)
-    assert "no CUDA kernels" in shown.cuda
+    assert shown.cuda
 
 
 def test_importing_is_light() -> None:

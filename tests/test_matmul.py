@@ -17,8 +17,9 @@ from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.matmul import reference
 from fastconv_kernels.problems import Matmul
 from guarded import gamma, guarded, integers, normal, same, within
+from targets import SIMULATED, here, small_enough
 
-KERNELS = matmul.FORWARD
+KERNELS = here(matmul.FORWARD)
 NAMES = {kernel.name: kernel for kernel in KERNELS}
 # Ones, primes, around tiles and vectors, one slice of K and a bit more, blocks of A and B, nothing at all.
 SIZES = [
@@ -26,7 +27,9 @@ SIZES = [
     *[(101, 103, 107), (343, 65, 521), (16, 1030, 40), (128, 10, 84), (0, 5, 5), (5, 0, 5), (5, 5, 0), (0, 0, 0)],
     *[(1, 300, 21), (4, 131, 9), (2, 1, 70), (300, 1, 21), (1, 1, 130), (1, 5, 0), (5, 1, 0)],  # vectors and a few rows
 ]
-TRANSPOSED = list(product([False, True], [False, True]))
+if SIMULATED:  # one element, tails of copies and stores, a tile and a bit, a slice of K and a bit, nothing
+    SIZES = [(1, 1, 1), (9, 12, 4), (33, 5, 6), (3, 34, 37), (2, 3, 0), (0, 5, 5)]
+TRANSPOSED = [(False, True), (True, False)] if SIMULATED else list(product([False, True], [False, True]))
 
 
 def cases(kernels: Any = KERNELS, sizes: Any = tuple(SIZES)) -> list[Any]:
@@ -35,7 +38,7 @@ def cases(kernels: Any = KERNELS, sizes: Any = tuple(SIZES)) -> list[Any]:
         pytest.param(kernel, Matmul(*size), id=f"{kernel.name}-{'x'.join(map(str, size))}")
         for kernel in kernels
         for size in sizes
-        if not kernel.refuses(Matmul(*size))
+        if small_enough(Matmul(*size).flops) and not kernel.refuses(Matmul(*size))
     ]
 
 
@@ -58,7 +61,7 @@ def agrees(name: str, problem: Matmul, transposed: tuple[bool, bool], fill: Any)
     within(
         out,
         a.astype("float64") @ b.astype("float64"),
-        0.0 if exact else factor * gamma(problem.K, problem.dtype) * sizes,
+        0.0 if exact else (factor * gamma(problem.K, problem.dtype) + kernel.product_error) * sizes,
         repeat,
     )
     assert np.array_equal(a, before[0]), "a was written"
@@ -82,6 +85,8 @@ def test_every_kernel_has_problems(kernel: Any) -> None:
 @pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
 @pytest.mark.parametrize(("kernel", "problem"), cases())
 def test_agrees_with_numpy(kernel: Any, problem: Matmul, transposed: tuple[bool, bool], dtype: str, fill: Any) -> None:
+    if reasons := kernel.refuses(replace(problem, dtype=dtype)):
+        pytest.skip("; ".join(reasons))
     agrees(kernel.name, replace(problem, dtype=dtype), transposed, fill)
 
 
@@ -94,7 +99,9 @@ def test_epilogue(kernel: Any, problem: Matmul, bias: bool, residual: bool, acti
     with guarded((M, N), "float32") as out:
         kernel.plan(problem, 1)(a, b, out, offset if bias else None, addend if residual else None, activation)
     allowed = (
-        0.0 if kernel.exact else kernel.accuracy * gamma(K + 2, "float32") * (abs(a) @ abs(b) + abs(offset) + abs(addend))
+        0.0
+        if kernel.exact
+        else (kernel.accuracy * gamma(K + 2, "float32") + kernel.product_error) * (abs(a) @ abs(b) + abs(offset) + abs(addend))
     )
     within(
         out, np.maximum(expected, 0) if activation else expected, allowed, f"{kernel.name} {bias=} {residual=} {activation=}"
@@ -141,6 +148,8 @@ def test_what_is_not_finite_stays_so(kernel: Any, problem: Matmul, place: tuple[
 
 
 STACKS = [((3,), ()), ((), (3,)), ((9,), (9,)), ((2, 1), (4,)), ((0,), (0,)), ((1, 3), (2, 1))]
+if SIMULATED:
+    STACKS = [((2, 1), (2,))]
 
 
 @pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
@@ -155,7 +164,7 @@ def test_stacks(kernel: Any, problem: Matmul, stacks: Any, transposed: tuple[boo
         for shape, turned in zip((problem.a_shape, problem.b_shape), transposed, strict=True)
     )
     bias, residual = integers(rng, problem.N, "float32"), integers(rng, problem.out_shape, "float32")
-    for threads in {1, min(2, available_threads())}:
+    for threads in {1, 1 if SIMULATED else min(2, available_threads())}:
         with guarded(problem.out_shape, "float32") as out:
             kernel.plan(problem, threads)(a, b, out, bias, residual, "relu")
         same(out, np.maximum(a @ b + bias + residual, 0), f"{kernel.name} {stacks=} {transposed=} {threads=}")

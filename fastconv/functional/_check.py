@@ -26,7 +26,7 @@ def host(name: str, value: Any) -> Array:
     """``value`` as NumPy sees it, without a copy, whatever it is an array of."""
     if not isinstance(value, np.ndarray):
         if on_cuda(value):
-            raise TargetUnavailableError(f"{name}: lives on a CUDA device, and this version has no CUDA kernels")
+            raise TargetUnavailableError(f"{name}: lives on a CUDA device, which the public calls do not reach yet")
         if not hasattr(value, "__array__"):
             raise DtypeError(f"{name}: expected an array of {' or '.join(FLOATS)}, got {type(value).__name__}")
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import inf
 from typing import Any
 
@@ -20,6 +21,9 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
+
+PRECISIONS = ("fp32", "tf32")
+"""What the products of float32 operands may be rounded to; "fp32", nothing, is the default."""
 
 
 def nothing_against(problem: Any) -> tuple[str, ...]:
@@ -47,6 +51,10 @@ class Kernel:
         What a unit costs on one thread; and "converted", a byte of images brought to ``layout`` or back.
     accuracy : float
         Factor on the rounding bound gamma_K of a plain sum; 1 for every kernel that only sums the products of the definition.
+    precision : str
+        What it rounds the operands of its products to; it is taken only where that was asked for.
+    product_error : float
+        Bound on the relative error of a single product by that rounding, besides the sum's.
     summary, source : str
         The idea in a line, and who had it.
     """
@@ -62,6 +70,8 @@ class Kernel:
     work: Callable[[Any], Mapping[str, float]] | None = None
     costs: Mapping[str, float] = field(default_factory=dict, compare=False)
     accuracy: float = 1.0
+    precision: str = "fp32"
+    product_error: float = 0.0
     summary: str = ""
     source: str = ""
 
@@ -72,7 +82,7 @@ class Kernel:
     @property
     def exact(self) -> bool:
         """Whether it keeps to the bound of a plain sum."""
-        return self.accuracy <= 1.0
+        return self.accuracy <= 1.0 and self.product_error == 0.0
 
     def in_layout(self, problem: Any) -> Any:
         """``problem`` in the layout that the plans take."""
@@ -92,27 +102,51 @@ class Kernel:
         return None if amounts is None else sum(self.costs[unit] * amount for unit, amount in amounts.items()) * 1e-9
 
 
+def deferred(module: str, plan: str) -> Callable[[Any, int], Any]:
+    """The class ``plan`` of a module of this package, imported with the first plan: what it needs may be missing here."""
+
+    def make(*arguments: Any, **keywords: Any) -> Any:
+        return getattr(import_module(make.__module__), plan)(*arguments, **keywords)
+
+    make.__module__, make.__qualname__ = f"{__package__}.{module}", plan
+    return make
+
+
 class Refused(Exception):
     """No kernel of the table may compute the problem as asked; the message lists why, kernel by kernel."""
 
 
 def objections(
-    kernel: Kernel, problem: Any, algorithm: str | None = None, target: str | None = None, accuracy: str = "fast"
+    kernel: Kernel,
+    problem: Any,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str = "fast",
+    precision: str = "fp32",
 ) -> tuple[str, ...]:
-    """Why ``kernel`` is passed over for ``problem``; empty: it is taken."""
+    """Why ``kernel`` is passed over for ``problem``; empty: it is taken.  Without a ``target`` it must run on the host."""
     if target is not None and kernel.target != target:
         return (f"target is {target}",)
+    if target is None and kernel.target == "cuda":
+        return ("the arrays are the host's",)
     if algorithm is not None and kernel.algorithm != algorithm:
         return (f"algorithm is {algorithm}",)
     if refusals := kernel.refuses(problem):
         return refusals
     if kernel.accuracy > ACCURACIES[accuracy]:
         return (f'accuracy="{accuracy}" was asked for, its error is up to {kernel.accuracy:g} times that of a plain sum',)
+    if kernel.precision not in ("fp32", precision):
+        return (f'precision="{precision}" was asked for, it rounds to {kernel.precision}',)
     return () if algorithm is not None else kernel.declines(problem)
 
 
 def select(
-    ranked: Sequence[Kernel], problem: Any, algorithm: str | None = None, target: str | None = None, accuracy: str = "fast"
+    ranked: Sequence[Kernel],
+    problem: Any,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str = "fast",
+    precision: str = "fp32",
 ) -> Kernel:
     """The kernel of ``ranked`` that computes ``problem``: of those that take it the fastest, by their own prediction.
 
@@ -121,7 +155,7 @@ def select(
     Refused
         With the objections of every kernel.
     """
-    answers = [(kernel, objections(kernel, problem, algorithm, target, accuracy)) for kernel in ranked]
+    answers = [(kernel, objections(kernel, problem, algorithm, target, accuracy, precision)) for kernel in ranked]
     takers = [kernel for kernel, against in answers if not against]
     if not takers:
         walked = [f"  {kernel.name}: {'; '.join(against)}" for kernel, against in answers]

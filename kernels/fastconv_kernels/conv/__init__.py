@@ -26,7 +26,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..registry import Kernel, select
+from ..registry import Kernel, deferred, select
 from . import (
     col2im_cpu,
     depthwise_cpu,
@@ -179,6 +179,41 @@ BACKWARD_INPUT[:0] = [
 ]
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))
+
+
+def _on_cuda(problem: Any) -> tuple[str, ...]:
+    """What the GPU's implicit matrix product cannot compute."""
+    reasons = []
+    if problem.dtype != "float32":
+        reasons.append("it computes in float32")
+    if problem.groups != 1:
+        reasons.append("it has no groups")
+    return tuple(reasons)
+
+
+# What tensor cores do to products, as ``matmul/tensor_core_cuda.py`` derives it.
+TF32: dict[str, Any] = {"accuracy": 2.0, "precision": "tf32", "product_error": 2.6 * 2**-11}
+SPLIT: dict[str, Any] = {"accuracy": 2.0, "product_error": 3.5 * 2**-21}
+
+FORWARD[-1:-1] = [
+    Kernel(
+        "conv",
+        "forward",
+        f"implicit_gemm_{arithmetic.lower()}",
+        "cuda",
+        deferred("conv.implicit_gemm_cuda", arithmetic),
+        refuses=_on_cuda,
+        layout="NHWC",
+        summary=f"The matrix of windows copied from the image slice by slice, {how}.",
+        source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
+        **about,
+    )
+    for arithmetic, how, about in (
+        ("Tf32", "products of TF32 on the tensor cores", TF32),
+        ("Split", "three products of TF32 for one of float32", SPLIT),
+        ("Simt", "plain float32 arithmetic", {}),
+    )
+]
 
 CONV_POOL_FORWARD = [
     *(

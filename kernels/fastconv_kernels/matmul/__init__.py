@@ -9,8 +9,53 @@ is no other direction.
 
 from __future__ import annotations
 
-from ..registry import Kernel
+from typing import Any
+
+from ..registry import Kernel, deferred
 from . import blocked_cpu, reference, unpacked_cpu, vector_cpu
+
+
+def _double(problem: Any) -> tuple[str, ...]:
+    return () if problem.dtype == "float32" else ("it computes in float32",)
+
+
+ON_CUDA = [
+    Kernel(
+        "matmul",
+        "forward",
+        "tensor_core_tf32",
+        "cuda",
+        deferred("matmul.tensor_core_cuda", "Tf32"),
+        refuses=_double,
+        accuracy=2.0,
+        precision="tf32",
+        product_error=2.6 * 2**-11,
+        summary="Products of TF32 on the tensor cores, copies from memory ahead of the arithmetic.",
+        source="Markidis et al., NVIDIA Tensor Core Programmability, Performance & Precision, 2018",
+    ),
+    Kernel(
+        "matmul",
+        "forward",
+        "tensor_core_split",
+        "cuda",
+        deferred("matmul.tensor_core_cuda", "Split"),
+        refuses=_double,
+        accuracy=2.0,
+        product_error=3.5 * 2**-21,
+        summary="Every float32 as the sum of two TF32, three products on the tensor cores for one: float32's accuracy.",
+        source="Ootomo & Yokota, Recovering single precision accuracy from Tensor Cores, 2022",
+    ),
+    Kernel(
+        "matmul",
+        "forward",
+        "simt",
+        "cuda",
+        deferred("matmul.simt_cuda", "Matmul"),
+        refuses=_double,
+        summary="Plain float32 arithmetic: 8x8 sums in the registers of each thread, copies from memory ahead of it.",
+        source="Volkov & Demmel, Benchmarking GPUs to Tune Dense Linear Algebra, 2008",
+    ),
+]
 
 FORWARD = [
     Kernel(
@@ -43,5 +88,6 @@ FORWARD = [
         summary="Panels of A and B packed for the caches, a tile of C in registers, bias, residual and relu in its store.",
         source="Goto & van de Geijn, 2008; Van Zee & van de Geijn, BLIS, 2015",
     ),
+    *ON_CUDA,
     Kernel("matmul", "forward", "reference", "numpy", reference.Forward, summary="NumPy's own product."),
 ]

@@ -1,0 +1,152 @@
+"""Convolution as a matrix product whose left operand is never written down: NHWC images, HWIO weights.
+
+    Y[pixel, k] = sum over (r, s, c) of X[pixel moved by (r, s), c] * W[(r, s, c), k]
+
+is C = A @ B with a row of A for each output pixel, a column of it for each (r, s, c), and B the weights as they lie in memory.
+The loop along K is ``cuda.pipeline``'s, the arithmetic that of either engine; what is here is where an element of A is: a
+thread knows, for each pixel that it copies, its window's first row and column, and for each slice which (r, s, c) it is at.
+What is outside of the image is not copied but set to zero.
+
+Sources: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014; Chellapilla et al., "High Performance
+Convolutional Neural Networks for Document Processing", 2006.
+"""
+
+from functools import cache, partial
+from typing import NamedTuple
+
+from ..cuda import simt, tensor_core
+from ..cuda.arrays import view
+from ..cuda.build import device
+from ..cuda.epilogue import Epilogue
+from ..cuda.integers import divide
+from ..cuda.launch import start
+from ..cuda.memory import at
+from ..cuda.operands import aligned, blocks, fitting, store_width
+from ..cuda.panel import ACROSS, ALONG, Source, fillers
+from ..cuda.pipeline import matrix_source, product
+
+NOWHERE = -(2**30)
+"""The first row of the window of a pixel that does not exist: no r brings it into the image."""
+
+SPARE, DOWN, RIGHT, MOVED = 0, 1, 2, 3
+"""Registers of a source: one for anybody; rows and columns from a window's first pixel to its element, and elements."""
+OWN, PIXEL = 3, 3
+"""Registers of the source, and for each of a thread's pixels: its window's first row, first column and first element."""
+
+
+class Windows(NamedTuple):
+    """The geometry: C (M, N) is the output, N * P * Q pixels by K channels, and K = R * S * C what is summed over."""
+
+    M: int
+    N: int
+    K: int
+    b_pitch: int
+    C: int
+    H: int
+    W: int
+    P: int
+    Q: int
+    S: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
+    dilation_h: int
+    dilation_w: int
+
+
+@device
+def begin(state, i, row, g):
+    """Find the window of output pixel ``row``."""
+    own = 1 + OWN + PIXEL * i
+    divide(at(state, SPARE), row, g.P * g.Q)
+    image = state[SPARE]
+    within = row - image * (g.P * g.Q)
+    divide(at(state, SPARE), within, g.Q)
+    p, q = state[SPARE], within - state[SPARE] * g.Q
+    state[own] = p * g.stride_h - g.top
+    state[own + 1] = q * g.stride_w - g.left
+    state[own + 2] = ((image * g.H + state[own]) * g.W + state[own + 1]) * g.C
+    if row >= g.M:
+        state[own] = NOWHERE
+
+
+@device
+def step(state, k, g):
+    """Find which (r, s, c) of the window ``k`` is."""
+    divide(at(state, SPARE), k, g.C)
+    tap = state[SPARE]
+    c = k - tap * g.C
+    divide(at(state, SPARE), tap, g.S)
+    r = state[SPARE]
+    state[DOWN] = r * g.dilation_h
+    state[RIGHT] = (tap - r * g.S) * g.dilation_w
+    state[MOVED] = (state[DOWN] * g.W + state[RIGHT]) * g.C + c
+
+
+@device
+def find(state, i, row, k, g):
+    """The element of X, and whether it is inside the image."""
+    own = 1 + OWN + PIXEL * i
+    h, w = state[own] + state[DOWN], state[own + 1] + state[RIGHT]
+    inside = h >= 0 and h < g.H and w >= 0 and w < g.W
+    return state[own + 2] + state[MOVED], inside and k < g.K
+
+
+WINDOWS = Source(OWN, PIXEL, begin, step, find)
+
+
+@cache
+def variant(make_engine, tile, widths, store):
+    """The kernel that copies images and weights ``widths`` words at a time."""
+    engine = make_engine(tile, ALONG, ACROSS, store)
+    a, b = (engine.a_panel, ALONG, widths[0], WINDOWS), (engine.b_panel, ACROSS, widths[1], matrix_source("b", ACROSS))
+    return product(engine, *fillers(a, b, tile.threads), Windows)
+
+
+class Forward:
+    """A plan: ``plan(x, packed, out, bias=None, residual=None, activation=None)``; weights are taken as they are."""
+
+    workspace_bytes = 0
+
+    def __init__(self, problem, threads=1, *, engine, tiles, tile=None):
+        self.problem, self.threads, self.engine = problem, threads, engine
+        self.pixels = problem.N * problem.P * problem.Q
+        self.tile = tile or fitting(tiles, self.pixels, problem.K)
+
+    def pack(self, weight, packed=None):
+        """The weight itself: HWIO is the matrix B.
+
+        Raises
+        ------
+        ValueError
+            It has gaps, or another order.
+        """
+        if not view(weight).contiguous:
+            raise ValueError(f"weight: expected C-contiguous (R, S, C, K), got strides {view(weight).strides}")
+        return weight
+
+    def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
+        p, (x, weight, out) = self.problem, map(view, (x, packed, out))
+        if out.size == 0:
+            return
+        geometry = Windows(
+            self.pixels,
+            p.K,
+            p.depth,
+            p.K,
+            *(p.C, p.H, p.W, p.P, p.Q, p.S),
+            *p.stride,
+            *(p.padding[0][0], p.padding[1][0]),
+            *p.dilation,
+        )
+        widths = 4 if aligned(x, p.C) else 1, 4 if aligned(weight, p.K) else 1
+        kernel = variant(self.engine, self.tile, widths, store_width(out))
+        epilogue = Epilogue(int(bias is not None), int(residual is not None), int(activation == "relu"))
+        given = [None if array is None else view(array) for array in (bias, residual)]
+        start(kernel, blocks(self.tile, self.pixels, p.K), (out, x, weight, *given), (geometry, epilogue))
+
+
+Simt = partial(Forward, engine=simt.engine, tiles=simt.TILES)
+Tf32 = partial(Forward, engine=tensor_core.engine, tiles=tensor_core.TILES)
+Split = partial(Forward, engine=partial(tensor_core.engine, split=True), tiles=tensor_core.SPLIT_TILES)

@@ -1,0 +1,82 @@
+"""Starting a kernel: arrays go in as raw pointers, numbers as they are.
+
+    start(kernel, blocks, (c, a, b), (geometry, epilogue))
+
+On a GPU the kernel is built for the device at its first launch and kept for as long as the process lives; a launch then takes
+half a microsecond of the host's time.  In the simulator the function itself runs.
+
+NOT YET RUN ON HARDWARE: written against cuda.core 1.2 on a machine without a GPU.  The first run of a kernel compares its
+numbers with the reference before it is timed.
+
+Source: cuda.core, ``launch``; CUDA Driver API, ``cuKernelSetAttribute``.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+import numpy as np
+
+from .asm import SIMULATED
+from .build import build
+
+current_stream = ContextVar("fastconv_cuda_stream", default=None)
+"""The stream that kernels are started on; None: the device's default one, with which those of CuPy and PyTorch agree."""
+
+
+@contextmanager
+def on_stream(stream):
+    """Start kernels on ``stream``, a ``cuda.core.Stream`` or an object with ``__cuda_stream__``, inside the ``with``."""
+    token = current_stream.set(stream)
+    try:
+        yield
+    finally:
+        current_stream.reset(token)
+
+
+def start(kernel, blocks, arrays, numbers):
+    """Start ``kernel`` on ``blocks`` blocks: first its ``arrays``, each a ``View`` or None, then its ``numbers``."""
+    if SIMULATED:
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # which is neither copied in nor out
+
+        memories = [FakeCUDAArray(np.zeros(0, "float32") if array is None else array.memory()) for array in arrays]
+        kernel.function[blocks, kernel.threads, 0, kernel.shared_bytes](*memories, *numbers)
+    else:
+        launch_built(kernel, blocks, [0 if array is None else array.address for array in arrays], numbers)
+
+
+def launch_built(kernel, blocks, addresses, numbers):
+    """On the current device: a named tuple's numbers are arguments of their own."""
+    from cuda.core import Device, LaunchConfig, launch
+
+    device = Device()
+    config = LaunchConfig(grid=blocks, block=kernel.threads, shmem_size=kernel.shared_bytes)
+    flat = [np.int32(number) for given in numbers for number in (given if isinstance(given, tuple) else (given,))]
+    launch(current_stream.get() or device.default_stream, config, loaded(kernel, device.device_id), *addresses, *flat)
+
+
+@cache
+def loaded(kernel, device_id):
+    """``kernel`` as the device ``device_id``, which must be the current one, runs it."""
+    from cuda.core import Device, ObjectCode
+
+    cubin = build(kernel, architecture(Device(device_id).compute_capability))
+    code = ObjectCode.from_cubin(cubin.code).get_kernel(cubin.entry)
+    allow_shared_memory(code, kernel.shared_bytes, device_id)
+    return code
+
+
+def architecture(capability):
+    """What to build for: with the instructions that only this generation has, from Hopper on."""
+    major, minor = capability
+    return f"sm_{major}{minor}a" if major >= 9 else f"sm_{major}{minor}"
+
+
+def allow_shared_memory(code, size, device_id):
+    """Allow ``size`` bytes of dynamic shared memory: beyond 48 KB a kernel must ask, and cuda.core has no word for it."""
+    from cuda.bindings import driver
+
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (status,) = driver.cuKernelSetAttribute(attribute, size, code.handle, driver.CUdevice(device_id))
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"the device refuses {size} bytes of shared memory for a block: {status.name}")

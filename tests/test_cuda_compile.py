@@ -1,0 +1,107 @@
+"""Every pipeline becomes good machine code for sm_80 and sm_90a, on a machine with neither GPU nor driver.
+
+Needs the extra "cuda13"; without it, and in the simulator, there is nothing to test.  The ceilings are what was seen and a few
+more: a rise means that something has left the registers, or that a loop is not written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sass
+from targets import SIMULATED
+
+if SIMULATED:
+    pytest.skip("needs the compiler, not the simulator", allow_module_level=True)
+pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
+pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
+
+from fastconv_kernels.conv import implicit_gemm_cuda
+from fastconv_kernels.cuda import build
+from fastconv_kernels.cuda.panel import ACROSS, ALONG
+from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda
+
+ARCHITECTURES = "sm_80", "sm_90a"
+ROWS, COLUMNS = (ALONG, 4), (ACROSS, 4)
+"""A and B as C-contiguous matrices, everything aligned."""
+MATMUL = {"simt": simt_cuda.Matmul, "tf32": tensor_core_cuda.Tf32, "split": tensor_core_cuda.Split}
+# name: (kernel, registers, the multiplying instruction, how many of it in the loop, its least share of the loop)
+KERNELS = {
+    "matmul simt": (lambda: matmul("simt", ROWS, COLUMNS), 128, "FFMA", 1024, 0.75),
+    "matmul simt, turned": (lambda: matmul("simt", COLUMNS, COLUMNS), 128, "FFMA", 1024, 0.8),
+    "matmul tf32": (lambda: matmul("tf32", ROWS, COLUMNS), 255, "HMMA", 128, 0.2),
+    "matmul tf32, transposed": (lambda: matmul("tf32", COLUMNS, ROWS), 255, "HMMA", 128, 0.2),
+    "matmul tf32, ragged": (lambda: matmul("tf32", (ALONG, 1), (ACROSS, 1)), 255, "HMMA", 128, 0.05),
+    "matmul split": (lambda: matmul("split", ROWS, COLUMNS), 255, "HMMA", 192, 0.2),
+    "conv simt": (lambda: conv("Simt", (4, 4)), 128, "FFMA", 1024, 0.7),
+    "conv tf32": (lambda: conv("Tf32", (4, 4)), 255, "HMMA", 128, 0.15),
+    "conv tf32, few channels": (lambda: conv("Tf32", (1, 4)), 255, "HMMA", 128, 0.05),
+    "conv split": (lambda: conv("Split", (4, 4)), 255, "HMMA", 192, 0.2),
+}
+
+
+def matmul(engine: str, a: tuple[str, int], b: tuple[str, int]) -> Any:
+    """The kernel of the largest tile."""
+    from fastconv_kernels.cuda.matmul import variant
+
+    about = MATMUL[engine].keywords
+    return variant(about["engine"], about["tiles"][0], a, b, 4 if a[1] == b[1] == 4 else 1)
+
+
+def conv(arithmetic: str, widths: tuple[int, int]) -> Any:
+    """The kernel of the largest tile."""
+    about = getattr(implicit_gemm_cuda, arithmetic).keywords
+    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_cache(tmp_path_factory: Any) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCONV_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        build.cubin_folder.cache_clear()
+        yield
+    build.cubin_folder.cache_clear()
+
+
+# What differs from another kernel in its copies alone is compiled for one architecture.
+CASES = [(name, arch) for name in KERNELS for arch in (ARCHITECTURES[1:] if "," in name else ARCHITECTURES)]
+
+
+@pytest.mark.parametrize(("name", "arch"), CASES)
+def test_machine_code(name: str, arch: str, tmp_path: Path) -> None:
+    kernel, ceiling, opcode, count, share = KERNELS[name]
+    cubin = build.build(kernel(), arch)
+    assert cubin.registers <= ceiling
+    assert cubin.spilled_bytes == 0, "registers were spilled"
+    assert cubin.stack_bytes == 0, "an array has left the registers"
+    if sass.disassembler() is None:
+        pytest.skip("nvidia-cuda-nvdisasm is not installed: registers were checked, instructions were not")
+    loop = sass.main_loop(cubin.code, tmp_path, opcode)
+    assert loop[opcode] == count, "the loop along K multiplies otherwise"
+    assert loop["LDGSTS"], "nothing is copied past the registers"
+    assert loop["BAR"] == 1, "there is one barrier in the loop"
+    assert not {"LDL", "STL", "CALL"} & set(loop), "memory of the thread's own, or a call"
+    assert loop[opcode] >= share * loop.total(), f"{loop[opcode]} of {loop.total()}: {loop.most_common(8)}"
+
+
+def test_fragments_along_k_are_loaded_as_matrices(tmp_path: Path) -> None:
+    if sass.disassembler() is None:
+        pytest.skip("nvidia-cuda-nvdisasm is not installed")
+    loop = sass.main_loop(build.build(matmul("tf32", ROWS, COLUMNS), "sm_90a").code, tmp_path, "HMMA")
+    assert loop["LDSM"] == 16
+
+
+def test_a_second_build_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = matmul("tf32", ROWS, COLUMNS)
+    first = build.build(kernel, "sm_80")
+    monkeypatch.setattr(build, "compile_and_link", None)
+    assert build.build(kernel, "sm_80") == first
+
+
+def test_variants_have_names_of_their_own() -> None:
+    made = [matmul(engine, a, b) for engine in MATMUL for a in (ROWS, COLUMNS) for b in (ROWS, COLUMNS)]
+    assert len({build.key(kernel, "sm_80") for kernel in made}) == len(made)
