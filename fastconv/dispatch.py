@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import count
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -72,6 +74,7 @@ __all__ = [
     "candidates",
     "choose",
     "forget_choices",
+    "kept_bytes",
     "kernels",
     "leased",
     "lender",
@@ -92,6 +95,9 @@ PLAN_CACHE_SIZE = 32
 
 SPARE_PLANS = 4
 """Plans of one problem that are kept after having been in use at the same time."""
+
+KEPT_BYTES = 1 << 28
+"""Of all workspaces that nobody uses: beyond, those used longest ago are given up, and made anew when they are needed."""
 
 
 Settled = TypeVar("Settled")
@@ -125,6 +131,32 @@ def forget_choices() -> None:
         forget()
 
 
+_lenders: WeakValueDictionary[int, Lender] = WeakValueDictionary()
+"""All there are, by number."""
+_clock = count()
+"""Counts the uses of lenders: one that was used later has a larger number."""
+
+
+def kept_bytes() -> int:
+    """Of all workspaces that functional calls keep for the next ones."""
+    return sum(lender.kept_bytes for lender in _by_age())
+
+
+def _by_age() -> list[Lender]:
+    """All lenders, the one that was used last at the end."""
+    found = [lender for reference in _lenders.valuerefs() if (lender := reference()) is not None]
+    return sorted(found, key=lambda lender: lender.used)
+
+
+def _give_up() -> None:
+    """Keep no more than ``KEPT_BYTES``."""
+    excess = kept_bytes() - KEPT_BYTES
+    for lender in _by_age()[:-1]:  # the last one is about to be used
+        if excess <= 0:
+            return
+        excess -= lender.give_up()
+
+
 class Lender:
     """The plans of one problem, each lent to one call at a time; another is made when calls meet.
 
@@ -142,12 +174,17 @@ class Lender:
     def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
         self.kernel, self.problem = kernel, kernel.in_layout(problem)
         self.threads = threads_for(kernel, threads)
+        self._spare: list[Any] = []
+        self.used = next(_clock)
         first = kernel.plan(self.problem, self.threads)
         self.workspace_bytes: int = first.workspace_bytes
-        self._spare = [first]
+        _lenders[id(self)] = self
+        self.give_back(first)
+        _give_up()
 
     def take(self) -> Any:
         """A plan that is nobody else's until it is given back."""
+        self.used = next(_clock)
         try:
             return self._spare.pop()  # a list's pop and append are atomic: no lock that a fork could leave locked
         except IndexError:
@@ -157,6 +194,17 @@ class Lender:
         """Keep the plan for other calls; one that raised is not given back, it may have been left half-way."""
         if len(self._spare) < SPARE_PLANS:
             self._spare.append(plan)
+
+    def give_up(self) -> int:
+        """Forget the plans that nobody uses; the bytes of their workspaces."""
+        freed = self.kept_bytes
+        self._spare = []
+        return freed
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the workspaces that nobody uses at the moment."""
+        return len(self._spare) * self.workspace_bytes
 
     def __call__(self, *arguments: Any) -> None:
         plan = self.take()

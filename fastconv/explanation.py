@@ -168,16 +168,20 @@ class Info:
         Every kernel in every table, and why it cannot run here; an empty reason: it can.
     cuda : str
         Why CUDA cannot be used, empty if it can.
+    workspace_bytes : int
+        Of the workspaces that calls of this process keep for the next ones.
     """
 
     kernels: tuple[tuple[Kernel, str], ...]
     cuda: str
+    workspace_bytes: int = 0
 
     def __str__(self) -> str:
         width = max(len(kernel.name) for kernel, _ in self.kernels)
         rows = [(kernel.name.ljust(width), reason or "available", kernel.summary) for kernel, reason in self.kernels]
         lines = ["  ".join(row).rstrip() for row in rows]
-        return "\n".join([*lines, f"cuda: {self.cuda or 'available'}"])
+        kept = f"workspaces kept: {self.workspace_bytes:,} bytes"
+        return "\n".join([*lines, f"cuda: {self.cuda or 'available'}", kept])
 
 
 def info() -> Info:
@@ -191,4 +195,4 @@ def info() -> Info:
     cuda = cuda_status()
     reason = "" if cuda.available else cuda.reason
     found = [kernel for entry in dispatch.OPERATORS for kernel in dispatch.kernels(*entry)]
-    return Info(tuple((kernel, reason if kernel.target == "cuda" else "") for kernel in found), reason)
+    return Info(tuple((kernel, reason if kernel.target == "cuda" else "") for kernel in found), reason, dispatch.kept_bytes())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,9 +138,10 @@ def test_plan_for_is_a_new_plan_of_the_problems_layout() -> None:
     first, second = (plan_for("conv", "forward", PROBLEM) for _ in range(2))
     assert first is not second
     assert first.problem == PROBLEM
-    only = next(kernel for kernel in dispatch.kernels("conv", "forward") if kernel.layout == "NHWC")
-    with pytest.raises(UnsupportedError, match="takes images in NHWC alone"):
-        plan_for("conv", "forward", PROBLEM.with_layout("NCHW"), algorithm=only.algorithm)
+    ranked = dispatch.kernels("conv", "backward_weight")
+    only = next(kernel for kernel in ranked if kernel.layout == "NHWC" and not kernel.refuses(PROBLEM))
+    with pytest.raises(UnsupportedError, match="takes images in NHWC alone, not in NCHW"):
+        plan_for("conv", "backward_weight", PROBLEM.with_layout("NCHW"), algorithm=only.algorithm)
 
 
 def test_a_leased_plan_is_ones_own() -> None:
@@ -239,3 +242,21 @@ def test_every_public_name_is_there() -> None:
     assert set(fc.__all__) <= set(dir(fc))
     with pytest.raises(AttributeError, match="has no attribute 'convolve'"):
         _ = fc.convolve
+
+
+def test_workspaces_that_are_kept_are_bounded_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch.forget_choices()
+    gc.collect()
+    before = dispatch.kept_bytes()
+    first, second = (dispatch.lender("conv", "forward", replace(PROBLEM, N=N)) for N in (3, 4))
+    assert first.workspace_bytes
+    assert dispatch.kept_bytes() - before == first.workspace_bytes + second.workspace_bytes
+    assert fc.info().workspace_bytes == dispatch.kept_bytes()
+    with first.lend():
+        assert first.kept_bytes == 0
+    monkeypatch.setattr(dispatch, "KEPT_BYTES", first.workspace_bytes + 1)
+    third = dispatch.lender("conv", "forward", replace(PROBLEM, N=1))
+    assert second.kept_bytes == 0, "it was used before the first"
+    assert third.kept_bytes == third.workspace_bytes, "it is about to be used"
+    with second.lend() as plan:
+        assert plan.problem.N == 4, "it is made anew"
