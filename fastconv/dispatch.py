@@ -107,9 +107,10 @@ def remembered(settle: Callable[..., Settled]) -> Callable[..., Settled]:
     """``settle``, called once for the same arguments, and its last results kept; the first argument must be ``around()``.
 
     What a call can know from shapes and dtypes alone, it settles in such a function: the checks, the problem, the kernel, the
-    plans.  Arguments are compared as they are, which is quick for shapes, and far from it for a problem.
+    plans.  Arguments are compared as they are, and their types, so that 1.0 is not taken for 1; that is quick for shapes, and
+    far from it for a problem.
     """
-    kept = lru_cache(PLAN_CACHE_SIZE)(settle)
+    kept = lru_cache(PLAN_CACHE_SIZE, typed=True)(settle)
     _memories.append(kept.cache_clear)
 
     def recall(*arguments: Any) -> Settled:

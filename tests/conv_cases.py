@@ -53,6 +53,7 @@ PROBLEMS = {
     "lenet": Conv(2, 6, 14, 14, 16, 5, 5),
     "stride 2": Conv(2, 4, 11, 23, 6, 3, 5, stride=(1, 2), padding=_sides(2, 1)),
     "stride 2, 1x1": Conv(2, 16, 9, 8, 24, 1, 1, stride=(2, 2)),
+    "stride 3, 1x1": Conv(3, 5, 20, 13, 9, 1, 1, stride=(1, 3)),
     "stride 3 in groups": Conv(2, 4, 21, 29, 18, 5, 3, stride=(2, 3), padding=_sides(2, 3), groups=2),
     "stride > kernel": Conv(1, 3, 5, 64, 17, 1, 2, stride=(4, 5)),
     "rest that no window reaches": Conv(1, 3, 10, 12, 4, 3, 3, stride=(4, 5)),

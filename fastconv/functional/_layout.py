@@ -44,7 +44,7 @@ def room(out: Array, layout: str, wanted: str) -> Array:
 
 def leaving(images: Array, out: Array, layout: str, target: str) -> None:
     """Bring ``images``, from ``room``, to ``out`` in the layout ``layout``."""
-    if not np.may_share_memory(images, out):
+    if images is not out and not np.may_share_memory(images, out):
         _transpose(images, out, layout, target)
 
 

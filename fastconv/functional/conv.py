@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import dispatch
-from ..dispatch import Settings
+from ..dispatch import Conv, Settings
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array, Ints
@@ -96,19 +97,42 @@ def conv2d(
     x, batched = _check.images("x", x, layout)
     dtype = x.dtype.newbyteorder("=")
     weight = _check.weights("weight", weight, layout, dtype)
-    problem, pads = framed(x.shape, weight.shape, stride, padding, dilation, groups, padding_mode, dtype.name, layout)
+    window = stride, padding, dilation, groups, padding_mode
+    asked = algorithm, target, accuracy, precision, max_workspace_bytes
+    problem, pads, lender = _convolution(dispatch.around(), x.shape, weight.shape, *window, dtype, layout, *asked)
     shape = problem.out_shape if batched else problem.out_shape[1:]
     bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, (problem.K,), dtype))
     residual = None if residual is None else _check.shaped("residual", residual, shape, dtype)
     out = _check.output(out, shape, dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
-    lender = dispatch.lender(
-        "conv", "forward", problem, Settings(target, algorithm, None, accuracy, precision), max_workspace_bytes
-    )
     images = out.reshape(problem.out_shape)
     addend = None if residual is None else residual.reshape(problem.out_shape)
     run_forward(lender, problem.layout, pads(x), weight, images, bias, addend, fused(activation))
     activate(activation, out, lender.kernel.target)
     return out
+
+
+@dispatch.remembered
+def _convolution(
+    _around: dispatch.Around,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: str,
+    dtype: np.dtype[Any],
+    layout: str,
+    algorithm: str | None,
+    target: str | None,
+    accuracy: str | None,
+    precision: str | None,
+    max_workspace_bytes: int | None,
+) -> tuple[Conv, Callable[[Array], Array], dispatch.Lender]:
+    """(the convolution, what has to be done to its input before, who computes it)."""
+    problem, pads = framed(x_shape, weight_shape, stride, padding, dilation, groups, padding_mode, dtype.name, layout)
+    asked = Settings(target, algorithm, None, accuracy, precision)
+    return problem, pads, dispatch.lender("conv", "forward", problem, asked, max_workspace_bytes)
 
 
 def conv1d(

@@ -133,7 +133,6 @@ RANKED = (
 POINTWISE: dict[str, Any] = {
     "algorithm": "pointwise",
     "target": "cpu",
-    "refuses": pointwise_cpu.refuses,
     "declines": pointwise_cpu.declines,
     "layout": "NCHW",
     "summary": "A 1x1 window is a product with lanes over the pixels of planes, read where they are: nothing is converted.",
@@ -142,7 +141,7 @@ POINTWISE: dict[str, Any] = {
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
 FORWARD[:0] = [
-    Kernel("conv", "forward", plan=pointwise_cpu.Forward, **POINTWISE),
+    Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, **POINTWISE),
     Kernel(
         "conv",
         "forward",
@@ -155,7 +154,13 @@ FORWARD[:0] = [
     ),
 ]
 BACKWARD_INPUT[:0] = [
-    Kernel("conv", "backward_input", plan=pointwise_cpu.BackwardInput, **POINTWISE),
+    Kernel(
+        "conv",
+        "backward_input",
+        plan=pointwise_cpu.BackwardInput,
+        refuses=pointwise_cpu.refuses_gradient,
+        **POINTWISE,
+    ),
     Kernel(
         "conv",
         "backward_input",

@@ -4,10 +4,11 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.pack import pack
+from ..cpu.pack import pack, square, transpose
+from ..cpu.places import block
 from ..cpu.share import share, threads_for
 from ..cpu.simd import load_alternate, load_first, nothing, store_first
-from ..cpu.tile import pointer
+from ..cpu.tile import load_tile, pointer, store_tile
 
 
 @inlined
@@ -56,6 +57,43 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
 
 
 @jit
+def turn_taps(tile, weight, along, count, taps, turned, panel, pitch):
+    """panel[tap * pitch + column] = weight[column * along + tap] for ``count`` columns; turned: the taps backwards."""
+    piece, start, step = square(tile), 0, pitch
+    if turned:
+        start, step = (taps - 1) * pitch, -pitch
+    for i in range(0, tile.columns, tile.lanes):  # beyond ``count`` zeros
+        for tap in range(0, taps, tile.lanes):
+            rows = load_tile(piece, block(piece, weight + (i * along + tap), along, count - i, taps - tap))
+            store_tile(transpose(rows), block(piece, panel + (start + tap * step + i), step, taps - tap, tile.lanes))
+
+
+@jit
+def side_by_side(taps, down, right):
+    """1 if the taps of a filter lie side by side in memory, KCRS, -1 if they do backwards, else 0."""
+    count, onwards, backwards = taps.shape[0], True, True
+    for t in range(count):
+        place = taps[t, 0] * down + taps[t, 1] * right
+        onwards, backwards = onwards and place == t, backwards and place == count - 1 - t
+    return 0 if count == 1 else 1 if onwards else -1 if backwards else 0
+
+
+@jit
+def pack_turned_share(tile, weight, strides, taps, extents, packed, first, backwards, thread, threads):
+    """``pack_share`` of filters whose taps lie side by side: they are transposed in registers."""
+    _, _, row, column, group = strides
+    groups, panels, depth, width = extents
+    nr, count = tile.columns, taps.shape[0]
+    begin, end = share(thread, threads, groups * panels)
+    for task in range(begin, end):
+        g, j = task // panels, task % panels * nr
+        target = pointer(tile, packed, first + task * count * depth * nr)
+        for c in range(depth):
+            source = pointer(tile, weight, g * group + j * column + c * row)
+            turn_taps(tile, source, column, width - j, count, backwards, target + c * nr, depth * nr)
+
+
+@jit
 def pack_share(tile, weight, strides, taps, extents, packed, first, thread, threads):
     """The panels that are this thread's; extents: (groups, panels of a group, depth, width)."""
     down, right, row, column, group = strides
@@ -72,8 +110,13 @@ def pack_share(tile, weight, strides, taps, extents, packed, first, thread, thre
 
 @threaded
 def pack_shares(tile, weight, strides, taps, extents, packed, first, threads):
+    order = side_by_side(taps, strides[0], strides[1])
     for thread in prange(threads):
-        pack_share(tile, weight, strides, taps, extents, packed, first, np.intp(thread), threads)
+        number = np.intp(thread)
+        if order != 0:
+            pack_turned_share(tile, weight, strides, taps, extents, packed, first, order < 0, number, threads)
+        else:
+            pack_share(tile, weight, strides, taps, extents, packed, first, number, threads)
 
 
 PACK_GRAIN = 1 << 16

@@ -26,7 +26,7 @@ from ..cpu.tile import (
     spread_columns,
     store_tile,
 )
-from ..cpu.workspace import aligned, caches, workspace
+from ..cpu.workspace import caches, unwritten, workspace
 from .frame_cpu import flat, frame_band, pack_panels
 from .geometry import band_pixels, bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
 from .planes_cpu import frame_planes, scatter_pixels
@@ -179,7 +179,7 @@ class _Tabled:
         """Panels of all phases; strides: from one tap row, tap column, weight row, weight column and group to the next."""
         panels = -(-self.width // self.tile.columns) * self.problem.groups
         if packed is None:
-            packed = aligned(sum(map(len, self.taps)) * self.depth * panels * self.tile.columns, weight.dtype)
+            packed = unwritten(sum(map(len, self.taps)) * self.depth * panels * self.tile.columns, weight.dtype)
         first = 0
         for taps in self.taps:
             shape = self.depth, self.width, self.problem.groups

@@ -6,7 +6,7 @@ Nothing is converted: the weights are the rows of A where they are, and a row of
 apart in memory, so that a few vectors of every plane, a *panel*, are brought together before many tiles of channels use them:
 the first tile writes the panel while it multiplies, and every tile asks for a part of the panels that come next, because no
 processor foresees so many streams.  The pixels of all images are one line, cut into panels wherever it may be: one that ends
-an image begins the next.
+an image begins the next.  With a stride a panel is gathered before its first tile.
 
 The gradient of the input is the same with the weights transposed, which is another pair of strides.
 
@@ -37,7 +37,8 @@ from ..cpu.tile import (
     spread_rows,
     store_tile,
 )
-from ..cpu.workspace import aligned, caches, even, workspace
+from ..cpu.workspace import caches, even, unwritten, workspace
+from .frame_cpu import copy_phase
 
 TILES = (8, 2), (8, 3), (6, 4), (12, 1), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -47,7 +48,8 @@ class Sizes(NamedTuple):
     """What is multiplied; all lengths in elements.
 
     groups, depth, width : of channels; of a group in the source and in the target
-    pixels, line : of an image, and of all images
+    pixels, line : of an image of the target, and of all images
+    plane, columns, down, across : of the source: pixels of an image, of a row that is read, to the next row, to the next pixel
     row, step : between the weights of neighbouring channels of the target, and of the source
     block, blocks : pixels between two returns to a tile of weights; how many blocks
     """
@@ -57,6 +59,10 @@ class Sizes(NamedTuple):
     width: int
     pixels: int
     line: int
+    plane: int
+    columns: int
+    down: int
+    across: int
     row: int
     step: int
     block: int
@@ -95,9 +101,23 @@ def finish(tile, total, place, other, flags):
 
 
 @inlined
-def offset_of(sizes, j, channels):
-    """Elements from the first plane to pixel ``j`` of the line, in images of ``channels`` channels."""
-    return (j // sizes.pixels * channels) * sizes.pixels + j % sizes.pixels
+def source_of(sizes, j):
+    """Elements from the first plane of the source to pixel ``j`` of the line."""
+    n, pixel = j // sizes.pixels, j % sizes.pixels
+    place = pixel // sizes.columns * sizes.down + pixel % sizes.columns * sizes.across
+    return n * sizes.groups * sizes.depth * sizes.plane + place
+
+
+@jit
+def gather_panel(tile, sizes, source, j, count, packed):
+    """packed[c, i] = pixel ``j + i`` of plane c, for ``count`` pixels, a run of a row at a time."""
+    i = 0
+    while i < count:
+        start = source + source_of(sizes, j + i)
+        run = min(count - i, sizes.columns - (j + i) % sizes.pixels % sizes.columns)
+        for c in range(sizes.depth):
+            copy_phase(tile, start + c * sizes.plane, sizes.across, run, packed + (c * tile.columns + i))
+        i += run
 
 
 @jit
@@ -107,25 +127,27 @@ def convolve_block(tile, sizes, source, weights, epilogue, flags, target, first,
     source, weights, target: pointers; epilogue: (bias, residual)
     """
     bias, residual = epilogue
-    nr, pixels, depth, width = tile.columns, sizes.pixels, sizes.depth, sizes.width
+    nr, pixels, depth, width, strided = tile.columns, sizes.pixels, sizes.depth, sizes.width, sizes.plane > sizes.pixels
     for k in range(0, width, tile.rows):
         rows = rows_apart(tile, weights + k * sizes.row, sizes.row, width - k)
-        lead = sizes.block + min(k // tile.rows, nr // tile.lanes) * tile.lanes
+        lead = sizes.block + min(k // tile.rows * max(1, tile.lanes // sizes.across), nr)
         for j in range(first, end, nr):
             count, packed = min(nr, end - j), panels + (j - first) * depth
             run = min(count, pixels - j % pixels)  # the rest is of the next image
-            origin = offset_of(sizes, j, sizes.groups * width) + k * pixels
+            origin = (j // pixels * sizes.groups * width + k) * pixels + j % pixels
             place = block(tile, target + origin, pixels, width - k, run)
             prefetch_tile(place)
             total = spread_rows(tile, bias + k)
-            ahead = source + offset_of(sizes, min(j + lead, sizes.line - 1), sizes.groups * depth)
-            if k == 0:
-                start = offset_of(sizes, j, sizes.groups * depth)
-                jump = sizes.groups * depth * pixels - pixels if run < count else 0
+            ahead = source + source_of(sizes, min(j + lead, sizes.line - 1))
+            if k == 0 and not strided:
+                start = source_of(sizes, j)
+                jump = (sizes.groups * depth - 1) * pixels if run < count else 0
                 here, there = columns(tile, source + start, run), columns(tile, source + (start + jump), count)
                 total = first_products(tile, total, rows, sizes.step, here, there, pixels, depth, packed, ahead)
             else:
-                total = products(tile, total, rows, sizes.step, pixels, depth, packed, ahead)
+                if k == 0:
+                    gather_panel(tile, sizes, source, j, count, packed)
+                total = products(tile, total, rows, sizes.step, sizes.plane, depth, packed, ahead)
             finish(tile, total, place, block(tile, residual + origin, pixels, width - k, run), flags)
             if run < count:
                 origin += (sizes.groups * width - 1) * pixels
@@ -148,7 +170,7 @@ def convolve_share(tile, sizes, operands, flags, panels, thread, threads):
         g, number = task // sizes.blocks, task % sizes.blocks
         first, end = number * sizes.block, min(sizes.line, (number + 1) * sizes.block)
         epilogue = starts + g * tiles * tile.rows, addends + g * width * pixels
-        source, target = images + g * depth * pixels, outputs + g * width * pixels
+        source, target = images + g * depth * sizes.plane, outputs + g * width * pixels
         convolve_block(tile, sizes, source, weights + g * width * depth, epilogue, flags, target, first, end, own)
 
 
@@ -166,14 +188,14 @@ class _Pointwise:
 
     def __init__(self, problem, threads, source, target, row, step, tile):
         self.problem = problem
-        pixels, depth, width = problem.H * problem.W, source // problem.groups, target // problem.groups
+        pixels, depth, width = problem.P * problem.Q, source // problem.groups, target // problem.groups
         self.tile = tile or fitting(_shapes(problem), max(1, problem.N) * pixels, problem.dtype, width)
         line, nr = problem.N * pixels, self.tile.columns
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         limit = max(nr, caches().level2 // BLOCK_SHARE // (depth * self.tile.itemsize))
         size = even(line, min(limit, max(nr, line // threads)), nr)
         blocks = -(-line // size)
-        self.sizes = Sizes(problem.groups, depth, width, pixels, line, row, step, size, blocks)
+        self.sizes = Sizes(problem.groups, depth, width, pixels, line, *_rows_read(problem), row, step, size, blocks)
         self.threads = max(1, min(threads, problem.groups * blocks))
         self.panels = workspace(self.threads, size * depth, problem.dtype)
         self.bias = np.zeros((problem.groups, -(-width // self.tile.rows) * self.tile.rows), problem.dtype)
@@ -183,7 +205,7 @@ class _Pointwise:
     def pack(self, weight, packed=None):
         """The weight (K, C / groups, 1, 1), of any strides, in one piece."""
         if packed is None:
-            packed = aligned(weight.size, self.problem.dtype)
+            packed = unwritten(weight.size, self.problem.dtype)
         np.copyto(packed.reshape(weight.shape), weight)
         return packed
 
@@ -198,7 +220,7 @@ class _Pointwise:
 
 
 class Forward(_Pointwise):
-    """A plan for the 1x1 convolution of NCHW images of one shape."""
+    """A plan for the 1x1 convolution of NCHW images of one shape, with any stride."""
 
     def __init__(self, problem, threads=1, tile=None):
         super().__init__(problem, threads, problem.C, problem.K, problem.C // problem.groups, 1, tile)
@@ -210,7 +232,7 @@ class Forward(_Pointwise):
         ----------
         x : (N, C, H, W), C-contiguous
         packed : what ``pack`` returned
-        out, residual : (N, K, H, W), C-contiguous
+        out, residual : (N, K, P, Q), C-contiguous
         bias : (K,)
         activation : None or "relu"
         """
@@ -236,19 +258,30 @@ for ahead came too late or had gone again.
 """
 
 
+def _rows_read(problem):
+    """(plane, columns, down, across) of ``Sizes``: without a stride a whole image is one row."""
+    plane, (down, across) = problem.H * problem.W, problem.stride
+    return (plane, plane, plane, 1) if (down, across) == (1, 1) else (plane, problem.Q, down * problem.W, across)
+
+
 def _shapes(problem):
     """The tiles no wider than an image: a panel meets at most two images."""
-    fit = [shape for shape in TILES if Tile(*shape, problem.dtype).columns <= problem.H * problem.W]
+    fit = [shape for shape in TILES if Tile(*shape, problem.dtype).columns <= problem.P * problem.Q]
     return [shape for shape in fit if Tile(*shape, problem.dtype).fits()]
 
 
 def refuses(problem):
     """Why it cannot compute ``problem``."""
-    if not problem.pointwise:
-        return ("the window is not 1x1, or it has a stride or padding",)
+    if (problem.R, problem.S) != (1, 1) or any(map(any, problem.padding)):
+        return ("the window is not 1x1, or it has padding",)
     if not _shapes(problem):
         return ("an image has fewer pixels than a vector",)
     return ()
+
+
+def refuses_gradient(problem):
+    """Why it cannot compute the gradient of the input."""
+    return refuses(problem) if problem.stride == (1, 1) else ("a stride leaves gaps in the gradient",)
 
 
 def declines(problem):

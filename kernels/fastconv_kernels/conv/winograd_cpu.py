@@ -29,7 +29,7 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import aligned, apart, caches, even, workspace
+from ..cpu.workspace import apart, caches, even, unwritten, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
@@ -171,7 +171,7 @@ class _Winograd:
         points = 0 if sizes.group else self.scheme.points
         if packed is None:
             filters = self.window**2 * sizes.panels * depth * self.tile.columns
-            packed = aligned(filters + points * sizes.u_point, self.problem.dtype)
+            packed = unwritten(filters + points * sizes.u_point, self.problem.dtype)
         threads = threads_for(self.threads, 2 * (1 + points) * self.window**2 * depth * width, THREAD_FLOPS)
         rest = weight, tuple(strides), self.turned, (depth, width), packed, sizes, threads
         pack_filters(self.tile, self.scheme, *rest)

@@ -14,12 +14,13 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, threaded
-from ..cpu.pack import pack, square, transpose
+from ..cpu.pack import pack
 from ..cpu.places import block, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance
-from ..cpu.tile import accumulate_rows, load_tile, pointer, prefetch_tile, store_tile, zero
+from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, zero
 from ..cpu.transform import transform_patch, transform_points
+from .frame_cpu import turn_taps
 from .patches_cpu import Points, corner, in_row, offset_of, transform_images, transform_planes
 from .planes_cpu import scatter_row
 
@@ -206,19 +207,6 @@ def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers
 
 
 @jit
-def turn_taps(tile, weight, along, count, taps, turned, filters, pitch):
-    """filters[tap * pitch + column] = weight[column * along + tap] for ``count`` columns; turned: the taps backwards."""
-    piece, start, step = square(tile), 0, pitch
-    if turned:
-        start, step = (taps - 1) * pitch, -pitch
-    for i in range(0, count, tile.lanes):
-        for tap in range(0, taps, tile.lanes):
-            rows = load_tile(piece, block(piece, weight + (i * along + tap), along, count - i, taps - tap))
-            place = block(piece, filters + (start + tap * step + i), step, taps - tap, min(tile.lanes, tile.columns - i))
-            store_tile(transpose(rows), place)
-
-
-@jit
 def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, filters):
     """filters[tap, c, column] = the weights of the input channels ``first`` … ``end`` and panel ``j``.
 
@@ -229,8 +217,8 @@ def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, fi
     nr, taps = tile.columns, window * window
     if right == 1 and down == window:  # the taps of a filter lie side by side, KCRS
         for c in range(first, end):
-            origin, copied = j * nr * along + c * row, filters + c * nr
-            turn_taps(tile, pointer(tile, weight, origin), along, min(nr, width - j * nr), taps, turned, copied, depth * nr)
+            source, copied = pointer(tile, weight, j * nr * along + c * row), filters + c * nr
+            turn_taps(tile, source, along, min(nr, width - j * nr), taps, turned, copied, depth * nr)
         return
     for tap in range(taps):
         read = taps - 1 - tap if turned else tap

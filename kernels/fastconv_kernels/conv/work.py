@@ -27,8 +27,8 @@ COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("
 """Of each unit, by kernel."""
 
 
-LEAST_ROWS = 8
-"""Of the tiles of ``pointwise``, about."""
+LEAST_ROWS = 4
+"""Of the tiles with lanes over pixels."""
 
 
 def modelled(kernel: Kernel) -> Kernel:
@@ -57,6 +57,11 @@ def _sides(problem: Conv, direction: str) -> tuple[int, int, int]:
     return inputs, outputs, problem.N * problem.P * problem.Q
 
 
+def _turned(problem: Conv) -> dict[str, float]:
+    """What lanes over channels cost where the images are planes: bytes that are transposed on the way."""
+    return {"turned": problem.image_bytes} if problem.layout == "NCHW" else {}
+
+
 def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
     """Tiles of pixels and channels: lanes that have no channel work for nothing, and every tile is set up and stored."""
     _, wide, pixels = _sides(problem, direction)
@@ -68,6 +73,7 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
         "images": problem.image_bytes,
         "weights": problem.K * (problem.C // problem.groups) * taps,
         "calls": 1,
+        **_turned(problem),
     }
 
 
@@ -97,6 +103,7 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
         "filters": side**3 * inputs * channels,
         "images": problem.image_bytes,
         "calls": 1,
+        **_turned(problem),
     }
 
 
@@ -104,16 +111,12 @@ def direct(problem: Conv, direction: str) -> dict[str, float]:
     """Lanes over pixels: a frame is filled, rows of pixels end where lanes do not, rows of tiles where channels do not."""
     inputs, wide, _ = _sides(problem, direction)
     rows, columns = (problem.P, problem.Q) if direction == "forward" else (problem.H, problem.W)
-    pixels = problem.N * _up(rows * columns, _lanes(problem))
+    pixels = problem.N * rows * _up(columns, _lanes(problem))
     return {
         "products": pixels * problem.groups * _up(wide, LEAST_ROWS) * inputs * problem.R * problem.S,
         "images": problem.image_bytes,
         "calls": 1,
     }
-
-
-LEAST_ROWS = 4
-"""Of the tiles with lanes over pixels."""
 
 
 def depthwise(problem: Conv, direction: str) -> dict[str, float]:

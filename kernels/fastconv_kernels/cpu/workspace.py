@@ -37,6 +37,14 @@ def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     return workspace(1, size, dtype)[0, :size]
 
 
+def unwritten(size: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """``size`` elements that start on a cache line, for who writes all that is read of them."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.empty(max(1, size) * itemsize + LINE_BYTES, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE_BYTES
+    return memory[start : start + size * itemsize].view(dtype)
+
+
 def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
     """Zeros, (rows, at least ``size``), one row for each thread, each row starting on a cache line."""
     itemsize = np.dtype(dtype).itemsize
@@ -59,9 +67,7 @@ def uninitialised(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE_BYTES:
         return np.empty(shape, dtype)
-    memory = np.empty(size + LINE_BYTES, np.uint8)
-    start = -memory.__array_interface__["data"][0] % LINE_BYTES
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return unwritten(prod(shape), dtype).reshape(shape)
 
 
 def apart(size: int, dtype: Any) -> int:
