@@ -2,8 +2,8 @@
 
     grad_weight[r, s, k] = sum over images, p, q of x[p * stride + r - top, q * stride + s - left, k] * grad_output[p, q, k]
 
-The sums of a row of taps stay in registers along a row of gradients; a pixel is loaded once for all the taps that it meets.
-The image passes through a ring of rows, as in the forward direction.  The images are divided into *parts* whose sums are kept
+The sums of some rows of taps stay in registers along a row of gradients: a gradient is loaded once for all of them, a pixel
+once for all the taps of a row that it meets.  The images are read where they are, and divided into *parts* whose sums are kept
 apart and added in order at the end: how many there are depends on the problem alone, so that any number of threads gives the
 same bits.
 
@@ -16,14 +16,13 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fold, load_tile, pointer, store_tile, zero
-from ..cpu.window import Window, slide_gradient
-from ..cpu.workspace import workspace
+from ..cpu.window import Window, fetch, slide_gradient, slide_gradient_at_edge
+from ..cpu.workspace import even
 from .frame_cpu import clear
 from .geometry import forward_axes
-from .ring_cpu import prefetch_pixels, ring_of, row_table, stage_rows
+from .walk import is_streamed
 
 PIXELS = 7
 """The most pixels in a tile: the widths of common maps are multiples of 7, and of a row that is none the rest goes singly."""
@@ -31,93 +30,116 @@ PIXELS = 7
 CHAINS = 8
 """Sums under way at a time that keep the multipliers busy."""
 
+SUMS = 16
+"""The most taps whose sums are in registers at a time, beside the gradients of a tile; a row of taps is not divided."""
+
+BLOCK = 128
+"""The most channels at a time: of wide images the rows under the window stay near.  Measured: with 256 the layers of 512 and
+1024 channels take up to a sixth longer, as all pixels begin on the same few lines of the first cache; with 64 a quarter.
+"""
+
 PARTS = 16
 """The most pieces of work that do not share sums: as many as there are threads to use them on common machines."""
 
 
 @inlined
-def sum_row(chains, window, one, column, pixel, advance, gradient, channels, pixels, count):
-    """The sums of one row of taps along a row of ``pixels`` gradients."""
+def sum_row(tile, chains, window, one, source, line, across, gradient, existing, ahead):
+    """The sums of some rows of taps along a row of gradients.
+
+    source: the first of these rows, column 0; across: (pixels, advance, columns, channels); existing: channels, first row of
+    taps, last; ahead: (first, number) of the rows of the image to be fetched, with the next gradients
+    """
+    count, first_row, end_row = existing
+    pixels, advance, width, channels = across
     total = zero(chains)
-    whole = pixels // window.pixels * window.pixels
+    whole = pixels - pixels % window.pixels
+    every = first_row <= 0 and end_row * window.taps >= tile.rows and count >= tile.columns
     for q in range(0, whole, window.pixels):
-        source = column + q * advance * pixel
-        total = slide_gradient(window, total, source, pixel, gradient + q * channels, channels, count)
+        column = q * advance
+        place, given = source + column * channels, gradient + q * channels
+        for row in range(ahead[1]):
+            fetch(tile, window, place + (ahead[0] + row) * width * channels, channels)
+        if ahead[1]:
+            fetch(tile, window, given + pixels * channels, channels)
+        if every and column + window.first >= 0 and column + window.last < width:
+            total = slide_gradient(window, tile, total, place, line, channels, given)
+        else:
+            edge = -column, width - column, count, first_row, end_row
+            total = slide_gradient_at_edge(window, tile, total, place, line, channels, given, edge)
     for q in range(whole, pixels):
-        source = column + q * advance * pixel
-        total = slide_gradient(one, total, source, pixel, gradient + q * channels, channels, count)
+        column = q * advance
+        edge = -column, width - column, count, first_row, end_row
+        place, given = source + column * channels, gradient + q * channels
+        total = slide_gradient_at_edge(one, tile, total, place, line, channels, given, edge)
     return total
 
 
 @jit
-def add_row(tile, chains, window, one, ring, frame, meetings, advance, gradient, extent, sums):
+def add_row(tile, chains, window, one, image, down, across, gradient, extent, ahead, sums):
     """Add to ``sums`` what one row of gradients gives for a block of channels.
 
-    frame: pointer to the first column in the ring; meetings: (table, from, to); extent: (first channel, last, all channels,
-    pixels); gradient, sums: at channel 0
+    down: of the first row of taps the row of the image, then dilation, rows of taps, rows of the image; across: (pixels,
+    advance, columns, channels); extent: (first channel, last); image, gradient, sums: at channel 0
     """
-    table, first, end = meetings
-    begin, last, channels, pixels = extent
-    line, pixel = ring[3] * ring[5], ring[5]
-    for k in range(begin, last, tile.columns):
-        count = last - k
-        for i in range(first, end):
-            column = frame + (entry(table, 2 * i) * line + k - begin)
-            total = sum_row(chains, window, one, column, pixel, advance, gradient + k, channels, pixels, count)
-            target = sums + (entry(table, 2 * i + 1) * tile.rows * channels + k)
-            place = block(tile, target, channels, tile.rows, count)
+    top, dilation, taps, height = down
+    begin, last = extent
+    _, _, width, channels = across
+    together = tile.rows // window.taps
+    for r in range(0, taps, together):
+        y = top + r * dilation
+        first_row = (max(0, -y) + dilation - 1) // dilation
+        end_row = min(taps - r, (height - 1 - y) // dilation + 1)
+        fetched = ahead[0] - y, ahead[1] if r == 0 else 0
+        line = dilation * width * channels
+        for k in range(begin, last, tile.columns):
+            count = channels - k
+            source = image + (y * width * channels + k)
+            existing = count, first_row, end_row
+            total = sum_row(tile, chains, window, one, source, line, across, gradient + k, existing, fetched)
+            rows = min(together, taps - r) * window.taps
+            place = block(tile, sums + (r * window.taps * channels + k), channels, rows, count)
             store_tile(add_tile(fold(tile, total), load_tile(tile, place)), place)
 
 
 @jit
-def add_share(tile, chains, window, one, tables, ring, extents, steps, operands, frames, thread, threads):
+def add_share(tile, chains, window, one, extents, steps, operands, thread, threads):
     """The parts and blocks of channels that are this thread's."""
     grad_output, x, sums = operands
     parts, images, bands, source_rows, source_columns, target_rows, target_columns, channels = extents
-    reach, last_reach = ring[1:3]
-    left, width, blocks, ahead = ring[4:8]
-    advance, across_advance, taps = steps
-    begins, meetings = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
-    frame = pointer(tile, frames, thread * frames.shape[1])
+    advance, top, dilation, taps, across_advance, all_taps, block_channels, streamed = steps
+    blocks = (channels + block_channels - 1) // block_channels
     first_task, end_task = share(thread, threads, parts * blocks)
     for task in range(first_task, end_task):
-        part, channel = task // blocks, task % blocks * width
-        last = min(channel + width, channels)
-        total = pointer(tile, sums, part * taps * channels)
-        for tap in range(taps):
-            clear(tile, total + (tap * channels + channel), last - channel)
+        part, k = task // blocks, task % blocks * block_channels
+        last = min(k + block_channels, channels)
+        total = pointer(tile, sums, part * all_taps * channels)
+        for tap in range(all_taps):
+            clear(tile, total + (tap * channels + k), last - k)
         first_piece, end_piece = share(part, parts, images * bands)
         for piece in range(first_piece, end_piece):
             n, (first, end) = piece // bands, share(piece % bands, bands, target_rows)
-            image = pointer(tile, x, n * source_rows * source_columns * channels + channel)
-            staged = max(0, first * advance + reach)
+            image = pointer(tile, x, n * source_rows * source_columns * channels)
             for p in range(first, end):
-                needed = min(source_rows, p * advance + last_reach + 1)
-                stage_rows(tile, ring, image, (source_columns, channels), last - channel, staged, needed, frame)
-                staged = max(staged, needed)
-                gradient = pointer(tile, grad_output, (n * target_rows + p) * target_columns * channels)
-                if ahead:
-                    below = gradient + (target_columns * channels + channel)
-                    prefetch_pixels(tile, below, target_columns, channels, last - channel)
+                y = p * advance + top
                 add_row(
                     tile,
                     chains,
                     window,
                     one,
-                    ring,
-                    frame + left * width,
-                    (meetings, entry(begins, p), entry(begins, p + 1)),
-                    across_advance,
-                    gradient,
-                    (channel, last, channels, target_columns),
+                    image,
+                    (y, dilation, taps, source_rows),
+                    (target_columns, across_advance, source_columns, channels),
+                    pointer(tile, grad_output, (n * target_rows + p) * target_columns * channels),
+                    (k, last),
+                    (y + (taps - 1) * dilation + 1, advance if streamed else 0),
                     total,
                 )
 
 
 @threaded
-def add_all(tile, chains, window, one, tables, ring, extents, steps, operands, frames, threads):
+def add_all(tile, chains, window, one, extents, steps, operands, threads):
     for thread in prange(threads):
-        add_share(tile, chains, window, one, tables, ring, extents, steps, operands, frames, np.intp(thread), threads)
+        add_share(tile, chains, window, one, extents, steps, operands, np.intp(thread), threads)
 
 
 class BackwardWeight:
@@ -126,30 +148,29 @@ class BackwardWeight:
     def __init__(self, problem, threads=1):
         self.problem = problem
         vertical, horizontal = forward_axes(problem)
-        lanes = Tile(1, 1, problem.dtype).lanes
-        vectors = 2 if lanes < problem.K and problem.S <= CHAINS and Tile(problem.S, 2, problem.dtype).fits() else 1
-        self.tile = Tile(problem.S, vectors, problem.dtype)
-        self.chains = Tile(problem.S * -(-CHAINS // (problem.S * vectors)), vectors, problem.dtype)
+        together = max(1, min(problem.R, SUMS // problem.S))
+        wide = Tile(together * problem.S, 2, problem.dtype)
+        vectors = 2 if wide.lanes < problem.K and wide.fits() else 1
+        self.tile = Tile(together * problem.S, vectors, problem.dtype)
+        self.chains = Tile(self.tile.rows * -(-CHAINS // (self.tile.rows * vectors)), vectors, problem.dtype)
         self.windows = Window(horizontal, min(PIXELS, problem.Q)), Window(horizontal, 1)
-        columns = self.windows[1].first, (problem.Q - 1) * horizontal.advance + self.windows[1].last
-        self.ring = ring_of(vertical, horizontal, columns, problem.K, self.tile, problem.bytes)
-        self.tables = row_table(vertical, self.ring.rows)
-        bands = min(problem.P, -(-PARTS // max(1, problem.N * self.ring.blocks)))
-        self.parts = max(1, min(problem.N * bands, -(-PARTS // self.ring.blocks)))
+        width = even(problem.K, BLOCK, self.tile.columns)
+        blocks = -(-problem.K // width)
+        bands = min(problem.P, -(-PARTS // max(1, problem.N * blocks)))
+        self.parts = max(1, min(problem.N * bands, -(-PARTS // blocks)))
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.threads = max(1, min(threads, self.parts * self.ring.blocks))
+        self.threads = max(1, min(threads, self.parts * blocks))
         self.extents = self.parts, problem.N, bands, problem.H, problem.W, problem.P, problem.Q, problem.K
-        self.steps = vertical.advance, horizontal.advance, problem.R * problem.S
-        self.frames = workspace(self.threads, self.ring.size, problem.dtype)
+        down = vertical.advance, -problem.padding[0][0], problem.dilation[0], problem.R
+        self.steps = *down, horizontal.advance, problem.R * problem.S, width, is_streamed(problem.bytes)
         self.sums = np.zeros((self.parts if self.parts > 1 else 0, problem.R * problem.S * problem.K), problem.dtype)
-        self.workspace_bytes = self.frames.nbytes + self.sums.nbytes
+        self.workspace_bytes = self.sums.nbytes
 
     def __call__(self, grad_output, x, out):
         """Write the gradient (R, S, 1, C) into ``out``, for grad_output (N, P, Q, C) and x (N, H, W, C)."""
         sums = self.sums if self.parts > 1 else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
-        shapes = tuple(self.ring), self.extents, self.steps
-        add_all(self.tile, self.chains, *self.windows, self.tables, *shapes, operands, self.frames, self.threads)
+        add_all(self.tile, self.chains, *self.windows, self.extents, self.steps, operands, self.threads)
         if self.parts > 1:
             add_parts(self.sums, out.reshape(-1))
         return out

@@ -25,7 +25,7 @@ class Window:
             first = i // axis.step * axis.advance
             meetings.append(tuple((first + reach, tap) for tap, reach in axis.taps[i % axis.step]))
         self._numba_type_ = WindowType(tuple(meetings))
-        self.first, self.last = self._numba_type_.first, self._numba_type_.last
+        self.pixels, self.first, self.last = pixels, self._numba_type_.first, self._numba_type_.last
 
 
 class WindowType(types.Type):
@@ -152,33 +152,69 @@ def fetch(_context, tile, window, source, pitch):
     return types.none(tile, window, source, types.intp), generate
 
 
-@intrinsic
-def slide_gradient(_context, window, total, source, step, gradient, pitch, count):
-    """total[tap] + the sum over pixels of source[column * step] * gradient[pixel * pitch], lane by lane.
+def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient, edge=None):
+    vectors, vector = total.type.element.count, total.type.element.element
+    taps, rows = window.taps, tile.rows // window.taps
+    first, end, count, first_row, end_row = (edge and builder.extract_value(edge, i) for i in range(5))
+    places = [builder.gep(gradient, [builder.mul(pitch, INT64(pixel))]) for pixel in range(window.pixels)]
+    given = [row_of(builder, vector, place, vectors, count) for place in places]
 
-    The sums have a row for each tap, several times over: pixel after pixel takes the next set, so that enough sums are under
-    way at a time.  count: channels that ``gradient`` has, its other lanes are zero.
+    def sums_of(row, met):
+        found = [(i * tile.rows % total.type.count + row * taps + tap) for i, tap in met]
+        return [(path, j) for path in found for j in range(vectors)]
+
+    def exists(low, number, high):
+        low, high = builder.icmp_signed("<=", low, INT64(number)), builder.icmp_signed("<", INT64(number), high)
+        return builder.and_(low, high)
+
+    for row in range(rows):
+        paths = sorted(set(sums_of(row, [(i, tap) for i in range(window.pixels) for tap in range(taps)])))
+
+        def add_row(sums, row=row, paths=paths):
+            sums = dict(zip(paths, sums, strict=True))
+            begin = builder.gep(source, [builder.mul(line, INT64(row))])
+            for column, place, met in window.by_column(builder, begin, pitch):
+
+                def add(sums, place=place, met=met):
+                    pixel = row_of(builder, vector, place, vectors, count)
+                    factors = [(pixel[j], given[i][j]) for i, _ in met for j in range(vectors)]
+                    return [fused_multiply_add(builder, *pair, total) for pair, total in zip(factors, sums, strict=True)]
+
+                reached = sums_of(row, met)
+                here = edge and exists(first, column, end)
+                sums |= zip(reached, where(builder, here, [sums[path] for path in reached], add), strict=True)
+            return [sums[path] for path in paths]
+
+        here = edge and exists(first_row, row, end_row)
+        sums = where(builder, here, [builder.extract_value(total, path) for path in paths], add_row)
+        for path, value in zip(paths, sums, strict=True):
+            total = builder.insert_value(total, value, path)
+    return total
+
+
+@intrinsic
+def slide_gradient(_context, window, tile, total, source, line, pitch, gradient):
+    """total[row, tap] + the sum over pixels of source[row * line + column * pitch] * gradient[pixel * pitch], lane by lane.
+
+    ``tile`` has a sum for each tap of some rows of taps, ``total`` the same several times over: pixel after pixel takes the
+    next set, so that enough sums are under way at a time.
     """
 
     def generate(_context, builder, _signature, values):
-        _, total, source, step, gradient, pitch, count = values
-        vectors, vector = total.type.element.count, total.type.element.element
-        sets = total.type.count // window.taps
-        lanes = [first_lanes(builder, builder.sub(count, INT64(j * vector.count)), vector.count) for j in range(vectors)]
-        given = []
-        for pixel in range(len(window.meetings)):
-            place = builder.gep(gradient, [builder.mul(pitch, INT64(pixel))])
-            places = [builder.gep(place, [INT64(j * vector.count)]) for j in range(vectors)]
-            given.append([load_masked(builder, vector, place, mask) for place, mask in zip(places, lanes, strict=True)])
-        for _, place, met in window.by_column(builder, source, step):
-            pixels = row_of(builder, vector, place, vectors)
-            for i, tap in met:
-                row = i % sets * window.taps + tap
-                for j in range(vectors):
-                    added = fused_multiply_add(builder, pixels[j], given[i][j], builder.extract_value(total, [row, j]))
-                    total = builder.insert_value(total, added, [row, j])
-        return total
+        return _slide_gradient(window, tile, builder, *values[2:])
 
-    if not _applies(window, total):
-        return None
-    return total(window, total, source, types.intp, gradient, types.intp, types.intp), generate
+    known = total(window, tile, total, source, types.intp, types.intp, gradient)
+    return (known, generate) if _applies(window, total) else None
+
+
+@intrinsic
+def slide_gradient_at_edge(_context, window, tile, total, source, line, pitch, gradient, edge):
+    """``slide_gradient`` where columns, channels or rows do not exist; ``edge`` goes on with the first row that does and the
+    first that does not.
+    """
+
+    def generate(_context, builder, _signature, values):
+        return _slide_gradient(window, tile, builder, *values[2:])
+
+    known = total(window, tile, total, source, types.intp, types.intp, gradient, types.UniTuple(types.intp, 5))
+    return (known, generate) if _applies(window, total) else None
