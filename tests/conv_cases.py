@@ -92,6 +92,7 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
 
 STRIDED = "stride 2, patches", "stride 2, patches, no padding"
 ALIKE = {
+    ("implicit_gemm_split", "NHWC"): ("one", "unlike sides", "aligned"),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
     ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),

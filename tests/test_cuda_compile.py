@@ -40,6 +40,8 @@ KERNELS = {
     "conv simt": (lambda: conv("Simt", (4, 4)), 128, "FFMA", 1024, 0.7),
     "conv tf32": (lambda: conv("Tf32", (4, 4)), 255, "HMMA", 128, 0.15),
     "conv tf32, few channels": (lambda: conv("Tf32", (1, 4)), 255, "HMMA", 128, 0.05),
+    "conv tf32, backward_input": (lambda: conv("Tf32", (4, 4), transposed=True), 255, "HMMA", 64, 0.1),
+    "conv split, backward_input": (lambda: conv("Split", (4, 4), transposed=True), 255, "HMMA", 192, 0.2),
     "conv split": (lambda: conv("Split", (4, 4)), 255, "HMMA", 192, 0.2),
 }
 
@@ -52,10 +54,10 @@ def matmul(engine: str, a: tuple[str, int], b: tuple[str, int]) -> Any:
     return variant(about["engine"], about["tiles"][0], a, b, 4 if a[1] == b[1] == 4 else 1)
 
 
-def conv(arithmetic: str, widths: tuple[int, int]) -> Any:
+def conv(arithmetic: str, widths: tuple[int, int], transposed: bool = False) -> Any:
     """The kernel of the largest tile."""
-    about = getattr(implicit_gemm_cuda, arithmetic).keywords
-    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4)
+    about = getattr(implicit_gemm_cuda, "BackwardInput" * transposed + arithmetic).keywords
+    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4, transposed)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -105,3 +107,16 @@ def test_a_second_build_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) 
 def test_variants_have_names_of_their_own() -> None:
     made = [matmul(engine, a, b) for engine in MATMUL for a in (ROWS, COLUMNS) for b in (ROWS, COLUMNS)]
     assert len({build.key(kernel, "sm_80") for kernel in made}) == len(made)
+
+
+def test_what_a_launch_passes() -> None:
+    """Five pointers, and the numbers of geometry and epilogue as arguments of their own."""
+    from numba import cuda
+
+    kernel = matmul("simt", ROWS, COLUMNS)
+    with build.stand_in_device((9, 0)):
+        ptx, _ = cuda.compile(kernel.function, kernel.signature, device=False, abi="numba", cc=(9, 0, "a"), output="ptx")
+    parameters = ptx[ptx.index(".entry") :].partition("{")[0]
+    assert parameters.count(".param .u64") == 5
+    assert parameters.count(".param .u32") == 5 + 3
+    assert parameters.count(".param") == 13

@@ -200,25 +200,36 @@ def _on_cuda(problem: Any) -> tuple[str, ...]:
 TF32: dict[str, Any] = {"accuracy": 2.0, "precision": "tf32", "product_error": 2.6 * 2**-11}
 SPLIT: dict[str, Any] = {"accuracy": 2.0, "product_error": 3.5 * 2**-21}
 
-FORWARD[-1:-1] = [
-    Kernel(
-        "conv",
-        "forward",
-        f"implicit_gemm_{arithmetic.lower()}",
-        "cuda",
-        deferred("conv.implicit_gemm_cuda", arithmetic),
-        refuses=_on_cuda,
-        layout="NHWC",
-        summary=f"The matrix of windows copied from the image slice by slice, {how}.",
-        source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
-        **about,
-    )
-    for arithmetic, how, about in (
-        ("Tf32", "products of TF32 on the tensor cores", TF32),
-        ("Split", "three products of TF32 for one of float32", SPLIT),
-        ("Simt", "plain float32 arithmetic", {}),
-    )
-]
+ARITHMETICS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("Tf32", "products of TF32 on the tensor cores", TF32),
+    ("Split", "three products of TF32 for one of float32", SPLIT),
+    ("Simt", "plain float32 arithmetic", {}),
+)
+
+
+def _implicit_on_cuda(direction: str, plan: str, idea: str) -> list[Kernel]:
+    """The rows of one direction, one for each arithmetic; ``plan`` begins the names of the plans."""
+    return [
+        Kernel(
+            "conv",
+            direction,
+            f"implicit_gemm_{arithmetic.lower()}",
+            "cuda",
+            deferred("conv.implicit_gemm_cuda", plan + arithmetic),
+            refuses=_on_cuda,
+            layout="NHWC",
+            summary=f"{idea}, {how}.",
+            source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
+            **about,
+        )
+        for arithmetic, how, about in ARITHMETICS
+    ]
+
+
+FORWARD[-1:-1] = _implicit_on_cuda("forward", "", "The matrix of windows copied from the image slice by slice")
+BACKWARD_INPUT[-1:-1] = _implicit_on_cuda(
+    "backward_input", "BackwardInput", "For each input pixel the output's gradients that its taps have reached"
+)
 
 CONV_POOL_FORWARD = [
     *(
