@@ -14,7 +14,7 @@ from fastconv_kernels.registry import Kernel
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
-SIMULATED_FLOPS = 30_000
+SIMULATED_FLOPS = 15_000
 """Of a problem that the simulator, which runs each thread of the GPU as one of Python, may be given."""
 
 
