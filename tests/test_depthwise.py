@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conv_cases import PROBLEMS, operands, result, shapes, truth
-from fastconv_kernels.conv import depthwise_cpu
+from fastconv_kernels.conv import depthwise_cpu, depthwise_weight_cpu
 from fastconv_kernels.cpu.workspace import aligned
 from fastconv_kernels.registry import Kernel
 from guarded import integers, same
@@ -40,3 +40,12 @@ def test_strips_and_blocks_of_channels(direction: str) -> None:
     first, weight = operands(direction, ALIKE, integers)
     got = result(Kernel("conv", direction, "depthwise", "cpu", plan), ALIKE, first, weight)
     same(got, truth(direction, ALIKE, first, weight), f"{direction} of {ALIKE} in strips")
+
+
+def test_weight_gradient_in_strips() -> None:
+    gradient, x = operands("backward_weight", ALIKE, integers)
+    plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
+    plan.steps = *plan.steps[:-3], 3, plan.tile.columns, True
+    out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
+    plan(gradient, x, out)
+    same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")

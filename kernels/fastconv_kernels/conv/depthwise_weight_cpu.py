@@ -22,7 +22,7 @@ from ..cpu.window import Window, fetch, slide_gradient, slide_gradient_at_edge
 from ..cpu.workspace import even
 from .frame_cpu import clear
 from .geometry import forward_axes
-from .walk import is_streamed
+from .walk import walk_of
 
 PIXELS = 7
 """The most pixels in a tile: the widths of common maps are multiples of 7, and of a row that is none the rest goes singly."""
@@ -46,27 +46,28 @@ PARTS = 16
 def sum_row(tile, chains, window, one, source, line, across, gradient, existing, ahead):
     """The sums of some rows of taps along a row of gradients.
 
-    source: the first of these rows, column 0; across: (pixels, advance, columns, channels); existing: channels, first row of
-    taps, last; ahead: (first, number) of the rows of the image to be fetched, with the next gradients
+    source: the first of these rows, column 0; across: (first pixel, last, advance, columns, channels); existing: channels,
+    first row of taps, last, and how far the next gradients are; ahead: (first, number) of the rows of the image to be
+    fetched, with the next gradients
     """
-    count, first_row, end_row = existing
-    pixels, advance, width, channels = across
+    count, first_row, end_row, below = existing
+    start, end, advance, width, channels = across
     total = zero(chains)
-    whole = pixels - pixels % window.pixels
+    whole = end - (end - start) % window.pixels
     every = first_row <= 0 and end_row * window.taps >= tile.rows and count >= tile.columns
-    for q in range(0, whole, window.pixels):
+    for q in range(start, whole, window.pixels):
         column = q * advance
         place, given = source + column * channels, gradient + q * channels
         for row in range(ahead[1]):
             fetch(tile, window, place + (ahead[0] + row) * width * channels, channels)
         if ahead[1]:
-            fetch(tile, window, given + pixels * channels, channels)
+            fetch(tile, window, given + below, channels)
         if every and column + window.first >= 0 and column + window.last < width:
             total = slide_gradient(window, tile, total, place, line, channels, given)
         else:
             edge = -column, width - column, count, first_row, end_row
             total = slide_gradient_at_edge(window, tile, total, place, line, channels, given, edge)
-    for q in range(whole, pixels):
+    for q in range(whole, end):
         column = q * advance
         edge = -column, width - column, count, first_row, end_row
         place, given = source + column * channels, gradient + q * channels
@@ -76,14 +77,14 @@ def sum_row(tile, chains, window, one, source, line, across, gradient, existing,
 
 @jit
 def add_row(tile, chains, window, one, image, down, across, gradient, extent, ahead, sums):
-    """Add to ``sums`` what one row of gradients gives for a block of channels.
+    """Add to ``sums`` what a strip of one row of gradients gives for a block of channels.
 
-    down: of the first row of taps the row of the image, then dilation, rows of taps, rows of the image; across: (pixels,
-    advance, columns, channels); extent: (first channel, last); image, gradient, sums: at channel 0
+    down: of the first row of taps the row of the image, then dilation, rows of taps, rows of the image; across: (first pixel,
+    last, advance, columns, channels); extent: (first channel, last, pixels of the row); image, gradient, sums: at channel 0
     """
     top, dilation, taps, height = down
-    begin, last = extent
-    _, _, width, channels = across
+    begin, last, pixels = extent
+    _, _, _, width, channels = across
     together = tile.rows // window.taps
     for r in range(0, taps, together):
         y = top + r * dilation
@@ -94,7 +95,7 @@ def add_row(tile, chains, window, one, image, down, across, gradient, extent, ah
         for k in range(begin, last, tile.columns):
             count = channels - k
             source = image + (y * width * channels + k)
-            existing = count, first_row, end_row
+            existing = count, first_row, end_row, pixels * channels
             total = sum_row(tile, chains, window, one, source, line, across, gradient + k, existing, fetched)
             rows = min(together, taps - r) * window.taps
             place = block(tile, sums + (r * window.taps * channels + k), channels, rows, count)
@@ -106,7 +107,7 @@ def add_share(tile, chains, window, one, extents, steps, operands, thread, threa
     """The parts and blocks of channels that are this thread's."""
     grad_output, x, sums = operands
     parts, images, bands, source_rows, source_columns, target_rows, target_columns, channels = extents
-    advance, top, dilation, taps, across_advance, all_taps, block_channels, streamed = steps
+    advance, top, dilation, taps, across_advance, all_taps, strip, block_channels, streamed = steps
     blocks = (channels + block_channels - 1) // block_channels
     first_task, end_task = share(thread, threads, parts * blocks)
     for task in range(first_task, end_task):
@@ -119,21 +120,22 @@ def add_share(tile, chains, window, one, extents, steps, operands, thread, threa
         for piece in range(first_piece, end_piece):
             n, (first, end) = piece // bands, share(piece % bands, bands, target_rows)
             image = pointer(tile, x, n * source_rows * source_columns * channels)
-            for p in range(first, end):
-                y = p * advance + top
-                add_row(
-                    tile,
-                    chains,
-                    window,
-                    one,
-                    image,
-                    (y, dilation, taps, source_rows),
-                    (target_columns, across_advance, source_columns, channels),
-                    pointer(tile, grad_output, (n * target_rows + p) * target_columns * channels),
-                    (k, last),
-                    (y + (taps - 1) * dilation + 1, advance if streamed else 0),
-                    total,
-                )
+            for q in range(0, target_columns, strip):
+                for p in range(first, end):
+                    y = p * advance + top
+                    add_row(
+                        tile,
+                        chains,
+                        window,
+                        one,
+                        image,
+                        (y, dilation, taps, source_rows),
+                        (q, min(q + strip, target_columns), across_advance, source_columns, channels),
+                        pointer(tile, grad_output, (n * target_rows + p) * target_columns * channels),
+                        (k, last, target_columns),
+                        (y + (taps - 1) * dilation + 1, advance if streamed else 0),
+                        total,
+                    )
 
 
 @threaded
@@ -154,7 +156,10 @@ class BackwardWeight:
         self.tile = Tile(together * problem.S, vectors, problem.dtype)
         self.chains = Tile(self.tile.rows * -(-CHAINS // (self.tile.rows * vectors)), vectors, problem.dtype)
         self.windows = Window(horizontal, min(PIXELS, problem.Q)), Window(horizontal, 1)
-        width = even(problem.K, BLOCK, self.tile.columns)
+        walk = walk_of(vertical, horizontal, self.windows[0], problem.K, self.tile, problem.bytes)
+        strip, width = walk.pixels, walk.channels
+        if not walk.streamed or vertical.advance > 1:  # whole rows: few are read again from afar
+            strip, width = problem.Q, even(problem.K, BLOCK, self.tile.columns)
         blocks = -(-problem.K // width)
         bands = min(problem.P, -(-PARTS // max(1, problem.N * blocks)))
         self.parts = max(1, min(problem.N * bands, -(-PARTS // blocks)))
@@ -162,7 +167,7 @@ class BackwardWeight:
         self.threads = max(1, min(threads, self.parts * blocks))
         self.extents = self.parts, problem.N, bands, problem.H, problem.W, problem.P, problem.Q, problem.K
         down = vertical.advance, -problem.padding[0][0], problem.dilation[0], problem.R
-        self.steps = *down, horizontal.advance, problem.R * problem.S, width, is_streamed(problem.bytes)
+        self.steps = *down, horizontal.advance, problem.R * problem.S, strip, width, walk.streamed
         self.sums = np.zeros((self.parts if self.parts > 1 else 0, problem.R * problem.S * problem.K), problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 

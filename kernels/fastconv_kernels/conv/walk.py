@@ -29,19 +29,15 @@ class Walk(NamedTuple):
     streamed: bool
 
 
-def is_streamed(total_bytes):
-    """Whether images of so many bytes come from memory and go there."""
-    return total_bytes > LEVEL3_SHARE * caches().level3
-
-
 def walk_of(vertical, horizontal, window, channels, tile, total_bytes):
     """The walk for one direction in tiles of ``window``; total_bytes: of all images."""
-    room = int(caches().level1 * LEVEL1_SHARE) // ((vertical.last - vertical.first + 1) * tile.itemsize)
+    memory = caches()
+    room = int(memory.level1 * LEVEL1_SHARE) // ((vertical.last - vertical.first + 1) * tile.itemsize)
     across = window.last - window.first + 1
     block = even(channels, room // across, tile.columns)
     limit = room // block * horizontal.step // horizontal.advance - across
     strip = even(horizontal.target, limit, window.pixels)
-    return Walk(strip, block, is_streamed(total_bytes))
+    return Walk(strip, block, total_bytes > LEVEL3_SHARE * memory.level3)
 
 
 def row_table(axis):
