@@ -94,6 +94,8 @@ def refuses(problem):
         against.append("it takes no groups")
     if problem.conv.dilation[1] != 1 and problem.conv.S > 1:
         against.append("the taps of a row are not side by side")
+    if geometry(problem)[0].frame >= 1 << 31:
+        against.append("places in the frame of an image need more than 32 bits")
     return tuple(against)
 
 
