@@ -95,17 +95,18 @@ def pack_turned_share(tile, weight, strides, taps, extents, packed, first, backw
 
 @jit
 def pack_share(tile, weight, strides, taps, extents, packed, first, thread, threads):
-    """The panels that are this thread's; extents: (groups, panels of a group, depth, width)."""
+    """The panels that are this thread's; extents: (groups, panels of a group, depth, width, columns of the last panel)."""
     down, right, row, column, group = strides
-    groups, panels, depth, width = extents
+    groups, panels, depth, width, last = extents
     nr = tile.columns
     begin, end = share(thread, threads, groups * panels * taps.shape[0])
     for task in range(begin, end):
         panel, t = task // taps.shape[0], task % taps.shape[0]
         g, j = panel // panels, panel % panels * nr
         origin = g * group + taps[t, 0] * down + taps[t, 1] * right + j * column
-        target = pointer(tile, packed, first + task * depth * nr)
-        pack(tile, nr, pointer(tile, weight, origin), column, row, min(nr, width - j), depth, target)
+        columns = last if width - j < nr else nr
+        target = pointer(tile, packed, first + (panel * taps.shape[0] * nr + t * columns) * depth)
+        pack(tile, columns, pointer(tile, weight, origin), column, row, min(nr, width - j), depth, target)
 
 
 @threaded
@@ -123,13 +124,15 @@ PACK_GRAIN = 1 << 16
 """Weights: fewer are packed sooner than a second thread starts."""
 
 
-def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first, threads=1):
+def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first, threads=1, last=None):
     """packed[first:] = weight[tap, c, column] for each group and each panel of ``tile.columns`` columns, one after another.
+
+    A last panel that is not full has ``last`` columns, side by side, and the room of a whole one.
 
     weight: flat; strides: in elements from one tap row, tap column, weight row (of ``depth``), weight column (of ``width``)
     and group to the next; taps: (taps, 2)
     """
-    extents = groups, -(-width // tile.columns), depth, width
+    extents = groups, -(-width // tile.columns), depth, width, last or tile.columns
     threads = threads_for(threads, groups * width * depth * len(taps), PACK_GRAIN)
     pack_shares(tile, weight, strides, taps, extents, packed, first, threads)
 

@@ -39,53 +39,73 @@ TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 def products(tile, total, rows, panel, segments, first, end):
     """total + the products of ``rows`` of pixels with a panel of weights: one run of channels after another."""
     for segment in range(first, end):
-        offset, length = segments[segment]
+        offset, length = segments[2 * segment], segments[2 * segment + 1]
         total = accumulate_rows(tile, total, rows + offset, panel, length)
         panel = panel + length * tile.columns
     return total
 
 
 @jit
-def convolve_band(tile, tables, shape, rows, source, packed, epilogue, target):
+def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue, target):
+    """A panel of ``count`` target channels of some pixels, or a slice of the sum.
+
+    tables: pointers to the sources and targets of the pixels, and to the segments; slice_: segments from, to, row of the
+    panel, whether it is the first and the last; source, panel, target: pointers to the first channels; epilogue: as in
+    ``convolve_band``
+    """
+    sources, targets, segments = tables
+    begin, end, row, first, last = slice_
+    bias, residual, adds, rectifies = epilogue
+    start, weights = columns(tile, bias, count if first else 0), panel + row * tile.columns
+    for p in range(0, pixels, tile.rows):
+        places = targets + p
+        place = scattered(tile, target, places, pixels - p, count)
+        prefetch_tile(place)
+        a = rows_at(tile, source, sources + p, pixels - p)
+        total = products(tile, spread_columns(tile, start), a, weights, segments, begin, end)
+        if not first:
+            total = add_tile(total, load_tile(tile, place))
+        elif adds:
+            total = add_tile(total, load_tile(tile, scattered(tile, residual, places, pixels - p, count)))
+        if rectifies and last:
+            total = rectify(total)
+        store_tile(total, place)
+
+
+@jit
+def convolve_band(tile, narrow, tables, shape, rows, source, packed, epilogue, target):
     """Target pixels of one band: for each phase, group, slice of the sum, panel of channels and tile of pixels.
 
-    shape: (groups, source channels, target channels); rows: target rows that exist; source, packed, target: pointers, of the
-    frame, of the weights, of the band in the target; epilogue: (bias, residual band, adds, rectifies)
+    narrow: the tile of the last panel; shape: (groups, source channels, target channels); rows: target rows that exist;
+    source, packed, target: pointers, of the frame, of the weights, of the band in the target; epilogue: (bias, residual band,
+    adds, rectifies)
     """
     phases, sources, targets, slices, segments = tables
     groups, source_channels, target_channels = shape
     bias, residual, adds, rectifies = epilogue
     depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
-    panels = (width + nr - 1) // nr
+    panels, runs = (width + nr - 1) // nr, pointer(tile, segments, 0)
     for phase in range(phases.shape[0]):
         first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase]
         pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line
         weights = packed + rows_before * groups * panels * nr
+        places = pointer(tile, sources, first_pixel), pointer(tile, targets, first_pixel), runs
         for g in range(groups):
             for s in range(first_slice, last_slice):
-                begin, end, row = slices[s]
+                slice_ = slices[s, 0], slices[s, 1], slices[s, 2], s == first_slice, s + 1 == last_slice
                 for j in range(panels):
-                    panel = weights + ((g * panels + j) * panel_rows + row) * nr
-                    channel, count = g * width + j * nr, width - j * nr
-                    start = columns(tile, bias + channel, count if s == first_slice else 0)
-                    for p in range(0, pixels, tile.rows):
-                        places = pointer(tile, targets, first_pixel + p)
-                        place = scattered(tile, target + channel, places, pixels - p, count)
-                        prefetch_tile(place)
-                        a = rows_at(tile, source + g * depth, pointer(tile, sources, first_pixel + p), pixels - p)
-                        total = products(tile, spread_columns(tile, start), a, panel, segments, begin, end)
-                        if s > first_slice:
-                            total = add_tile(total, load_tile(tile, place))
-                        elif adds:
-                            other = scattered(tile, residual + channel, places, pixels - p, count)
-                            total = add_tile(total, load_tile(tile, other))
-                        if rectifies and s + 1 == last_slice:
-                            total = rectify(total)
-                        store_tile(total, place)
+                    panel = weights + (g * panels + j) * panel_rows * nr
+                    k, count = g * width + j * nr, width - j * nr
+                    ending = bias + k, residual + k, adds, rectifies
+                    about = places, slice_, pixels, count, source + g * depth, panel, ending, target + k
+                    if count < nr:
+                        convolve_panel(narrow, *about)
+                    else:
+                        convolve_panel(tile, *about)
 
 
 @jit
-def convolve_share(tile, tables, bands, extents, shape, operands, flags, frames, thread, threads):
+def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, thread, threads):
     """The bands that are this thread's: frame each if it must be, then convolve it."""
     x, packed, bias, residual, out = operands
     images, source_rows, source_columns, target_rows, target_columns = extents
@@ -107,17 +127,17 @@ def convolve_share(tile, tables, bands, extents, shape, operands, flags, frames,
         origin = (n * target_rows + band * band_rows) * target_columns * target_channels
         epilogue = starts, addends + origin, flags[0], flags[1]
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, tables, shape, rows, source, weights, epilogue, outputs + origin)
+        convolve_band(tile, narrow, tables, shape, rows, source, weights, epilogue, outputs + origin)
 
 
 @threaded
-def convolve(tile, tables, bands, extents, shape, operands, flags, frames, threads):
+def convolve(tile, narrow, tables, bands, extents, shape, operands, flags, frames, threads):
     for thread in prange(threads):
-        convolve_share(tile, tables, bands, extents, shape, operands, flags, frames, np.intp(thread), threads)
+        convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, np.intp(thread), threads)
 
 
 @jit
-def convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, frames, results, thread, threads):
+def convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, results, thread, threads):
     """``convolve_share`` for images of planes: a band is framed with channels last, convolved, and written plane by plane."""
     x, packed, bias, residual, out = operands
     images, source_rows, source_columns, target_rows, target_columns = extents
@@ -135,17 +155,17 @@ def convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, 
         image = inputs + n * source_plane * source_channels
         frame_planes(tile, image, extent, band * advance + top, left, height, width, frame)
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, tables, shape, rows, frame, weights, epilogue, result)
+        convolve_band(tile, narrow, tables, shape, rows, frame, weights, epilogue, result)
         origin = n * target_plane * target_channels + band * band_rows * target_columns
         finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
         scatter_pixels(tile, result, target_channels, pixels, target_channels, target_plane, finish, outputs + origin)
 
 
 @threaded
-def convolve_planes(tile, tables, bands, extents, shape, operands, flags, frames, results, threads):
+def convolve_planes(tile, narrow, tables, bands, extents, shape, operands, flags, frames, results, threads):
     for thread in prange(threads):
         number = np.intp(thread)
-        convolve_planes_share(tile, tables, bands, extents, shape, operands, flags, frames, results, number, threads)
+        convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, results, number, threads)
 
 
 class _Tabled:
@@ -157,8 +177,9 @@ class _Tabled:
     def __init__(self, problem, threads, axes, source, target, tile):
         self.problem = problem
         vertical, horizontal = axes
-        self.tile = tile or fitting(TILES, target[2] // problem.groups, problem.dtype)
         self.depth, self.width = source[2] // problem.groups, target[2] // problem.groups
+        self.tile = tile or fitting(TILES, self.width, problem.dtype, narrows=True)
+        self.narrow = self.tile.of_last(self.width)
         self.planes = problem.layout == "NCHW"
         pixels = band_pixels(problem.N * target[0] * target[1], source[2] + target[2], self.tile.itemsize, threads)
         self.bands = bands_of(vertical, horizontal, pixels, framed=self.planes)
@@ -183,7 +204,7 @@ class _Tabled:
         first = 0
         for taps in self.taps:
             shape = self.depth, self.width, self.problem.groups
-            pack_panels(self.tile, weight, strides, taps, *shape, packed, first, self.threads)
+            pack_panels(self.tile, weight, strides, taps, *shape, packed, first, self.threads, self.narrow.columns)
             first += len(taps) * self.depth * panels * self.tile.columns
         return packed
 
@@ -196,7 +217,7 @@ class _Tabled:
             out.reshape(-1),
         )
         flags = residual is not None, activation == "relu"
-        about = self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames
+        about = self.tile, self.narrow, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames
         if self.planes:
             convolve_planes(*about, self.results, self.threads)
         else:
