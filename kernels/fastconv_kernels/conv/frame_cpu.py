@@ -57,12 +57,12 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
 
 
 @jit
-def turn_taps(tile, weight, along, count, taps, turned, panel, pitch):
-    """panel[tap * pitch + column] = weight[column * along + tap] for ``count`` columns; turned: the taps backwards."""
+def turn_taps(tile, weight, along, count, columns, taps, turned, panel, pitch):
+    """panel[tap * pitch + column] = weight[column * along + tap] for ``count`` of ``columns``; turned: the taps backwards."""
     piece, start, step = square(tile), 0, pitch
     if turned:
         start, step = (taps - 1) * pitch, -pitch
-    for i in range(0, tile.columns, tile.lanes):  # beyond ``count`` zeros
+    for i in range(0, columns, tile.lanes):  # beyond ``count`` zeros
         for tap in range(0, taps, tile.lanes):
             rows = load_tile(piece, block(piece, weight + (i * along + tap), along, count - i, taps - tap))
             store_tile(transpose(rows), block(piece, panel + (start + tap * step + i), step, taps - tap, tile.lanes))
@@ -82,15 +82,16 @@ def side_by_side(taps, down, right):
 def pack_turned_share(tile, weight, strides, taps, extents, packed, first, backwards, thread, threads):
     """``pack_share`` of filters whose taps lie side by side: they are transposed in registers."""
     _, _, row, column, group = strides
-    groups, panels, depth, width = extents
+    groups, panels, depth, width, last = extents
     nr, count = tile.columns, taps.shape[0]
     begin, end = share(thread, threads, groups * panels)
     for task in range(begin, end):
         g, j = task // panels, task % panels * nr
+        columns = last if width - j < nr else nr
         target = pointer(tile, packed, first + task * count * depth * nr)
         for c in range(depth):
             source = pointer(tile, weight, g * group + j * column + c * row)
-            turn_taps(tile, source, column, width - j, count, backwards, target + c * nr, depth * nr)
+            turn_taps(tile, source, column, width - j, columns, count, backwards, target + c * columns, depth * columns)
 
 
 @jit

@@ -218,7 +218,7 @@ def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, fi
     if right == 1 and down == window:  # the taps of a filter lie side by side, KCRS
         for c in range(first, end):
             source, copied = pointer(tile, weight, j * nr * along + c * row), filters + c * nr
-            turn_taps(tile, source, along, min(nr, width - j * nr), taps, turned, copied, depth * nr)
+            turn_taps(tile, source, along, min(nr, width - j * nr), nr, taps, turned, copied, depth * nr)
         return
     for tap in range(taps):
         read = taps - 1 - tap if turned else tap
