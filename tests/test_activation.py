@@ -11,9 +11,10 @@ import fastconv as fc
 from fastconv_kernels.elementwise import BACKWARD_INPUT, FORWARD, MAXOUT_BACKWARD_INPUT, MAXOUT_FORWARD, loop_cpu, maxout_cpu
 from fastconv_kernels.problems import ELEMENTWISE, Elementwise, Maxout
 from guarded import guarded, integers, normal, same
+from targets import SIMULATED, here
 
 DTYPES = ["float32", "float64"]
-SIZES = [0, 1, 15, 16, 17, 33, 1000]
+SIZES = [0, 1, 5, 64] if SIMULATED else [0, 1, 15, 16, 17, 33, 1000]
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, -1e-30, 1e-3, 88.0, -88.0, -95.0, 100.0, -104.0, 1e30, -1e30]
 PARAMETER = 0.3
 ULPS = {"float32": 5, "float64": 5}
@@ -30,8 +31,13 @@ def rng() -> np.random.Generator:
 
 def kernels(ranked: Any) -> Any:
     return pytest.mark.parametrize(
-        "kernel", [kernel for kernel in ranked if kernel.target != "numpy"], ids=lambda kernel: kernel.name
+        "kernel", [kernel for kernel in here(ranked) if kernel.target != "numpy"], ids=lambda kernel: kernel.name
     )
+
+
+def skip_if_refused(kernel: Any, problem: Elementwise) -> None:
+    if reasons := kernel.refuses(problem):
+        pytest.skip("; ".join(reasons))
 
 
 def arguments(rng: np.random.Generator, size: int, dtype: str) -> Any:
@@ -59,6 +65,7 @@ def close(got: Any, exact: Any, ulps: int, dtype: str, least: int = 1) -> None:
 @kernels(FORWARD)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_forward(kernel: Any, function: str, dtype: str, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Elementwise(function, 1, dtype))
     for size in SIZES:
         x = arguments(rng, size, dtype)
         exact = np.empty(size)
@@ -78,6 +85,7 @@ def test_forward(kernel: Any, function: str, dtype: str, rng: np.random.Generato
 @kernels(BACKWARD_INPUT)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_backward(kernel: Any, function: str, dtype: str, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Elementwise(function, 1, dtype))
     for size in SIZES:
         x, grad = arguments(rng, size, dtype), normal(rng, size, dtype)
         problem = Elementwise(function, size, dtype, PARAMETER)

@@ -21,9 +21,12 @@ pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv_kernels.conv import implicit_gemm_cuda
-from fastconv_kernels.cuda import build
+from fastconv_kernels.cuda import build, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
+from fastconv_kernels.elementwise import stream_cuda as activations
 from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda
+from fastconv_kernels.optimizer import stream_cuda as optimizers
+from fastconv_kernels.pool import windows_cuda
 
 ARCHITECTURES = "sm_80", "sm_90a"
 ROWS, COLUMNS = (ALONG, 4), (ACROSS, 4)
@@ -43,6 +46,23 @@ KERNELS = {
     "conv tf32, backward_input": (lambda: conv("Tf32", (4, 4), transposed=True), 255, "HMMA", 64, 0.1),
     "conv split, backward_input": (lambda: conv("Split", (4, 4), transposed=True), 255, "HMMA", 192, 0.2),
     "conv split": (lambda: conv("Split", (4, 4)), 255, "HMMA", 192, 0.2),
+}
+
+
+WINDOWS, DILATED = windows_cuda.Kind(4, 0, 0, 1, 1), windows_cuda.Kind(1, 0, 1, 1, 0)
+# Kernels that memory alone limits: how many 16 bytes they load and store at least, wherever their loops are.
+STREAMS = {
+    "relu": (lambda: stream.streaming(activations.forward("relu"), 1, 1, 4, activations.Rates), 1, 1),
+    "gelu, backwards": (
+        lambda: stream.streaming(activations.backward("gelu"), 3, 1, 4, activations.Rates),
+        2,
+        1,
+    ),  # y is not needed
+    "adam": (lambda: stream.streaming(optimizers.adam_element, 4, 3, 4, optimizers.AdamRates), 4, 3),
+    "max pooling": (lambda: windows_cuda.maximum(WINDOWS, "int64"), 1, 1),
+    "max pooling, backwards": (lambda: windows_cuda.maximum_backward(WINDOWS, "int64"), 1, 1),
+    "average pooling, dilated": (lambda: windows_cuda.average(DILATED), 0, 0),
+    "average pooling, backwards, dilated": (lambda: windows_cuda.average_backward(DILATED), 0, 0),
 }
 
 
@@ -88,6 +108,19 @@ def test_machine_code(name: str, arch: str, tmp_path: Path) -> None:
     assert loop["BAR"] == 1, "there is one barrier in the loop"
     assert not {"LDL", "STL", "CALL"} & set(loop), "memory of the thread's own, or a call"
     assert loop[opcode] >= share * loop.total(), f"{loop[opcode]} of {loop.total()}: {loop.most_common(8)}"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_machine_code_of_streams(name: str, tmp_path: Path) -> None:
+    kernel, loads, stores = STREAMS[name]
+    cubin = build.build(kernel(), "sm_90a")
+    assert cubin.spilled_bytes == 0, "registers were spilled"
+    assert cubin.stack_bytes == 0, "an array has left the registers"
+    if sass.disassembler() is None:
+        pytest.skip("nvidia-cuda-nvdisasm is not installed: registers were checked, instructions were not")
+    wide = [opcode for opcode, operands in sass.instructions(cubin.code, tmp_path)[0] if ".128" in operands]
+    assert wide.count("LDG") >= loads
+    assert wide.count("STG") >= stores
 
 
 def test_fragments_along_k_are_loaded_as_matrices(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 from fastconv_kernels.optimizer import ADAM_UPDATE, SGD_UPDATE, flat_cpu
 from fastconv_kernels.problems import Update
 from guarded import GUARD, normal, same
+from targets import SIMULATED, here
 
 DTYPES = ["float32", "float64"]
 STEPS = 4
+SIZES = [0, 1, 6] if SIMULATED else [0, 1, 15, 16, 17, 33, 200]
 
 
 @pytest.fixture
@@ -66,10 +68,15 @@ class State:
 
 
 def numbered(kernels: Any) -> Any:
-    return pytest.mark.parametrize("kernel", kernels, ids=lambda kernel: kernel.name)
+    return pytest.mark.parametrize("kernel", here(kernels), ids=lambda kernel: kernel.name)
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 33, 200])
+def skip_if_refused(kernel: Any, problem: Update) -> None:
+    if reasons := kernel.refuses(problem):
+        pytest.skip("; ".join(reasons))
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("momentum", "nesterov", "weight_decay"), [(0.0, False, 0.0), (0.0, False, 0.1), (0.9, False, 0.0), (0.8, True, 0.05)]
@@ -78,6 +85,7 @@ def numbered(kernels: Any) -> Any:
 def test_sgd(
     kernel: Any, momentum: float, nesterov: bool, weight_decay: float, dtype: str, size: int, rng: np.random.Generator
 ) -> None:
+    skip_if_refused(kernel, Update(size, dtype))
     state = State(rng, size, dtype, 1 if momentum else 0)
     expected = [
         torch_sgd(float(p), np.array(gradients, "d"), 0.1, momentum, nesterov, weight_decay)
@@ -91,11 +99,12 @@ def test_sgd(
     state.check(expected, dtype)
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 33, 200])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("weight_decay", "decoupled"), [(0.0, False), (0.1, False), (0.1, True)])
 @numbered(ADAM_UPDATE)
 def test_adam(kernel: Any, weight_decay: float, decoupled: bool, dtype: str, size: int, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Update(size, dtype))
     state = State(rng, size, dtype, 2)
     expected = [
         torch_adam(float(p), np.array(gradients, "d"), 0.01, (0.8, 0.99), 1e-6, weight_decay, decoupled)

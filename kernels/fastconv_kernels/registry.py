@@ -31,6 +31,11 @@ def nothing_against(problem: Any) -> tuple[str, ...]:
     return ()
 
 
+def single_precision(problem: Any) -> tuple[str, ...]:
+    """The objection of kernels that take float32 alone."""
+    return () if problem.dtype == "float32" else ("it computes in float32",)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One algorithm for one direction of one operator on one target.

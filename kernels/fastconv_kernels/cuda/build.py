@@ -10,18 +10,20 @@ Sources: numba-cuda, "Compiling Python Functions for Use With Other Languages"; 
 import hashlib
 import importlib.metadata
 import inspect
+import math
 import re
 import sys
 import threading
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 
-from numba import cuda
+from numba import cuda, float32, int32, types
 
+from .. import mathematics
 from ..cpu.cache import SOURCES, user_cache_folder
 from .asm import SIMULATED
 from .unrolling import unrolled
@@ -29,12 +31,45 @@ from .unrolling import unrolled
 # ------------------------------------------------------------------------------------------------ what kernels are made of
 
 
-def device(function):
+def device(function, **names):
     """A function for kernels, made part of each caller: arrays of registers must never cross a call.
 
-    It names nothing of ``cuda``: the simulator puts its own in place of that name only in the module of the kernel.
+    The plain functions that it calls become part of it likewise, so that a body which is shared with the CPU is compiled as it
+    stands; ``names`` are those of its names that stand for something else on the GPU.  It names nothing of ``cuda``: the
+    simulator puts its own in place of that name only in the module of the kernel.
     """
-    return function if SIMULATED else cuda.jit(device=True, forceinline=True)(unrolled(function))
+    if SIMULATED:
+        return renamed(function, names) if names else function
+    seen = inspect.getclosurevars(function).globals.items()
+    own = {name: on_device(value) for name, value in seen if isinstance(value, FunctionType) and name not in names}
+    return cuda.jit(device=True, forceinline=True)(renamed(unrolled(function), {**own, **names}))
+
+
+def renamed(function, names):
+    """The same function with other values for some of its global names."""
+    scope = {**function.__globals__, **names} if names else function.__globals__
+    made = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
+    return wraps(function)(made)  # ``wraps`` keeps what ``identity`` reads
+
+
+@cache
+def on_device(function):
+    """A plain function as kernels call it: of the mathematical ones the GPU has its own."""
+    from numba.cuda import libdevice
+
+    own = {
+        mathematics.exp: math.exp,
+        mathematics.expm1: math.expm1,
+        mathematics.tanh: math.tanh,
+        mathematics.normal_probability: libdevice.normcdff,
+    }
+    return own[function] if function in own else device(function)
+
+
+def numbers(kind):
+    """Numba's type of a named tuple of numbers, 32 bits each: integers, or floats where its class says so."""
+    annotated = kind.__annotations__
+    return types.NamedTuple([float32 if annotated[field] in (float, "float") else int32 for field in kind._fields], kind)
 
 
 @dataclass(frozen=True)

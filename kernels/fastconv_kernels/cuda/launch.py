@@ -40,9 +40,15 @@ def start(kernel, blocks, arrays, numbers):
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # which is neither copied in nor out
 
         memories = [FakeCUDAArray(np.zeros(0, "float32") if array is None else array.memory()) for array in arrays]
-        kernel.function[blocks, kernel.threads, 0, kernel.shared_bytes](*memories, *numbers)
+        rounded = [type(given)(*map(single, given)) if isinstance(given, tuple) else single(given) for given in numbers]
+        kernel.function[blocks, kernel.threads, 0, kernel.shared_bytes](*memories, *rounded)
     else:
         launch_built(kernel, blocks, [0 if array is None else array.address for array in arrays], numbers)
+
+
+def single(number):
+    """A number as kernels take it, in 32 bits."""
+    return np.float32(number) if isinstance(number, float) else np.int32(number)
 
 
 def launch_built(kernel, blocks, addresses, numbers):
@@ -51,7 +57,7 @@ def launch_built(kernel, blocks, addresses, numbers):
 
     device = Device()
     config = LaunchConfig(grid=blocks, block=kernel.threads, shmem_size=kernel.shared_bytes)
-    flat = [np.int32(number) for given in numbers for number in (given if isinstance(given, tuple) else (given,))]
+    flat = [single(number) for given in numbers for number in (given if isinstance(given, tuple) else (given,))]
     launch(current_stream.get() or device.default_stream, config, loaded(kernel, device.device_id), *addresses, *flat)
 
 

@@ -107,6 +107,13 @@ def load_four(out, place):
     out[:4].view(np.uint32)[:] = place[:4].view(np.uint32)
 
 
+@word("ld.global.v4.b32 {out}, [{place}];", out=results(4), place=ADDRESS)
+def fetch_four(out, place):
+    """Load sixteen bytes of global memory.  (*ld*)"""
+    assert is_aligned(place, 16)
+    out[:4] = place[:4]
+
+
 @word("st.global.f32 [{place}], {value};", place=ADDRESS, value=registers(1))
 def store_one(place, value):
     """Store a float32.  (*st*)"""

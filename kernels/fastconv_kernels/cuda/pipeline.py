@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from numba import cuda, float32, int32, types, uint32
 
-from .build import device, kernel
+from .build import device, kernel, numbers
 from .copies import commit_copies, wait_copies
 from .epilogue import Epilogue
 from .integers import divide
@@ -43,11 +43,6 @@ class Product(NamedTuple):
     K: int
     a_pitch: int
     b_pitch: int
-
-
-def numbers(geometry):
-    """Numba's type of a geometry: a named tuple of 32-bit integers."""
-    return types.NamedUniTuple(int32, len(geometry._fields), geometry)
 
 
 @cache

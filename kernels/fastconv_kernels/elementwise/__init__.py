@@ -7,19 +7,28 @@ maxout: forward, backward_input        ``plan(x, out)``, ``plan(grad_output, x, 
 
 from __future__ import annotations
 
-from ..registry import Kernel
+from ..registry import Kernel, deferred, single_precision
 from . import loop_cpu, maxout_cpu, reference
 
 _LOOP, _REFERENCE = "One vectorised pass.", "The definition on whole arrays."
 _MAXOUT = "Goodfellow et al., Maxout Networks, 2013"
 
+
+def _on_cuda(direction: str, plan: str) -> Kernel:
+    made = deferred("elementwise.stream_cuda", plan)
+    summary = "One pass, 16 bytes of each array at a time."
+    return Kernel("elementwise", direction, "stream", "cuda", made, refuses=single_precision, summary=summary)
+
+
 FORWARD = [
     Kernel("elementwise", "forward", "loop", "cpu", loop_cpu.Forward, summary=_LOOP),
+    _on_cuda("forward", "Forward"),
     Kernel("elementwise", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
 ]
 
 BACKWARD_INPUT = [
     Kernel("elementwise", "backward_input", "loop", "cpu", loop_cpu.BackwardInput, summary=_LOOP),
+    _on_cuda("backward_input", "BackwardInput"),
     Kernel("elementwise", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
 ]
 

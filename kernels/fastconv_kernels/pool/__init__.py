@@ -9,10 +9,16 @@ backward_input  ``plan(grad_output, indices, out)`` of a maximum, ``plan(grad_ou
 
 from __future__ import annotations
 
-from ..registry import Kernel
+from ..registry import Kernel, deferred, single_precision
 from . import channels_cpu, planes_cpu, reference, rows_cpu, windows_cpu
 
 _REFERENCE = "Every tap of the window a strided view of the padded image."
+
+
+def _on_cuda(direction: str, plan: str, summary: str) -> Kernel:
+    made = deferred("pool.windows_cuda", plan)
+    return Kernel("pool", direction, "windows", "cuda", made, refuses=single_precision, summary=summary)
+
 
 FORWARD = [
     Kernel(
@@ -51,6 +57,7 @@ FORWARD = [
         windows_cpu.refuses,
         summary="Each output folds its window, lanes over channels or columns.",
     ),
+    _on_cuda("forward", "Forward", "A thread for each output, four channels of it in NHWC."),
     Kernel("pool", "forward", "reference", "numpy", reference.Forward, summary=_REFERENCE),
 ]
 
@@ -91,5 +98,6 @@ BACKWARD_INPUT = [
         windows_cpu.refuses,
         summary="Each pixel gathers from the windows that cover it, in their order.",
     ),
+    _on_cuda("backward_input", "BackwardInput", "A thread for each pixel gathers from the windows that cover it."),
     Kernel("pool", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
 ]
