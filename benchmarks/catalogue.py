@@ -1,4 +1,4 @@
-"""The table of all kernels in kernels/README.md: ``python -m benchmarks.catalogue`` writes it anew.
+"""The table of all kernels in kernels/README.md: ``python -m benchmarks.pages`` writes it anew.
 
 Names, ideas and sources are read from the registry, measured shares from ``results``.
 """
@@ -55,5 +55,10 @@ def page() -> str:
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the page."""
     PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    write()

@@ -148,6 +148,7 @@ FAMILIES = (
     Family("… against the best of all", "matmul", None, 0.97, _not_small, OURS, PRODUCTS),
     Family("… share of the FMA peak from 1024³", "matmul", None, 0.9, _cube, OURS, (PEAK,)),
     Family("GEMM up to 128, against the best of all", "matmul", 1.2, 1.0, _small, OURS, PRODUCTS),
+    Family("… by the public call", "matmul", rows=_small, ours=("fastconv call",), others=PRODUCTS),
     Family("at memory speed: activations, softmax, normalisation, optimizers …", "streams", ours=OURS, others=("torch",)),
     Family("training step, mnist-cnn, batch 128", "training", 3.5, None, _model("mnist-cnn"), OURS),
     Family("training step, LeNet-5, batch 128", "training", 4.0, None, _model("lenet5"), OURS),

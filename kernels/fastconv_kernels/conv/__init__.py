@@ -75,7 +75,8 @@ def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
         "layout": "NHWC",
         "accuracy": winograd_cpu.ACCURACY[outputs],
         "summary": summary,
-        "source": "Winograd 1980; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
+        "source": "Winograd, Arithmetic Complexity of Computations, 1980; "
+        "Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
     }
 
 
@@ -120,7 +121,8 @@ RANKED = (
         layout="NHWC",
         in_layout=("backward_weight",),
         summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
-        source="Dukhan, The Indirect Convolution Algorithm, 2019; Georganas et al., 2018",
+        source="Dukhan, The Indirect Convolution Algorithm, 2019; "
+        "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
     _rows(
         "reference",
@@ -136,7 +138,8 @@ POINTWISE: dict[str, Any] = {
     "declines": pointwise_cpu.declines,
     "layout": "NCHW",
     "summary": "A 1x1 window is a product with lanes over the pixels of planes, read where they are: nothing is converted.",
-    "source": "Goto & van de Geijn 2008; Zhang, Lo & Lu 2020",
+    "source": "Goto & van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008; "
+    "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
 }
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))

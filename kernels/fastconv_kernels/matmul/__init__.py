@@ -67,7 +67,7 @@ FORWARD = [
         refuses=vector_cpu.refuses,
         declines=vector_cpu.declines,
         summary="For a vector or a few rows: eight rows or columns of the matrix side by side, each element read once.",
-        source="Goto & van de Geijn, 2008",
+        source="Goto & van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008",
     ),
     Kernel(
         "matmul",
@@ -77,7 +77,8 @@ FORWARD = [
         unpacked_cpu.UnpackedMatmul,
         declines=unpacked_cpu.declines,
         summary="For small products: A's elements broadcast and B's rows loaded from where they are, masks at the edges.",
-        source="Heinecke et al., LIBXSMM, 2016; Frison et al., BLASFEO, 2018",
+        source="Heinecke et al., LIBXSMM: Accelerating Small Matrix Multiplications by Runtime Code Generation, 2016; "
+        "Frison et al., BLASFEO: Basic Linear Algebra Subroutines for Embedded Optimization, 2018",
     ),
     Kernel(
         "matmul",
@@ -86,7 +87,8 @@ FORWARD = [
         "cpu",
         blocked_cpu.BlockedMatmul,
         summary="Panels of A and B packed for the caches, a tile of C in registers, bias, residual and relu in its store.",
-        source="Goto & van de Geijn, 2008; Van Zee & van de Geijn, BLIS, 2015",
+        source="Goto & van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008; "
+        "Van Zee & van de Geijn, BLIS: A Framework for Rapidly Instantiating BLAS Functionality, 2015",
     ),
     *ON_CUDA,
     Kernel("matmul", "forward", "reference", "numpy", reference.Forward, summary="NumPy's own product."),
