@@ -12,13 +12,13 @@ import fastconv as fc
 import processes
 
 OUTER = """
-from fastconv_kernels.cpu.compile import jit, threaded
+from fastconv_kernels.cpu.compile import serial, threaded
 from numba import prange
 
 from .inner import scaled
 
 
-@jit
+@serial
 def outer(x):
     return scaled(x) + x
 
@@ -30,7 +30,7 @@ def shared(x, threads):
 
 
 def adder(term):
-    @jit
+    @serial
     def add(x):
         return x + term
 
@@ -189,10 +189,36 @@ def test_other_lanes_have_another_folder(package: Path, tmp_path: Path) -> None:
 
 
 def test_function_from_elsewhere_is_not_kept(package: Path, tmp_path: Path) -> None:
-    (package / "elsewhere.py").write_text(INNER)
+    (package / "elsewhere.py").write_text(INNER.replace("inlined", "serial"))
     script = "import json; from elsewhere import scaled; print(json.dumps(scaled(1)))"
     assert call(package, tmp_path / "cache", script) == 3
     assert not files(tmp_path / "cache")
+
+
+def test_an_inner_function_is_for_compiled_code_alone(package: Path, tmp_path: Path) -> None:
+    script = """
+import json
+from fastconv_kernels.sample.outer import outer, shared, scaled
+outer(2.0)
+try:
+    scaled(2.0)
+except TypeError as error:
+    print(json.dumps(str(error)))
+"""
+    assert call(package, tmp_path / "cache", script) == "scaled: only compiled functions can call it"
+
+
+def test_an_inner_function_is_loaded_for_another_caller(package: Path, tmp_path: Path) -> None:
+    call(package, tmp_path / "cache")
+    script = """
+import json
+import numpy as np
+from fastconv_kernels.sample.outer import scaled, shared
+x = np.ones(2)
+shared(x, 1)
+print(json.dumps([x.tolist(), sum(scaled.stats.cache_hits.values()), sum(scaled.stats.cache_misses.values())]))
+"""
+    assert call(package, tmp_path / "cache", script) == [[3.0, 1.0], 1, 0]
 
 
 def test_nothing_is_compiled_after_warmup() -> None:

@@ -195,8 +195,8 @@ else:
 
 def test_kernels_release_the_gil() -> None:
     script = """
-from fastconv_kernels.cpu.compile import jit
-@jit
+from fastconv_kernels.cpu.compile import serial
+@serial
 def spin(rounds):
     x = 0.0
     for i in range(rounds):

@@ -14,7 +14,7 @@ Source: Chellapilla, Puri, Simard, "High Performance Convolutional Neural Networ
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import inlined, jit, serial, threaded
 from ..cpu.pack import square, transpose
 from ..cpu.places import block, panel, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -140,7 +140,7 @@ def add_all(tile, panels, tables, extents, window, pitches, strides, operands, b
         add_share(tile, panels, tables, extents, window, pitches, strides, operands, buffers, np.intp(thread), threads)
 
 
-@jit
+@serial
 def pack_weights(tile, weight, strides, groups, depth, channels, R, S, panels):
     """panels[g, i, k, row] = weight[k, (c, r, s)], row i * rows + row; strides: of k, c, r, s in elements."""
     rows = channels * R * S

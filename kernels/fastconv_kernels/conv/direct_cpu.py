@@ -16,7 +16,7 @@ Indirect Convolution Algorithm", 2019, for the table.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import jit, serial, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, columns_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -103,7 +103,7 @@ def convolve(tile, tables, extents, shape, operands, flags, frames, threads):
         convolve_share(tile, tables, extents, shape, operands, flags, frames, np.intp(thread), threads)
 
 
-@jit
+@serial
 def pack_weights(tile, weight, strides, groups, width, depth, panels):
     """panels[g, i, depth, row] = weight[g * width + i * rows + row, depth]; strides: (row, depth) of ``weight``."""
     tiles = (width + tile.rows - 1) // tile.rows

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import jit, serial, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, panel_at
 from ..cpu.pooled import maxima_across, positions_across, square_of_positions
@@ -144,7 +144,7 @@ def pool(tile, lengths, tables, images, operands, kept, frames, threads):
         pool_share(tile, lengths, tables, images, operands, kept, frames, np.intp(thread), threads)
 
 
-@jit
+@serial
 def pack_weights(tile, weight, width, depth, packed):
     """packed[tile of channels, (r, s, c), channel] = weight[(r, s, c), channel]."""
     for k in range(0, width, tile.rows):

@@ -13,7 +13,7 @@ Neural Networks", 2017, multiply nothing but what is not zero.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import inlined, jit, serial, threaded
 from ..cpu.places import block
 from ..cpu.pooled import lowest, received_by
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -91,7 +91,7 @@ def scatter(tile, lengths, steps, images, operands, frames, threads):
         scatter_share(tile, lengths, steps, images, operands, frames, np.intp(thread), threads)
 
 
-@jit
+@serial
 def pack_weights(tile, lengths, weight, packed):
     """packed[block of channels, piece, k, row, column] = weight[r, (s, c), k]."""
     down, across, target = tile.rows, tile.columns, 0

@@ -13,7 +13,7 @@ Neural Networks", 2017, multiply nothing but what is not zero.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import jit, serial, threaded
 from ..cpu.places import block
 from ..cpu.pooled import pixel_of, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -94,7 +94,7 @@ def add_all(tile, lengths, steps, images, operands, buffers, threads):
         add_share(tile, lengths, steps, images, operands, buffers, np.intp(thread), threads)
 
 
-@jit
+@serial
 def write_weight(tile, lengths, sums, out):
     """out[(r, s, c), k] = sums[k, piece, row, column]."""
     down, across = tile.rows, tile.columns

@@ -17,6 +17,7 @@ import pickle
 import sys
 import uuid
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -25,7 +26,6 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 SOURCES = Path(__file__).resolve().parents[1]
@@ -66,7 +66,8 @@ class KernelCache(_Cache):  # type: ignore[misc]
     A function from outside this package is not kept: the folder's name does not tell when it is edited.
     """
 
-    def __init__(self, function: FunctionType) -> None:
+    def __init__(self, function: FunctionType, rebuild: Callable[..., Any]) -> None:
+        self._rebuild = rebuild
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         self._identity = _identity(function)
         self._enabled = SOURCES in Path(function.__code__.co_filename).resolve().parents
@@ -100,7 +101,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
             return None
         if hashlib.sha256(stored[DIGEST_BYTES:]).digest() != stored[:DIGEST_BYTES]:
             return None  # damaged: it is compiled again, which replaces it
-        return CompileResult._rebuild(target_context, *pickle.loads(stored[DIGEST_BYTES:]))
+        return self._rebuild(target_context, pickle.loads(stored[DIGEST_BYTES:]))
 
     def save_overload(self, signature: Any, data: Any) -> None:
         if not self._enabled or data.library.has_dynamic_globals:

@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba import prange
 
-from .compile import apart, jit, threaded
+from .compile import apart, serial, threaded
 from .emit import fused_multiply_add, splat
 from .places import block
 from .simd import word
@@ -36,7 +36,7 @@ def multiply_add(builder, result, total):
     return each_vector(builder, total, lambda i, j, sums: fused_multiply_add(builder, sums, factor, term))
 
 
-@jit
+@serial
 def _chain(tile, steps, out, offset):
     place = block(tile, pointer(tile, out, offset), tile.columns, tile.rows, tile.columns)
     total = load_tile(tile, place)  # sums that begin alike would be computed once for all
@@ -53,7 +53,7 @@ def chains(tile, steps, out, threads):
 
 
 @apart
-@jit
+@serial
 def _copy(source, target):
     for i in range(source.size):  # a loop becomes vectors, an assignment of slices does not
         target[i] = source[i]

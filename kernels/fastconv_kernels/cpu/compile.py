@@ -1,6 +1,7 @@
 """The ways in which a kernel's functions are compiled.
 
-``jit``       a function of its own, without the GIL, kept on disk
+``serial``    a function that Python calls, on its thread, without the GIL, kept on disk
+``jit``       a function of its own that only other compiled functions call
 ``inlined``   the body of an inner loop: its vectors must stay in registers and never cross a call
 ``threaded``  a loop over threads, compiled for one thread or for several as it is called
 ``filled``    the same loop around different bodies
@@ -19,24 +20,38 @@ from typing import Any
 from numba import njit
 
 from .cache import KernelCache
+from .linked import KernelCompiler, LinkedDispatcher, executable, restored
 from .threads import parallel_launch, runs_parallel
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+EXECUTABLE: dict[str, Any] = {"pipeline_class": KernelCompiler, "no_cfunc_wrapper": True}
+"""Of what Python calls; nothing is called from C."""
 
 
 def _cached(dispatcher: Any) -> Any:
-    dispatcher._cache = KernelCache(dispatcher.py_func)
+    dispatcher._cache = KernelCache(dispatcher.py_func, executable)
     return dispatcher
 
 
-def jit(function: Callable[..., Any]) -> Any:
+def serial(function: Callable[..., Any]) -> Any:
     """Compile ``function`` without the GIL and keep the machine code on disk."""
-    return _cached(njit(**OPTIONS)(function))
+    return _cached(njit(**OPTIONS, **EXECUTABLE)(function))
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` as one of its own for other compiled functions."""
+    return _linked(function)
+
+
+def _linked(function: Any, **options: Any) -> Any:
+    dispatcher = LinkedDispatcher(function, {"nopython": True, **OPTIONS, **options})
+    dispatcher._cache = KernelCache(function, restored)
+    return dispatcher
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile ``function`` into each of its callers."""
-    return _cached(njit(**OPTIONS, forceinline=True)(function))
+    return _linked(function, forceinline=True)
 
 
 def apart(dispatcher: Any) -> Any:
@@ -47,7 +62,10 @@ def apart(dispatcher: Any) -> Any:
     that a loop in an ``inlined`` one needs the promise there.  Element for element in place, output the same array as input,
     remains right: no element depends on another.
     """
-    dispatcher._compiler._customize_flags = _without_aliases
+    if isinstance(dispatcher, LinkedDispatcher):
+        dispatcher._compiler.noalias = True
+    else:
+        dispatcher._compiler._customize_flags = _without_aliases
     return dispatcher
 
 
@@ -72,8 +90,8 @@ class threaded:
         twin.__qualname__ = function.__qualname__ + "_parallel"
         twin.__module__ = function.__module__
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self.serial = apart(_cached(njit(**OPTIONS)(function)))
-        self.parallel = _cached(njit(**OPTIONS, parallel=True)(twin))
+        self.serial = apart(_cached(njit(**OPTIONS, **EXECUTABLE)(function)))
+        self.parallel = _cached(njit(**OPTIONS, **EXECUTABLE, parallel=True)(twin))
 
     def __call__(self, *arguments: Any) -> Any:
         threads = arguments[-1]

@@ -1,13 +1,13 @@
 """Sums that are formed in parts and added in an order that no number of threads changes."""
 
-from .compile import apart, jit
+from .compile import apart, serial
 
 STRETCH = 4096
 """Elements of all parts that are added before the next ones: they stay in the nearest cache."""
 
 
 @apart
-@jit
+@serial
 def add_parts(sums, out):
     """out = sums[0] + sums[1] + …, in this order."""
     for first in range(0, out.size, STRETCH):

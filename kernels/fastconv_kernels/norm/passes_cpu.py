@@ -10,7 +10,7 @@ from math import sqrt
 
 from numba import int64, prange
 
-from ..cpu.compile import apart, inlined, jit, threaded
+from ..cpu.compile import apart, inlined, serial, threaded
 from ..cpu.elements import elements
 from ..cpu.share import share
 from . import steps
@@ -50,7 +50,7 @@ def statistics_by_parts(x, partial, stretches, scratch, threads):
             statistics(elements(x, begin), length, width, channels, columns, mean, mean + half)
 
 
-@jit
+@serial
 def settle(partial, stretches, weight, mean, inverse, scale, epsilon):
     """Merge the parts into the first; the mean, 1 / deviation, and what multiplies x - mean."""
     _, _, count, _, channels, siblings = stretches
@@ -68,7 +68,7 @@ def settle(partial, stretches, weight, mean, inverse, scale, epsilon):
         scale[c] = weight[c] * inverse[c]
 
 
-@jit
+@serial
 def track(running_mean, running_var, mean, partial, count, momentum):
     """Move the running statistics; the variance is that of the population, estimated: divided by ``count`` - 1."""
     squares = elements(partial, mean.size)
@@ -78,7 +78,7 @@ def track(running_mean, running_var, mean, partial, count, momentum):
         running_var[c] = moved(running_var[c], momentum, variance)
 
 
-@jit
+@serial
 def scale_of(variance, weight, scale, epsilon):
     for c in range(variance.size):
         scale[c] = weight[c] / sqrt(variance[c] + epsilon)
@@ -131,7 +131,7 @@ def moments_by_parts(gradient, x, y, rectified, mean, partial, stretches, scratc
                 sums[c], sums[half + c] = total[c], moment[c]
 
 
-@jit
+@serial
 def settle_gradients(partial, count, weight, inverse, scale, grad_weight, grad_bias):
     """Add the parts; the gradients of weight and bias, and in the first part what dx needs of them."""
     C = weight.size
