@@ -21,10 +21,13 @@ pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv_kernels.conv import implicit_gemm_cuda
-from fastconv_kernels.cuda import build, stream
+from fastconv_kernels.cuda import build, channel_sums, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import stream_cuda as activations
+from fastconv_kernels.layout import tiles_cuda
+from fastconv_kernels.loss import row, rows_cuda
 from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda
+from fastconv_kernels.norm import passes_cuda
 from fastconv_kernels.optimizer import stream_cuda as optimizers
 from fastconv_kernels.pool import windows_cuda
 
@@ -63,6 +66,13 @@ STREAMS = {
     "max pooling, backwards": (lambda: windows_cuda.maximum_backward(WINDOWS, "int64"), 1, 1),
     "average pooling, dilated": (lambda: windows_cuda.average(DILATED), 0, 0),
     "average pooling, backwards, dilated": (lambda: windows_cuda.average_backward(DILATED), 0, 0),
+    "softmax": (lambda: rows_cuda.forward(row.softmax), 0, 0),
+    "cross-entropy": (lambda: rows_cuda.cross_entropy("int64"), 0, 0),
+    "channel sum": (lambda: channel_sums.channel_sums(channel_sums.itself, 1, 1), 0, 0),
+    "batch norm, gradient's sums": (lambda: channel_sums.channel_sums(passes_cuda.rectified_gradient_terms, 3, 2), 0, 0),
+    "batch norm": (lambda: passes_cuda.normalise(passes_cuda.Parts(4, 0, 1, 1, 1, 1)), 2, 1),
+    "batch norm, backwards, in planes": (lambda: passes_cuda.differentiate(passes_cuda.Parts(4, 1, 1, 0, 1, 1)), 3, 2),
+    "change of layout": (lambda: tiles_cuda.transpose(), 0, 0),
 }
 
 

@@ -12,6 +12,7 @@ from fastconv_kernels import loss
 from fastconv_kernels.loss import rows_cpu
 from fastconv_kernels.problems import Rows
 from guarded import guarded, normal, same
+from targets import here
 
 PAIRS = {
     "softmax": (loss.SOFTMAX_FORWARD, loss.SOFTMAX_BACKWARD_INPUT),
@@ -28,7 +29,12 @@ def rng() -> np.random.Generator:
 
 
 def numbered(kernels: Any) -> Any:
-    return pytest.mark.parametrize("kernel", kernels, ids=lambda kernel: kernel.name)
+    return pytest.mark.parametrize("kernel", here(kernels), ids=lambda kernel: kernel.name)
+
+
+def skip_if_refused(kernel: Any, problem: Rows) -> None:
+    if reasons := kernel.refuses(problem):
+        pytest.skip("; ".join(reasons))
 
 
 def tolerance(dtype: str) -> dict[str, float]:
@@ -55,6 +61,7 @@ def exact_logs(x: Any) -> Any:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @numbered([kernel for forward, _ in PAIRS.values() for kernel in forward])
 def test_softmax(kernel: Any, shape: tuple[int, int], dtype: str, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Rows(*shape, dtype))
     x = normal(rng, shape, dtype) * 30
     exact = exact_logs(x) if kernel.operator == "log_softmax" else np.exp(exact_logs(x))
     with guarded(shape, dtype) as out:
@@ -65,6 +72,7 @@ def test_softmax(kernel: Any, shape: tuple[int, int], dtype: str, rng: np.random
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @numbered([kernel for _, backward in PAIRS.values() for kernel in backward])
 def test_softmax_backward(kernel: Any, shape: tuple[int, int], dtype: str, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Rows(*shape, dtype))
     logs, grad = exact_logs(normal(rng, shape, "float64") * 3), normal(rng, shape, dtype)
     if kernel.operator == "log_softmax":
         y, exact = logs, grad - np.exp(logs) * grad.sum(axis=1, keepdims=True, dtype="d")
@@ -80,6 +88,7 @@ def test_softmax_backward(kernel: Any, shape: tuple[int, int], dtype: str, rng: 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @numbered(loss.CROSS_ENTROPY_FORWARD)
 def test_cross_entropy(kernel: Any, shape: tuple[int, int], dtype: str, kind: str, rng: np.random.Generator) -> None:
+    skip_if_refused(kernel, Rows(*shape, dtype))
     rows, classes = shape
     logits, labels = normal(rng, shape, dtype) * 20, labels_of(kind, rng, rows, classes, dtype)
     logs = exact_logs(logits)

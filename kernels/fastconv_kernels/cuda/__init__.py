@@ -3,10 +3,11 @@
 unrolling   loops and conditions over constants, written out before Numba sees them
 asm         how a line of PTX becomes a *word*, and what a word's operands are
 lanes       what the simulator lacks: the 32 lanes of a warp acting together, copies that arrive late
-memory · copies · matrices · integers      the words, each with its twin in Python
+memory · copies · matrices · warp · integers      the words, each with its twin in Python
 build       a kernel becomes machine code, on any machine; launch starts it, on a GPU or in the simulator
 arrays      arrays of any library as addresses, shapes and strides
 grid · stream      loops over single elements: how many blocks share them; one pass over flat arrays
+channel_sums · workspace      sums for each channel, in a fixed order; memory that a plan keeps
 panel       an operand's slice in shared memory: where each element lies, and how it comes there
 epilogue    what becomes of a sum before it is written
 engine · simt · tensor_core      how a block multiplies two slices

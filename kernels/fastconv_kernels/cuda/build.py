@@ -35,14 +35,16 @@ def device(function, **names):
     """A function for kernels, made part of each caller: arrays of registers must never cross a call.
 
     The plain functions that it calls become part of it likewise, so that a body which is shared with the CPU is compiled as it
-    stands; ``names`` are those of its names that stand for something else on the GPU.  It names nothing of ``cuda``: the
-    simulator puts its own in place of that name only in the module of the kernel.
+    stands; ``names`` are names, in it and in those, that stand for something else on the GPU.  It names nothing of ``cuda``
+    unless a kernel of its module calls it: only there the simulator puts its own in place of that name.
     """
-    if SIMULATED:
-        return renamed(function, names) if names else function
+    if SIMULATED and not names:
+        return function
     seen = inspect.getclosurevars(function).globals.items()
-    own = {name: on_device(value) for name, value in seen if isinstance(value, FunctionType) and name not in names}
-    return cuda.jit(device=True, forceinline=True)(renamed(unrolled(function), {**own, **names}))
+    called = {name: on_device(value, **names) for name, value in seen if isinstance(value, FunctionType) and name not in names}
+    if SIMULATED:
+        return renamed(function, {**called, **names})
+    return cuda.jit(device=True, forceinline=True)(renamed(unrolled(function), {**called, **names}))
 
 
 def renamed(function, names):
@@ -53,8 +55,10 @@ def renamed(function, names):
 
 
 @cache
-def on_device(function):
+def on_device(function, **names):
     """A plain function as kernels call it: of the mathematical ones the GPU has its own."""
+    if SIMULATED:
+        return function if function.__module__ == mathematics.__name__ else device(function, **names)
     from numba.cuda import libdevice
 
     own = {
@@ -63,7 +67,7 @@ def on_device(function):
         mathematics.tanh: math.tanh,
         mathematics.normal_probability: libdevice.normcdff,
     }
-    return own[function] if function in own else device(function)
+    return own[function] if function in own else device(function, **names)
 
 
 def numbers(kind):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..registry import Kernel
+from ..registry import Kernel, deferred, single_precision
 from . import blocked_cpu, interleaved_cpu, reference, registers_cpu
 
 
@@ -17,6 +17,16 @@ def _ranked(operator: str) -> list[Kernel]:
         Kernel(operator, "forward", "interleaved", "cpu", interleaved_cpu.Swap, interleaved_cpu.refuses, summary=few),
         Kernel(operator, "forward", "registers", "cpu", swap, declines=registers_cpu.declines, summary=square),
         Kernel(operator, "forward", "blocked", "cpu", blocked_cpu.Swap, summary="Block by block, a cache line each way."),
+        Kernel(
+            operator,
+            "forward",
+            "tiles",
+            "cuda",
+            deferred("layout.tiles_cuda", "Swap"),
+            refuses=single_precision,
+            summary="Squares of 32 x 32 transposed in shared memory.",
+            source="Harris, An Efficient Matrix Transpose in CUDA C/C++, 2013",
+        ),
         Kernel(operator, "forward", "reference", "numpy", reference.Swap, summary="NumPy's own swapaxes."),
     ]
 

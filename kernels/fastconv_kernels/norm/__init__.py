@@ -16,7 +16,7 @@ the residual forwards, and ``grad_output`` backwards.
 
 from __future__ import annotations
 
-from ..registry import Kernel
+from ..registry import Kernel, deferred, single_precision
 from . import columns_cpu, reference
 
 _TWO, _REFERENCE = "Two passes; statistics of blocks are merged, sums have parts fixed by the problem.", "The definition."
@@ -28,6 +28,16 @@ _SOURCE = (
 def _ranked(direction: str, compiled: type, defined: type, summary: str = _TWO) -> list[Kernel]:
     return [
         Kernel("batch_norm", direction, "columns", "cpu", compiled, summary=summary, source=_SOURCE),
+        Kernel(
+            "batch_norm",
+            direction,
+            "passes",
+            "cuda",
+            deferred("norm.passes_cuda", compiled.__name__),
+            refuses=single_precision,
+            summary="Sums of parts fixed by the problem, added in their order; then four elements at a time.",
+            source=_SOURCE,
+        ),
         Kernel("batch_norm", direction, "reference", "numpy", defined, summary=_REFERENCE, source=_SOURCE),
     ]
 

@@ -18,10 +18,10 @@ from numba import cuda, float32, int32, int64, types
 
 from ..cuda.arrays import view
 from ..cuda.build import device, kernel, numbers
-from ..cuda.grid import THREADS, blocks_for
+from ..cuda.grid import THREADS, blocks_for, movers
 from ..cuda.integers import divide
 from ..cuda.launch import start
-from ..cuda.memory import at, fetch_four, store_four
+from ..cuda.memory import at
 from ..cuda.unrolling import unroll
 from . import window
 
@@ -132,27 +132,6 @@ def finders(kind):
             return number
 
     return taps, covering, covers, area
-
-
-@cache
-def movers(width):
-    """The functions that load and store ``width`` elements side by side."""
-
-    @device
-    def load(out, memory, place):
-        if width == 4:
-            fetch_four(out, at(memory, place))
-        else:
-            out[0] = memory[place]
-
-    @device
-    def store(memory, place, values):
-        if width == 4:
-            store_four(at(memory, place), values)
-        else:
-            memory[place] = values[0]
-
-    return load, store
 
 
 @cache
