@@ -170,9 +170,13 @@ def ranked_choice(operator: str, direction: str, problem: Any, asked: Settings) 
     return select(kernels(operator, direction), problem, None, "cpu", asked.accuracy or "fast")
 
 
-def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[tuple[Kernel, tuple[str, ...]]]:
+def walk(
+    operator: str, direction: str, problem: Any, asked: Settings, converting: bool = True
+) -> list[tuple[Kernel, tuple[str, ...]]]:
     """Every kernel of the table with what speaks against it, in the order in which they are asked."""
     request = request_for(operator, direction, asked.checked())
+    ranked = kernels(operator, direction)
+    ranked = ranked if converting else [_refusing(kernel, _in_another_layout) for kernel in ranked]
     return [
         (
             kernel,
@@ -180,7 +184,7 @@ def walk(operator: str, direction: str, problem: Any, asked: Settings) -> list[t
                 kernel, problem, request.algorithm, request.target, request.accuracy or "fast", request.precision or "fp32"
             ),
         )
-        for kernel in kernels(operator, direction)
+        for kernel in ranked
     ]
 
 

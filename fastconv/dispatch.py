@@ -221,15 +221,22 @@ class Lender:
 
 
 @remembered
-def _lender(_around: Around, operator: str, direction: str, problem: Any, asked: Settings, limit: int | None) -> Lender:
+def _lender(
+    _around: Around, operator: str, direction: str, problem: Any, asked: Settings, limit: int | None, converting: bool
+) -> Lender:
     request = request_for(operator, direction, asked.checked())
-    return Lender(selected(operator, direction, problem, request, limit), problem, request.threads)
+    return Lender(selected(operator, direction, problem, request, limit, converting), problem, request.threads)
 
 
 def lender(
-    operator: str, direction: str, problem: Any, asked: Settings | None = None, max_workspace_bytes: int | None = None
+    operator: str,
+    direction: str,
+    problem: Any,
+    asked: Settings | None = None,
+    max_workspace_bytes: int | None = None,
+    converting: bool = True,
 ) -> Lender:
-    """The cached lender of a problem's plans, which take arrays in *its* problem's layout.
+    """The cached lender of a problem's plans, in *its* problem's layout: in that of ``problem`` unless ``converting``.
 
     Raises
     ------
@@ -238,7 +245,7 @@ def lender(
     """
     if max_workspace_bytes is not None and (not isinstance(max_workspace_bytes, (int, np.integer)) or max_workspace_bytes < 0):
         raise ArgumentError(f"max_workspace_bytes: expected an integer of at least 0, got {max_workspace_bytes!r}")
-    return _lender(around(), operator, direction, problem, asked or Settings(), max_workspace_bytes)
+    return _lender(around(), operator, direction, problem, asked or Settings(), max_workspace_bytes, converting)
 
 
 @contextmanager

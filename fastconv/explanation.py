@@ -91,6 +91,7 @@ def explain(
     target: str | None = None,
     accuracy: str | None = None,
     threads: int | None = None,
+    converting: bool = True,
     **keywords: Any,
 ) -> Explanation:
     """Walk the kernels for a problem, and say what each answers.
@@ -105,6 +106,8 @@ def explain(
         Of a problem: ``operator`` is needed where several have problems of its kind, as "softmax" and "cross_entropy" do.
     algorithm, target, accuracy, threads
         See ``fastconv.use``.
+    converting : bool
+        Whether images may be brought into another layout for a kernel, as calls do and the layers of a network do not.
 
     Returns
     -------
@@ -130,10 +133,10 @@ def explain(
         problem = getattr(what, "problem", what)
         operator = operator or _operator_of(problem)
     asked = Settings(target, algorithm, threads, accuracy)
-    walked = dispatch.walk(operator, direction, problem, asked)
+    walked = dispatch.walk(operator, direction, problem, asked, converting)
     found = dispatch.measured(operator, direction, problem, asked)
     try:
-        lender = dispatch.lender(operator, direction, problem, asked)
+        lender = dispatch.lender(operator, direction, problem, asked, converting=converting)
     except UnsupportedError:
         lender = None
     return Explanation(

@@ -164,12 +164,24 @@ def _explain(commands: Commands) -> None:
         commands,
         "explain",
         "tools",
-        "say which kernel computes a convolution, and why not the others",
+        "say which kernel computes a convolution, or each layer of a model, and why not the others",
         SHAPES,
     )
-    command.add_argument("shape", metavar="SHAPE", nargs="+", help='as "n64 c32 28x28 k64 3x3 p1"')
+    command.add_argument(
+        "shape", metavar="SHAPE", nargs="+", help=f'as "n64 c32 28x28 k64 3x3 p1"; or a saved model, or {MODELS}'
+    )
     _direction(command)
+    _batch_of_model(command)
+    command.add_argument("--training", action="store_true", help="of a model: what a training step computes")
+    group = command.add_argument_group("the code that runs, for a shape")
+    group.add_argument("--source", action="store_true", help="the Python functions that are compiled")
+    group.add_argument("--asm", action="store_true", help="the main loops of the machine code, and what they consist of")
+    group.add_argument("--ptx", action="store_true", help='the same for a GPU, of PTX; needs no GPU (pip install ".[cuda13]")')
     _machine(command)
+
+
+def _batch_of_model(command: Parser) -> None:
+    command.add_argument("--batch", type=_count, default=16, metavar="N", help="images, of a model (default: 16)")
 
 
 def _tune(commands: Commands) -> None:

@@ -7,8 +7,10 @@ from dataclasses import asdict
 
 import fastconv
 from fastconv import shapes
+from fastconv.errors import ArgumentError
 from fastconv.functional.machine import machine
 
+from . import code, models
 from .report import as_json, versions
 from .where import chosen
 
@@ -49,8 +51,28 @@ def warmup(arguments: Namespace) -> None:
 
 
 def explain(arguments: Namespace) -> None:
-    """Print, for each direction, the walk through the kernels and the one that is chosen."""
+    """Print, for each direction of a shape or each layer of a model, the walk through the kernels."""
+    show = [option for option in code.SHOWN if getattr(arguments, option)]
+    if len(arguments.shape) == 1 and models.is_name(arguments.shape[0]):
+        if show:
+            raise ArgumentError(f"--{show[0]}: expected a SHAPE to show the code for, got a model")
+        _explain_model(arguments)
+        return
     problem = shapes.parse(" ".join(arguments.shape))
     with chosen(arguments):
         for direction in (arguments.direction,) if arguments.direction else DIRECTIONS:
-            print(fastconv.explain(problem, direction=direction))
+            explanation = fastconv.explain(problem, direction=direction)
+            print(explanation)
+            for option in show:
+                for text in code.SHOWN[option](problem, direction, explanation.chosen):
+                    print(text)
+
+
+def _explain_model(arguments: Namespace) -> None:
+    model = models.named(arguments.shape[0])
+    training = arguments.training or arguments.direction not in (None, "forward")
+    with chosen(arguments):
+        for noted in model.network.problems(arguments.batch, training):
+            if arguments.direction in (None, noted.direction):
+                print(f"{noted.layer}:")
+                print(fastconv.explain(noted.problem, operator=noted.operator, direction=noted.direction, converting=False))

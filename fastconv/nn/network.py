@@ -10,7 +10,7 @@ import numpy as np
 from .layers import Chain, Layer, Softmax, Stage
 from .layers.base import Shape, through, written
 from .parameters import Array, Parameters, State
-from .planning import Engine, Memory, Planning, Turns
+from .planning import Engine, Memory, Noted, Planning, Turns
 
 PLANS = 8
 """Plans that are kept: training, validation and prediction, each with a last, smaller batch, and two more."""
@@ -134,7 +134,13 @@ class Network:
             del self._plans[next(iter(self._plans))]
         return plan
 
-    def _planned(self, batch: int, training: bool, logits: bool) -> NetworkPlan:
+    def problems(self, batch: int, training: bool = False) -> list[Noted]:
+        """What the layers have kernels compute for ``batch`` images, in the order in which it is planned."""
+        noted: list[Noted] = []
+        self._planned(batch, training, False, noted)
+        return noted
+
+    def _planned(self, batch: int, training: bool, logits: bool, noted: list[Noted] | None = None) -> NetworkPlan:
         planning = Planning(
             self.engine,
             self.memory,
@@ -146,6 +152,7 @@ class Network:
             name="",
             turns=Turns(),
             generator=self._chance[0],
+            noted=[] if noted is None else noted,
         )
         stages, learning = self._chain.plan(
             lambda place, name: replace(planning, name=name, generator=self._chance[place]), input_gradient=False

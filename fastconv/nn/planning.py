@@ -5,9 +5,9 @@ Everything that a step needs is made when the batch size is known.  The steps th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +63,15 @@ class Engine:
         return dispatch.choose(operator, direction, problem, target=self.target).target == (self.target or "cpu")
 
 
+class Noted(NamedTuple):
+    """What a layer, or a stage of it, has a kernel's plan for."""
+
+    layer: str
+    operator: str
+    direction: str
+    problem: Any
+
+
 @dataclass(frozen=True)
 class Planning:
     """What one layer is given to plan with.
@@ -83,6 +92,8 @@ class Planning:
         The layer's own source of chance.
     depth : int
         How many blocks the layer is inside.
+    noted : list of Noted
+        What has been planned, for those who ask.
     """
 
     engine: Engine
@@ -96,6 +107,7 @@ class Planning:
     turns: Turns
     generator: np.random.Generator
     depth: int = 0
+    noted: list[Noted] = field(default_factory=list)
 
     @property
     def dtype(self) -> str:
@@ -103,6 +115,7 @@ class Planning:
 
     def plan(self, operator: str, direction: str, problem: Any) -> Any:
         """A kernel's plan that is ours alone."""
+        self.noted.append(Noted(self.name, operator, direction, problem))
         return self.engine.plan(operator, direction, problem)
 
     def following(self, part: str) -> Planning:

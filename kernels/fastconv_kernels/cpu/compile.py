@@ -74,6 +74,10 @@ def _without_aliases(flags: Any) -> Any:
     return flags
 
 
+watchers: list[Callable[[Any, tuple[Any, ...]], object]] = []
+"""Each is told of every call of a ``threaded`` function, with its arguments, by whoever wants to know what runs."""
+
+
 class threaded:
     """A function whose last parameter is the number of threads and whose body is ``for thread in prange(threads)``.
 
@@ -95,9 +99,18 @@ class threaded:
 
     def __call__(self, *arguments: Any) -> Any:
         threads = arguments[-1]
+        for tell in watchers:
+            tell(self, arguments)
         if threads > 1 and runs_parallel():
             return parallel_launch(self.parallel, self.serial, arguments, threads)
         return self.serial(*arguments)
+
+    def compiled(self, *examples: Any) -> Any:
+        """Numba's result of compiling it for arguments of these types, which it does if that has not been done."""
+        dispatcher = self.parallel if examples[-1] > 1 and runs_parallel() else self.serial
+        kinds = _kinds(dispatcher, examples)
+        dispatcher.compile(kinds)
+        return dispatcher.overloads[kinds]
 
     def bound(self, *examples: Any) -> Callable[..., Any]:
         """Itself for arguments of the types that ``examples`` have: what is called does not look at types again.
@@ -106,6 +119,8 @@ class threaded:
         vouches for dtype, axes and order of every array; a read-only one is as good as another.
         """
         threads = examples[-1]
+        for tell in watchers:
+            tell(self, examples)
         if threads == 1:
             code: Callable[..., Any] = self.serial.compile(_kinds(self.serial, examples))
             return code

@@ -135,19 +135,24 @@ def compile_and_link(kernel, arch):
     """(the cubin, the linker's report)."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
+    options = LinkerOptions(arch=arch, link_time_optimization=True, verbose=True, ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ltoir(compiled(kernel, arch, "ltoir")), options=options)
+    return bytes(linker.link("cubin").code), linker.get_info_log() or ""
+
+
+def compiled(kernel, arch, output):
+    """``kernel`` as "ltoir", for the linker, or as "ptx", for people."""
     with one_at_a_time, missing_numpy_name(), stand_in_device(capability(arch)):
-        ltoir, _ = cuda.compile(
+        code, _ = cuda.compile(
             kernel.function,
             kernel.signature,
             device=False,
             abi="numba",
             cc=capability(arch),
-            output="ltoir",
+            output=output,
             launch_bounds=(kernel.threads, kernel.blocks),
         )
-    options = LinkerOptions(arch=arch, link_time_optimization=True, verbose=True, ptxas_options=["-v"])
-    linker = Linker(ObjectCode.from_ltoir(ltoir), options=options)
-    return bytes(linker.link("cubin").code), linker.get_info_log() or ""
+    return code
 
 
 def capability(arch):

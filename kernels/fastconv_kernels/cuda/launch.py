@@ -24,6 +24,10 @@ current_stream = ContextVar("fastconv_cuda_stream", default=None)
 """The stream that kernels are started on; None: the device's default one, with which those of CuPy and PyTorch agree."""
 
 
+rehearsed = ContextVar("fastconv_cuda_rehearsed", default=None)
+"""A list that is told which kernels would be started, instead of their being started: nothing needs a device then."""
+
+
 @contextmanager
 def on_stream(stream):
     """Start kernels on ``stream``, a ``cuda.core.Stream`` or an object with ``__cuda_stream__``, inside the ``with``."""
@@ -36,7 +40,9 @@ def on_stream(stream):
 
 def start(kernel, blocks, arrays, numbers):
     """Start ``kernel`` on ``blocks`` blocks: first its ``arrays``, each a ``View`` or None, then its ``numbers``."""
-    if SIMULATED:
+    if (noted := rehearsed.get()) is not None:
+        noted.append(kernel)
+    elif SIMULATED:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # which is neither copied in nor out
 
         memories = [FakeCUDAArray(np.zeros(0, "float32") if array is None else array.memory()) for array in arrays]

@@ -1,0 +1,122 @@
+"""The code that computes a call: its source, its machine code on the CPU, and what a GPU would be given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+import fastconv_kernels
+from fastconv_kernels.cpu import machine_code
+from fastconv_kernels.registry import Kernel
+
+from ..errors import TargetUnavailableError
+
+ROOT = Path(fastconv_kernels.__file__).parent
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A function that a call has run: a kernel has one or several, one after the other.
+
+    Attributes
+    ----------
+    name, place : str
+        Of its source, place as "fastconv_kernels/conv/direct_cpu.py:100".
+    threads : int
+    """
+
+    name: str
+    place: str
+    threads: int
+    _function: Any
+    _arguments: tuple[Any, ...]
+
+    @cached_property
+    def assembly(self) -> str:
+        """Its machine code as text, with that of all it calls."""
+        return machine_code.assembly(self._function.compiled(*self._arguments))
+
+    def sources(self) -> Iterator[tuple[str, str]]:
+        """(place, source) of it and of every function of the kernels that it calls, the callers first."""
+        for function in _called(self._function.serial.py_func):
+            yield _place(function), inspect.getsource(function)
+
+
+def parts(call: Callable[[], object]) -> list[Part]:
+    """What ``call`` runs on the CPU, in order; it is called once."""
+    return [
+        Part(function.__name__, _place(function.serial.py_func), arguments[-1], function, arguments)
+        for function, arguments in machine_code.watched(call)
+    ]
+
+
+def _place(function: Any) -> str:
+    code = function.__code__
+    return f"{Path(code.co_filename).relative_to(ROOT.parent).as_posix()}:{code.co_firstlineno}"
+
+
+def _called(function: FunctionType) -> list[FunctionType]:
+    """``function`` and all that it calls, directly or not, as far as it is written in this package's Python."""
+    found = [function]
+    for caller in found:  # which grows
+        for name in caller.__code__.co_names:
+            callee = caller.__globals__.get(name)
+            callee = getattr(callee, "py_func", callee)
+            if isinstance(callee, FunctionType) and callee not in found and ROOT in Path(callee.__code__.co_filename).parents:
+                found.append(callee)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------- CUDA
+
+ARCHITECTURE = "sm_80"
+"""What a kernel is shown for: the oldest that all of them run on."""
+
+ARGUMENTS: dict[tuple[str, str], Callable[[Any, Any], tuple[Any, ...]]] = {
+    ("conv", "forward"): lambda p, plan: (_array(p.x_shape, p), plan.pack(_array(p.weight_shape, p)), _array(p.out_shape, p)),
+    ("conv", "backward_input"): lambda p, plan: (
+        _array(p.out_shape, p),
+        plan.pack(_array(p.weight_shape, p)),
+        _array(p.x_shape, p),
+    ),
+    ("conv", "backward_weight"): lambda p, _: (_array(p.out_shape, p), _array(p.x_shape, p), _array(p.weight_shape, p)),
+}
+"""What a plan of an operator's direction is called with."""
+
+
+def _array(shape: tuple[int, ...], problem: Any) -> Any:
+    """An array in a device's memory, which is nowhere."""
+    arrays = import_module("fastconv_kernels.cuda.arrays")
+    return arrays.View(1 << 20 if prod(shape) else 0, shape, arrays.c_strides(shape), np.dtype(problem.dtype))
+
+
+def ptx(kernel: Kernel, problem: Any) -> list[str]:
+    """The PTX of every kernel that a plan for CUDA starts; neither a GPU nor a driver is needed.
+
+    Raises
+    ------
+    TargetUnavailableError
+        What compiles for CUDA is not installed.
+    """
+    if not find_spec("numba_cuda") or not find_spec("cuda") or not find_spec("cuda.core"):
+        raise TargetUnavailableError('what compiles for CUDA is not installed: pip install "fastconv[cuda13]"')
+    build, launch = (import_module(f"fastconv_kernels.cuda.{name}") for name in ("build", "launch"))
+    own = kernel.in_layout(problem)
+    plan = kernel.plan(own, 1)
+    started: list[Any] = []
+    token = launch.rehearsed.set(started)
+    try:
+        plan(*ARGUMENTS[kernel.operator, kernel.direction](own, plan))
+    finally:
+        launch.rehearsed.reset(token)
+    return [build.compiled(each, ARCHITECTURE, "ptx") for each in dict.fromkeys(started)]
