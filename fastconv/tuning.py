@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import dispatch, functional, winners
-from .dispatch import Conv, Matmul, Settings
+from .dispatch import Conv, ConvPool, Matmul, Settings
 from .errors import ArgumentError, FastconvError
 
 ROUNDS = 7
@@ -79,7 +79,8 @@ def tune(
     Parameters
     ----------
     problems : of (operator, direction, problem)
-        Convolutions in their three directions, and matrix products; those that only one kernel computes are passed over.
+        Convolutions in their three directions, with a pooling after them forward, and matrix products; those that only one
+        kernel computes are passed over.
     threads : int, optional
         All that there are, unless given.  Winners count for calls with the same number.
     accuracy : "fast", "precise" or "exact"
@@ -100,8 +101,8 @@ def tune(
     file = winners.check_writable(dispatch.tuning_file())
     request = Settings(threads=threads, accuracy=accuracy).checked()
     for operator, direction, problem in problems:
-        if operator not in CALLS:
-            raise ArgumentError(f"problems: expected some of {', '.join(CALLS)}, got {operator!r}")
+        if not tunable(operator, direction):
+            raise ArgumentError(f"problems: expected some of {', '.join(CALLS)}, got {operator!r} {direction}")
         found = measure(operator, direction, problem, request, rounds)
         if found is not None:
             winners.keep(file, {found.key: found.seconds})
@@ -195,5 +196,35 @@ def _product(_direction: str, problem: Matmul) -> tuple[Callable[[str], object],
     return lambda algorithm: functional.matmul(a, b, out=out, algorithm=algorithm), out
 
 
-CALLS: dict[str, Callable[[str, Any], tuple[Callable[[str], object], Any]]] = {"conv": _convolution, "matmul": _product}
+def _pooled(direction: str, problem: ConvPool) -> tuple[Callable[[str], object], Any]:
+    """Forward, as a network's layer has it: with plans that are kept, and weights packed before."""
+    x, weight = _noise(problem.x_shape, problem.dtype), _noise(problem.weight_shape, problem.dtype)
+    out: Any = np.empty(problem.out_shape, problem.dtype)
+    positions = np.empty(problem.out_shape, np.uint8)
+    plans: dict[str, tuple[Any, Any]] = {}
+
+    def call(algorithm: str) -> None:
+        if algorithm not in plans:
+            plan = dispatch.plan_for("conv_pool", direction, problem, algorithm=algorithm)
+            plans[algorithm] = plan, plan.pack(weight)
+        plan, packed = plans[algorithm]
+        plan(x, packed, out, positions)
+
+    return call, out
+
+
+CALLS: dict[str, Callable[[str, Any], tuple[Callable[[str], object], Any]]] = {
+    "conv": _convolution,
+    "matmul": _product,
+    "conv_pool": _pooled,
+}
 """Of each operator that several kernels compute: makes a call for (direction, problem), and the array that it writes."""
+
+
+def tunable(operator: str, direction: str) -> bool:
+    """Whether ``tune`` measures it.
+
+    The gradients beneath a pooling are left out: what they compete with is no kernel of their own table, but those of the
+    convolution without the pooling.
+    """
+    return operator in CALLS and (operator != "conv_pool" or direction == "forward")

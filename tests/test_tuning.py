@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastconv as fc
-from fastconv import cli, dispatch, shapes, tuning, winners
+from fastconv import cli, dispatch, shapes, tuning, winners, zoo
 from fastconv.dispatch import Conv, Settings
 from fastconv.errors import ArgumentError
 
@@ -124,7 +124,7 @@ def test_products_are_tuned_too(table: Path) -> None:
     assert len(found) == (len(able) > 1)
     for result in found:
         assert set(result.seconds) == {kernel.algorithm for kernel in able}
-    with pytest.raises(ArgumentError, match=r"^problems: expected some of conv, matmul, got 'pool'"):
+    with pytest.raises(ArgumentError, match=r"^problems: expected some of conv, matmul, conv_pool, got 'pool'"):
         list(tuning.tune([("pool", "forward", None)]))
 
 
@@ -141,13 +141,40 @@ def test_the_command(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"conv forward {SHAPE}: " in said
     assert "2 measured" in said
     rows = json.loads(report.read_text())["rows"]
+    assert " times as fast" in said
     assert {row["problem"] for row in rows} == set(json.loads(table.read_text()))
     assert all(len(row["seconds"]) >= 2 for row in rows)
+
+
+def test_a_model_is_tuned(table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "SAMPLE_SECONDS", 1e-4)
+    assert cli.main(["tune", "--model", "mlp", "--batch", "9", "--threads", "1"]) == 0
+    kept, layers = json.loads(table.read_text()), zoo.build("mlp").network.problems(9)
+    dense = {noted for noted in layers if noted.operator == "matmul"}
+    assert f"{len({noted.problem for noted in dense})} problem(s)" in capsys.readouterr().out
+    for noted in dense:
+        seconds = kept[winners.key("matmul", "forward", noted.problem, 1, "fast")]
+        assert (
+            fc.explain(noted.problem, threads=1, converting=False).chosen
+            == f"matmul_forward__{min(seconds, key=seconds.get)}_cpu"
+        )
+
+
+def test_a_convolution_with_its_pooling_is_tuned(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = dispatch.ConvPool(shapes.parse(SHAPE))
+    few = [kernel for kernel in dispatch.kernels("conv_pool", "forward") if kernel.algorithm in ("implicit_gemm", "winograd")]
+    monkeypatch.setattr(dispatch, "candidates", lambda *_: few)
+    (found,) = tuning.tune([("conv_pool", "forward", problem)], threads=1, rounds=1)
+    chosen = fc.explain(problem, operator="conv_pool", threads=1, converting=False).chosen
+    assert chosen == f"conv_pool_forward__{found.winner}_cpu"
+    assert not tuning.tunable("conv_pool", "backward_weight")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--model", "lenet"], "--model: expected a file of weights, or one of softmax, mlp"),
+        (["--model", "lenet5", SHAPE], "--model: expected no SHAPE"),
         ([], "SHAPE: expected at least one"),
         (["n1 c3"], "SHAPE: expected k, image HxW, kernel RxS"),
         (["--shapes", "no-such-file"], "--shapes: no-such-file cannot be read"),

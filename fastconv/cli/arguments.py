@@ -171,8 +171,7 @@ def _explain(commands: Commands) -> None:
         "shape", metavar="SHAPE", nargs="+", help=f'as "n64 c32 28x28 k64 3x3 p1"; or a saved model, or {MODELS}'
     )
     _direction(command)
-    _batch_of_model(command)
-    command.add_argument("--training", action="store_true", help="of a model: what a training step computes")
+    _of_model(command)
     group = command.add_argument_group("the code that runs, for a shape")
     group.add_argument("--source", action="store_true", help="the Python functions that are compiled")
     group.add_argument("--asm", action="store_true", help="the main loops of the machine code, and what they consist of")
@@ -180,7 +179,8 @@ def _explain(commands: Commands) -> None:
     _machine(command)
 
 
-def _batch_of_model(command: Parser) -> None:
+def _of_model(command: Parser) -> None:
+    command.add_argument("--training", action="store_true", help="of a model: what a training step computes")
     command.add_argument("--batch", type=_count, default=16, metavar="N", help="images, of a model (default: 16)")
 
 
@@ -189,12 +189,14 @@ def _tune(commands: Commands) -> None:
         commands,
         "tune",
         "tune",
-        "measure which kernel is the fastest for given convolutions here, and keep the winners",
+        "measure which kernel is the fastest for given convolutions, or a model, here, and keep the winners",
         f"{SHAPES} Quote each. The winners are kept for this machine, where FASTCONV_TUNING says or in the user's cache; "
         "calls of the same shape, threads and accuracy then take the fastest kernel.",
     )
     command.add_argument("shape", metavar="SHAPE", nargs="*", help='as "n16 c64 56x56 k64 3x3 p1"')
     command.add_argument("--shapes", type=_file, metavar="FILE", help="a file with a shape a line; # begins a comment")
+    command.add_argument("--model", type=_file, metavar="NAME", help=f"instead of shapes: a file of weights, or {MODELS}")
+    _of_model(command)
     _direction(command)
     command.add_argument("--threads", type=_count, metavar="N", help="threads of the kernels (default: all cores)")
     command.add_argument("--accuracy", choices=("fast", "precise", "exact"), default="fast", help="default: fast")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastconv import dispatch, shapes, tuning, winners
 from fastconv.dispatch import Settings
 from fastconv.errors import ArgumentError
 
+from . import models
 from .report import check_json, versions, write_json
 from .tools import DIRECTIONS
 
@@ -18,8 +20,8 @@ Problem = tuple[str, str, Any]
 
 
 def tune(arguments: Namespace) -> None:
-    """Measure the algorithms for the shapes, keep the winners, and print what each gained."""
-    problems = list(_problems(arguments))
+    """Measure the algorithms for the shapes or a model's layers, keep the winners, and print what each gained."""
+    problems = Counter(_of_model(arguments) if arguments.model else _problems(arguments))
     Settings(threads=arguments.threads).checked()
     if arguments.json:
         check_json(arguments.json)
@@ -37,12 +39,40 @@ def tune(arguments: Namespace) -> None:
     alone = len(problems) - len(rows)
     better = sum(found.winner != found.before for found in rows)
     print(f"{len(rows)} measured, {better} of them now with another kernel" + (f"; {alone} had no choice" if alone else ""))
+    if rows:
+        print(_gain(rows, problems))
+
+
+def _gain(rows: list[tuning.Tuned], times: Mapping[Problem, int]) -> str:
+    """What all of them took and take, each as often as it occurs."""
+    counts = [times[found.operator, found.direction, found.problem] for found in rows]
+    before, after = (
+        sum(count * found.seconds[name] for count, found, name in zip(counts, rows, names, strict=True))
+        for names in ([found.before for found in rows], [found.winner for found in rows])
+    )
+    return f"all together: {before * 1e3:.3f} ms → {after * 1e3:.3f} ms, {before / after:.2f} times as fast"
 
 
 def _line(found: tuning.Tuned) -> str:
     times = ", ".join(f"{algorithm} {seconds * 1e6:,.0f} µs" for algorithm, seconds in found.seconds.items())
     gain = f"{found.before} → {found.winner}: {found.gain:.2f}x" if found.winner != found.before else f"{found.winner} stays"
-    return f"{found.operator} {found.direction} {shapes.written(found.problem)}: {times}; {gain}"
+    return f"{found.operator} {found.direction} {_written(found.problem)}: {times}; {gain}"
+
+
+def _written(problem: Any) -> str:
+    if isinstance(problem, dispatch.Matmul):
+        return f"{problem.M}x{problem.N}x{problem.K}"
+    return shapes.written(problem.conv if isinstance(problem, dispatch.ConvPool) else problem)
+
+
+def _of_model(arguments: Namespace) -> Iterator[Problem]:
+    """What the layers of the command's model have computed, as far as kernels can be measured for it."""
+    if arguments.shape or arguments.shapes:
+        raise ArgumentError("--model: expected no SHAPE and no --shapes beside it")
+    training = arguments.training or arguments.direction not in (None, "forward")
+    for _, operator, direction, problem in models.named(arguments.model).network.problems(arguments.batch, training):
+        if tuning.tunable(operator, direction) and arguments.direction in (None, direction):
+            yield operator, direction, problem
 
 
 def _problems(arguments: Namespace) -> Iterator[Problem]:
@@ -51,7 +81,7 @@ def _problems(arguments: Namespace) -> Iterator[Problem]:
     if arguments.shapes:
         texts += _lines(Path(arguments.shapes))
     if not texts:
-        raise ArgumentError('SHAPE: expected at least one, as "n16 c64 56x56 k64 3x3 p1", or --shapes FILE')
+        raise ArgumentError('SHAPE: expected at least one, as "n16 c64 56x56 k64 3x3 p1", or --shapes FILE, or --model NAME')
     for where, text in texts:
         try:
             problem = shapes.parse(text)
