@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from command_line import fails
-from fastconv.bench import comparison, guard, session, suites
+from fastconv.bench import cases, comparison, guard, roofline, session, suites
 from fastconv.bench.session import Request
+from fastconv.cli import bench as cli_bench
 from fastconv.cli import main
+from fastconv.devices import CudaStatus
 
 ONE = ("bench", "conv", "--shapes", "n1 c2 8x8 k3 3x3", "--direction", "forward", "--against", "", "--threads", "1", "--quick")
 
@@ -21,10 +24,11 @@ ONE = ("bench", "conv", "--shapes", "n1 c2 8x8 k3 3x3", "--direction", "forward"
     ("words", "message"),
     [
         ("conv --shapes resnet", "--shapes: expected a file, a shape in quotes, or some of alexnet"),
-        ("conv --against torhc", "--against: expected some of torch, numpy, scipy, got 'torhc'"),
+        ("conv --against torhc", "--against: expected some of torch, numpy, scipy, cupy, got 'torhc'"),
         ("conv --algorithm fft", "algorithm: expected one of all"),
         ("conv --precision fp8", "precision: expected one of"),
-        ("conv --target cuda", "target: cuda cannot be used"),
+        ("conv --targets cuda", "target: cuda cannot be used"),
+        ("conv --target tpu", "--targets: expected some of cpu, cuda, got 'tpu'"),
         ("matmul --direction backward_weight", "--direction: matmul has no backward_weight"),
         ("matmul --shapes 3x4", "SHAPE: expected MxNxK"),
         ("all --shapes some/file.txt", "--shapes: expected names of networks for all"),
@@ -126,6 +130,38 @@ def test_only_what_exceeds_the_noise_is_slower(capsys: pytest.CaptureFixture[str
     after.write_text('{"rows": [{}]}')
     assert "is not what fastconv bench --json writes" in fails(capsys, "bench", "--compare", before, after)
     assert compared(case="d") == 2
+
+
+def test_the_roof_is_what_the_machine_allows() -> None:
+    rates = {"L2": 200.0, "L3": 100.0, "memory": 40.0}
+    found = partial(roofline.least_seconds, rates=rates)
+    assert found(row(bytes=1e4)) == pytest.approx(1e9 / 100e9), "it multiplies"
+    assert found(row(flops=1.0, bytes=1e5)) == pytest.approx(1e5 / 200e9), "in L2"
+    assert found(row(flops=1.0, bytes=1e6)) == pytest.approx(1e6 / 100e9), "in L3"
+    assert found(row(flops=1.0, bytes=1e6, threads=2)) == pytest.approx(1e6 / 200e9), "half for each"
+    assert found(row(flops=1.0, bytes=1e9)) == pytest.approx(1e9 / 40e9)
+    assert found(row(flops=1.0, bytes=1e9, copy=50.0)) == pytest.approx(1e9 / 50e9), "measured beside it"
+    assert roofline.least_seconds({"threads": 1, "seconds": {}}, rates) is None
+
+
+def test_a_training_step_has_work() -> None:
+    step = cases.training("lenet5 n2 1x28x28 10 1")
+    forward = 2 * (28 * 28 * 6 * 25 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10) * 2
+    assert step.flops >= 2.5 * forward
+    assert step.bytes > 0
+
+
+def test_places_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr(session, "parts", lambda request: asked.append(request) or [])
+    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    monkeypatch.setattr(cli_bench, "cuda_status", lambda: CudaStatus(False, 0, "there is no driver"))
+    monkeypatch.setattr(session, "find_spec", lambda name: None)
+    assert main([*ONE, "--targets", "cpu,cuda", "--against", "cupy"]) == 0
+    said = capsys.readouterr().err
+    assert "cuda is left out: there is no driver" in said
+    assert "cupy is not installed and left out" in said
+    assert asked[0].targets == ("cpu",)
 
 
 def test_the_guard_tells_a_busy_machine_and_a_slowed_one(monkeypatch: pytest.MonkeyPatch) -> None:

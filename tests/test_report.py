@@ -33,6 +33,7 @@ def row(threads: int, case: str = "n1 c2 8x8 k3 3x3", suite: str = "forward", **
         "flops": 2e6,
         "bytes": 1e5,
         "peak": 250.0 * threads,
+        "roof": 8e-6 / threads,
     }
     made |= {"seconds": seconds, "least": seconds, "spread": dict.fromkeys(seconds, 0.01)}
     return made | {"kernels": {"fastconv winograd NHWC": "conv_forward__winograd_cpu"}} | changes
@@ -66,9 +67,21 @@ def test_it_says_what_was_measured() -> None:
     assert "Against torch: faster on 3 of 3 problems, 3.30 times as fast in the geometric mean." in said
     assert "1 of 4 rows, marked in the tables, were disturbed" in said
     assert "Wrong or failed, and not timed: fastconv NHWC on wrong." in said
-    assert "winograd_cpu 10.0 10.0 1% 200.0 80% 3.00" in said
-    assert "No GPU was measured" in said
+    assert "winograd_cpu 10.0 10.0 1% 200.0 80% 3.00" in said, "times, spread, GFLOP/s, of the roof, × torch"
+    assert said.count("No GPU was measured") == 1
+    assert "calls until it pays" not in said
     assert "numba 0.68" in said
+
+
+def test_a_gpu_is_compared_and_its_transfers_weighed() -> None:
+    fast, slow = {"fastconv NHWC": 1e-3, "fastconv cuda": 1e-4}, {"fastconv NHWC": 1e-5, "fastconv cuda": 1e-4}
+    rows = [row(1, case, seconds=times, transfer=4e-3, kernels={}) for case, times in (("large", fast), ("small", slow))]
+    for made in rows:
+        made |= {"least": made["seconds"], "spread": dict.fromkeys(made["seconds"], 0.0)}
+    said = text(report.page(session(*rows)))
+    assert "No GPU was measured" not in said
+    assert "forward large 1 1000.0 100.0 10.00 4000.0 5 " in said
+    assert "forward small 1 10.0 100.0 0.10 4000.0 never" in said
 
 
 def test_it_needs_nothing_beside_it_and_escapes() -> None:

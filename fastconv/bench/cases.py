@@ -92,6 +92,21 @@ class Training:
     classes: int
     steps: int
 
+    @property
+    def flops(self) -> int:
+        """Of a step, by the definition of what its layers compute."""
+        return sum(getattr(noted.problem, "flops", 0) for noted in self._computed())
+
+    @property
+    def bytes(self) -> int:
+        """Of a step, with every array that goes from one layer to another."""
+        return sum(getattr(noted.problem, "bytes", 0) for noted in self._computed())
+
+    def _computed(self) -> list[Any]:
+        from fastconv import zoo
+
+        return list(zoo.build(self.model, self.shape, self.classes).network.problems(self.N, training=True))
+
 
 RATE = 1e-3
 """Of Adam."""

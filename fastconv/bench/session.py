@@ -26,8 +26,10 @@ OPERATORS: Mapping[str, Mapping[str, str]] = {
 }
 """What can be measured → direction → its suite."""
 
-PEERS = {"torch": "pytorch", "numpy": "numerical", "scipy": "scientific"}
+PEERS = {"torch": "pytorch", "numpy": "numerical", "scipy": "scientific", "cupy": "on_gpu"}
 """The package of a peer → the library that speaks for it."""
+
+TARGETS = {"cpu": "this machine's cores", "cuda": "its GPU"}
 
 QUICK = ("quick",)
 """The file of each operator for a quick session."""
@@ -47,7 +49,9 @@ class Request:
         Those of each operator that has them; none: all.
     algorithm : str or None
         Ours, or "all"; None: the one that is chosen.
-    target, precision : str or None
+    targets : tuple of str
+        Where ours run: "cpu", "cuda" or both.
+    precision : str or None
         As in ``fastconv.use``.
     against : tuple of str
         Some of ``PEERS``; those that are not installed are left out.
@@ -62,7 +66,7 @@ class Request:
     shapes: tuple[str, ...] = ()
     directions: tuple[str, ...] = ()
     algorithm: str | None = None
-    target: str | None = None
+    targets: tuple[str, ...] = ("cpu",)
     precision: str | None = None
     against: tuple[str, ...] = ("torch", "numpy")
     threads: tuple[int, ...] = (1,)
@@ -95,8 +99,10 @@ def parts(request: Request) -> list[Part]:
         It names something that does not exist, or cannot be measured here.
     """
     _known("against", request.against, PEERS)
-    for threads in request.threads:
-        Settings(target=request.target, threads=threads, precision=request.precision).checked()
+    _known("targets", request.targets, TARGETS)
+    for target in request.targets:
+        for threads in request.threads:
+            Settings(target=target, threads=threads, precision=request.precision).checked()
     found = []
     for operator in request.operators:
         suites_of = OPERATORS[operator]

@@ -41,11 +41,12 @@ ON_MATRICES: tuple[Contestant, ...] = (
 )
 if llvm.get_host_cpu_features().get("avx512f"):  # which OpenBLAS does not find out by itself on every CPU
     ON_MATRICES += (Contestant("numpy SkylakeX", "numerical", {}, KEEP_MEMORY | {"OPENBLAS_CORETYPE": "SkylakeX"}),)
+ON_MATRICES += (Contestant("cupy", "on_gpu"),)
 ON_ONE_IMAGE = (
     *(PEAK, *OUR_KERNELS, *TORCH),
     *(Contestant(f"scipy {name}", "scientific", {"function": name}) for name in ("ndimage.correlate", "signal.correlate2d")),
 )
-NEEDS = {"pytorch": "torch", "scientific": "scipy"}
+NEEDS = {"pytorch": "torch", "scientific": "scipy", "on_gpu": "cupy"}
 """Library → the package without which it is left out."""
 
 
@@ -106,7 +107,7 @@ SUITES = {
     "pool": Suite("pool", "forward", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "pool_backward": Suite("pool", "backward_input", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),
-    "training": Suite("train", "step", (Contestant("fastconv", "ours"), *TORCH, *TORCH_BY_DEFAULT), ("steps",)),
+    "training": Suite("train", "step", (PEAK, Contestant("fastconv", "ours"), *TORCH, *TORCH_BY_DEFAULT), ("steps",)),
     "streams": Suite("stream", "", ON_STREAMS, ("memory",)),
     "image": Suite("conv", "forward", ON_ONE_IMAGE, ("image",), threads=(1,)),
     "memory_forward": _memory("forward"),

@@ -19,10 +19,14 @@ def line(row: dict[str, Any], unit: str) -> str:
     best = min(ours, key=times.__getitem__)
     if "copy" in row:
         rate = row["bytes"] / times[best] / 1e9
-        speed = f"{rate:6.1f} GB/s {rate / row['copy']:4.0%} of a copy's"
+        speed = f"{rate:6.1f} GB/s"
     else:
         rate = row.get("flops", 0) / times[best] / 1e9
-        speed = f"{rate:6.1f} GF/s" + (f" {rate / row['peak']:4.0%} of peak" if "peak" in row else "")
+        speed = f"{rate:6.1f} GF/s"
+    if "roof" in row:
+        speed += f" {row['roof'] / times[best]:4.0%} of roof"
+    elif ceiling := row.get("copy") or row.get("peak"):
+        speed += f" {rate / ceiling:4.0%} of {'a copy' if 'copy' in row else 'peak'}"
     others = "  ".join(f"{name} {other / times[best]:.2f}" for name, other in times.items() if name != best)
     kernel = row["kernels"].get(best, "").partition("__")[2] or best
     taken = f"{times[best] * 1e6:9.1f} µs {speed}"

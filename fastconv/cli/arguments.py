@@ -224,9 +224,13 @@ def _bench(commands: Commands) -> None:
     )
     command.add_argument("--direction", choices=("forward", "backward_input", "backward_weight"), help="default: all")
     command.add_argument("--algorithm", metavar="NAME", help='ours to be measured instead of the chosen one, or "all"')
-    command.add_argument("--target", choices=("cpu", "cuda"), help="where ours run (default: cpu)")
+    command.add_argument(
+        "--targets", "--target", metavar="LIST", default="cpu", help="where ours run: cpu, cuda or cpu,cuda (default: cpu)"
+    )
     command.add_argument("--precision", metavar="NAME", help="fp32 (the default) or tf32")
-    command.add_argument("--against", metavar="LIST", default="torch,numpy", help="torch, numpy, scipy (default: torch,numpy)")
+    command.add_argument(
+        "--against", metavar="LIST", default="torch,numpy", help="torch, numpy, scipy, cupy (default: torch,numpy)"
+    )
     command.add_argument("--threads", type=_counts, metavar="LIST", help="1, 2 or 1,2 (default: all cores)")
     command.add_argument("--batch", type=_count, metavar="N", help="images, instead of those that a shape says")
     command.add_argument("--quick", action="store_true", help="fewer shapes and shorter samples")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from fastconv import dispatch
-from fastconv.bench import comparison, guard, report, session, suites
+from fastconv.bench import comparison, guard, report, roofline, session, suites
 from fastconv.bench.circumstances import circumstances
 from fastconv.bench.text import line
+from fastconv.devices import cuda_status
 from fastconv.errors import ArgumentError
 
 from .report import check_file, check_json, say, write_file, write_json
@@ -40,7 +41,7 @@ def bench(arguments: Namespace) -> int:
         for threads in request.threads:
             ceilings[str(threads)] = suites.ceilings(threads)
             print(_ceilings(threads, ceilings[str(threads)]), flush=True)
-        _measure(todo, request.quick, rows)
+        _measure(todo, request.quick, rows, ceilings)
     finally:  # what was measured until an interruption is kept
         result = {**circumstances(), "GB/s": ceilings, "rows": rows}
         if arguments.json:
@@ -63,13 +64,22 @@ def _request(arguments: Namespace) -> session.Request:
         tuple(_words(arguments.shapes)),
         (arguments.direction,) if arguments.direction else (),
         arguments.algorithm,
-        arguments.target,
+        _targets(arguments.targets),
         arguments.precision,
         tuple(_words(arguments.against)),
         threads,
         arguments.batch,
         arguments.quick,
     )
+
+
+def _targets(asked: str) -> tuple[str, ...]:
+    """Where ours run: of several places those that are there, with a line for each that is not."""
+    targets = tuple(_words(asked))
+    if "cuda" in targets and len(targets) > 1 and not (status := cuda_status()).available:
+        say(f"cuda is left out: {status.reason}")
+        return tuple(target for target in targets if target != "cuda")
+    return targets
 
 
 def _words(text: str | None) -> list[str]:
@@ -80,13 +90,17 @@ def _is_name(shape: str) -> bool:
     return shape.replace("-", "").isalnum()
 
 
-def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row]) -> None:
+def _measure(
+    todo: list[session.Part], quick: bool, rows: list[session.Row], ceilings: Mapping[str, Mapping[str, float]]
+) -> None:
     """Append the rows to ``rows`` as they come, and print them."""
     watching = guard.Guard()
     with _progress(sum(len(part.cases) for part in todo)) as advance:
         for part in todo:
             print(f"-- {part.operator} {part.suite.direction}, {part.threads} thread(s): x is the other's time over ours")
             for row in session.rows(part, quick):
+                if least := roofline.least_seconds(row, ceilings[str(part.threads)]):
+                    row["roof"] = least
                 if disturbance := watching.disturbance(row):
                     row["disturbed"] = disturbance
                 rows.append(row)

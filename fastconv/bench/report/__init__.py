@@ -49,7 +49,7 @@ def _sections(session: Session) -> list[str]:
         found.append((words.TITLES.get(suite, suite), words.RATIOS, [*pictures, tables.rows(own)]))
     if scaling := figures.scaling(rows):
         found.append(("Threads", words.SCALING, [scaling]))
-    found.append(("CPU and GPU", words.devices(session), []))
+    found.append(("CPU and GPU", words.devices(session), [tables.devices(session)]))
     return [
         f"<section><h2>{escape(title)}</h2><p>{escape(text)}</p>{''.join(filter(None, parts))}</section>"
         for title, text, parts in found

@@ -17,10 +17,19 @@ def by_suite(rows: list[Row]) -> dict[str, list[Row]]:
     return found
 
 
+GPU = "fastconv cuda"
+"""What the names of ours on a GPU begin with."""
+
+
 def ours(row: Row) -> dict[str, float]:
-    """Seconds of our kernels; of calls, where there are no others."""
-    times = {name: seconds for name, seconds in row["seconds"].items() if name.startswith("fastconv")}
+    """Seconds of our kernels on the CPU; of calls, where there are no others."""
+    times = {name: taken for name, taken in row["seconds"].items() if name.startswith("fastconv") and not name.startswith(GPU)}
     return {name: seconds for name, seconds in times.items() if " call" not in name} or times
+
+
+def on_gpu(row: Row) -> float | None:
+    """Seconds of the fastest of ours on a GPU, its operands there; None: none was measured."""
+    return min((taken for name, taken in row["seconds"].items() if name.startswith(GPU)), default=None)
 
 
 def best(row: Row) -> str:
@@ -52,6 +61,11 @@ def work(row: Row) -> tuple[float, str]:
     if "copy" in row or not row.get("flops"):
         return row.get("bytes", 0) / seconds / 1e9, "GB/s"
     return row["flops"] / seconds / 1e9, "GFLOP/s"
+
+
+def share(row: Row) -> float | None:
+    """Of the roofline; None: it is not known where that is."""
+    return row["roof"] / ours(row)[best(row)] if "roof" in row else None
 
 
 def mean(values: list[float]) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from html import escape
+from math import ceil
 from typing import Any
 
-from .facts import Row, best, by_suite, kernel, mean, ours, ratios, work
+from .facts import Row, best, by_suite, kernel, mean, on_gpu, ours, ratios, share, work
 from .words import TITLES
 
 
@@ -40,8 +41,7 @@ def rows(own: list[Row]) -> str:
     lines = []
     for row in own:
         rate, _ = work(row)
-        ceiling = row.get("copy") if "copy" in row else row.get("peak")
-        others = ratios(row)
+        roof, others = share(row), ratios(row)
         name = best(row)
         lines.append(
             [
@@ -52,13 +52,12 @@ def rows(own: list[Row]) -> str:
                 f"{row['least'][name] * 1e6:.1f}",
                 f"{row['spread'][name]:.0%}",
                 f"{rate:.1f}" if rate else "",
-                f"{rate / ceiling:.0%}" if ceiling and rate else "",
+                "" if roof is None else f"{roof:.0%}",
                 *(f"{others[peer]:.2f}" if peer in others else "" for peer in peers),
                 row.get("disturbed", ""),
             ]
         )
     unit = work(own[0])[1]
-    share = "of a copy" if unit == "GB/s" else "of the peak"
     head = [
         "problem",
         "threads",
@@ -67,11 +66,41 @@ def rows(own: list[Row]) -> str:
         "least, µs",
         "spread",
         unit,
-        share,
+        "of the roof",
         *(f"× {peer}" for peer in peers),
         "",
     ]
     return f"<details><summary>All rows</summary>{table(head, lines)}</details>"
+
+
+def devices(session: dict[str, Any]) -> str:
+    """What was measured on the CPU and on a GPU, and when it pays to go there."""
+    lines = []
+    for row in session["rows"]:
+        gpu = on_gpu(row)
+        if gpu is not None and ours(row):
+            cpu, transfer = ours(row)[best(row)], row.get("transfer")
+            lines.append(
+                [
+                    *(
+                        row["suite"],
+                        row["case"],
+                        str(row["threads"]),
+                        f"{cpu * 1e6:.1f}",
+                        f"{gpu * 1e6:.1f}",
+                        f"{cpu / gpu:.2f}",
+                    ),
+                    "" if transfer is None else f"{transfer * 1e6:.1f}",
+                    "" if transfer is None else _calls(transfer, cpu, gpu),
+                ]
+            )
+    head = ["suite", "problem", "threads", "CPU, µs", "GPU, µs", "CPU over GPU", "there and back, µs", "calls until it pays"]
+    return table(head, lines) if lines else ""
+
+
+def _calls(transfer: float, cpu: float, gpu: float) -> str:
+    """On the same arrays, until the time that a GPU saves is more than their way there and back."""
+    return str(max(1, ceil(transfer / (cpu - gpu)))) if gpu < cpu else "never"
 
 
 def circumstances(session: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .facts import by_suite, mean, ratios
+from .facts import by_suite, mean, on_gpu, ratios
 
 TITLES = {
     "forward": "Convolution, forward",
@@ -19,6 +19,7 @@ TITLES = {
 """By suite."""
 
 ROOFLINE = (
+    "Of the roof, in the tables, is how much of the least time a problem takes that its multiplications and its bytes allow. "
     "Each point is a kernel on a problem: how much it computes for each byte that must come and go, and how fast. Only those "
     "that multiply less than the definition says, as Winograd's do, can lie above the lines."
 )
@@ -48,4 +49,9 @@ def summary(session: dict[str, Any]) -> list[str]:
 
 def devices(session: dict[str, Any]) -> str:
     """Whether a GPU took part."""
-    return "No GPU was measured in this session: there is nothing to compare the CPU with."
+    if all(on_gpu(row) is None for row in session["rows"]):
+        return "No GPU was measured: there is nothing to compare the CPU with, and no way there and back to weigh against it."
+    return (
+        "The same problem on both, with its arrays in the memory of either. Where they are on the other side, their way there "
+        "and back has to pay: it does after so many calls on the same arrays."
+    )
