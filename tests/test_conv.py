@@ -144,6 +144,21 @@ def test_epilogue(kernel: Any, problem: Conv, bias: bool, residual: bool, activa
     )
 
 
+@pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported")
+@pytest.mark.parametrize("name", ["Simt", "Tf32"])
+def test_the_gradient_of_a_weight_in_parts_on_cuda(name: str) -> None:
+    """The parts of a long sum, the last one shorter, added by a second launch."""
+    from fastconv_kernels.conv import implicit_gemm_weight_cuda
+
+    problem = Conv(2, 2, 6, 9, 3, 2, 1, layout="NHWC")
+    gradient, x = operands("backward_weight", problem, integers)
+    plan = getattr(implicit_gemm_weight_cuda, name)(problem, parts=2)
+    with guarded(problem.weight_shape, "float32") as out:
+        plan(gradient, x, out)
+    assert plan.parts == 2
+    same(out, truth("backward_weight", problem, gradient, x), repr(problem))
+
+
 # Those for CUDA take weights as they are, which the public calls make contiguous.
 PACKING = [k for k in KERNELS if k.direction != "backward_weight" and k.target != "cuda"]
 

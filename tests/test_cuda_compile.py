@@ -20,7 +20,7 @@ if SIMULATED:
 pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
-from fastconv_kernels.conv import implicit_gemm_cuda
+from fastconv_kernels.conv import implicit_gemm_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import build, channel_sums, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import stream_cuda as activations
@@ -48,6 +48,8 @@ KERNELS = {
     "conv tf32, few channels": (lambda: conv("Tf32", (1, 4)), 255, "HMMA", 128, 0.05),
     "conv tf32, backward_input": (lambda: conv("Tf32", (4, 4), transposed=True), 255, "HMMA", 64, 0.1),
     "conv split, backward_input": (lambda: conv("Split", (4, 4), transposed=True), 255, "HMMA", 192, 0.2),
+    "conv simt, backward_weight": (lambda: conv_weight("Simt"), 128, "FFMA", 1024, 0.75),
+    "conv tf32, backward_weight": (lambda: conv_weight("Tf32"), 255, "HMMA", 128, 0.12),
     "conv split": (lambda: conv("Split", (4, 4)), 255, "HMMA", 192, 0.2),
 }
 
@@ -88,6 +90,12 @@ def conv(arithmetic: str, widths: tuple[int, int], transposed: bool = False) -> 
     """The kernel of the largest tile."""
     about = getattr(implicit_gemm_cuda, "BackwardInput" * transposed + arithmetic).keywords
     return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4, transposed)
+
+
+def conv_weight(arithmetic: str) -> Any:
+    """The kernel of the largest tile."""
+    about = getattr(implicit_gemm_weight_cuda, arithmetic).keywords
+    return implicit_gemm_weight_cuda.variant(about["engine"], about["tiles"][0], (4, 4), 4)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -161,5 +169,5 @@ def test_what_a_launch_passes() -> None:
         ptx, _ = cuda.compile(kernel.function, kernel.signature, device=False, abi="numba", cc=(9, 0, "a"), output="ptx")
     parameters = ptx[ptx.index(".entry") :].partition("{")[0]
     assert parameters.count(".param .u64") == 5
-    assert parameters.count(".param .u32") == 5 + 3
-    assert parameters.count(".param") == 13
+    assert parameters.count(".param .u32") == 7 + 3
+    assert parameters.count(".param") == 15

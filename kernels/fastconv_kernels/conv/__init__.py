@@ -210,15 +210,15 @@ ARITHMETICS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def _implicit_on_cuda(direction: str, plan: str, idea: str) -> list[Kernel]:
-    """The rows of one direction, one for each arithmetic; ``plan`` begins the names of the plans."""
+def _implicit_on_cuda(direction: str, module: str, plan: str, idea: str) -> list[Kernel]:
+    """The rows of one direction, one for each arithmetic; ``plan`` begins the names of the plans in ``module``."""
     return [
         Kernel(
             "conv",
             direction,
             f"implicit_gemm_{arithmetic.lower()}",
             "cuda",
-            deferred("conv.implicit_gemm_cuda", plan + arithmetic),
+            deferred(f"conv.{module}", plan + arithmetic),
             refuses=_on_cuda,
             layout="NHWC",
             summary=f"{idea}, {how}.",
@@ -229,9 +229,20 @@ def _implicit_on_cuda(direction: str, plan: str, idea: str) -> list[Kernel]:
     ]
 
 
-FORWARD[-1:-1] = _implicit_on_cuda("forward", "", "The matrix of windows copied from the image slice by slice")
+FORWARD[-1:-1] = _implicit_on_cuda(
+    "forward", "implicit_gemm_cuda", "", "The matrix of windows copied from the image slice by slice"
+)
 BACKWARD_INPUT[-1:-1] = _implicit_on_cuda(
-    "backward_input", "BackwardInput", "For each input pixel the output's gradients that its taps have reached"
+    "backward_input",
+    "implicit_gemm_cuda",
+    "BackwardInput",
+    "For each input pixel the output's gradients that its taps have reached",
+)
+BACKWARD_WEIGHT[-1:-1] = _implicit_on_cuda(
+    "backward_weight",
+    "implicit_gemm_weight_cuda",
+    "",
+    "The sum over all pixels split into parts, which are added in their order",
 )
 
 CONV_POOL_FORWARD = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import product as every
+from math import prod
 
 from .arrays import view
 from .epilogue import Epilogue
@@ -11,6 +12,20 @@ from .launch import start
 from .operands import blocks, fitting, operand, store_width
 from .panel import fillers
 from .pipeline import Product, matrix_source, product
+
+MOST_AT_ONCE = 65535
+"""The longest second axis of a grid."""
+
+
+def axes_at_once(stack, a, b):
+    """How many of the last axes of a stack one launch can take: along them A and B advance in steps of one size."""
+    axes = 0
+    while axes < len(stack) and prod(stack[len(stack) - axes - 1 :]) <= MOST_AT_ONCE:
+        outer, inner = len(stack) - axes - 1, len(stack) - axes
+        if axes and any(each.strides[outer] != each.strides[inner] * stack[inner] for each in (a, b)):
+            break
+        axes += 1
+    return axes
 
 
 @cache
@@ -45,13 +60,18 @@ class MatrixProduct:
         addend = None if residual is None else view(residual)
         offset = None if bias is None else view(bias)
         epilogue = Epilogue(int(bias is not None), int(residual is not None), int(activation == "relu"))
-        for index in every(*map(range, problem.stack)):
+        leading = problem.stack[: len(problem.stack) - axes_at_once(problem.stack, a, b)]
+        for index in every(*map(range, leading)):
             self.launch(a.part(*index), b.part(*index), result.part(*index), offset, addend and addend.part(*index), epilogue)
 
     def launch(self, a, b, c, bias, addend, epilogue):
-        """Start the kernel for one product of the stack."""
+        """Start the kernel for products whose matrices lie in steps of one size."""
         M, N, K = self.problem.M, self.problem.N, self.problem.K
-        rows, columns = operand(a, 1), operand(b, 0)
+        axes = len(c.shape) - 2
+        a_step, b_step = (matrices.strides[axes - 1] if axes else 0 for matrices in (a, b))
+        rows, columns = (operand(matrices.part(*[0] * axes), 1 - k) for k, matrices in enumerate((a, b)))
+        rows, columns = rows.every(a_step), columns.every(b_step)
         kernel = variant(self.engine, self.tile, (rows.order, rows.width), (columns.order, columns.width), store_width(c))
-        geometry = Product(M, N, K, rows.pitch, columns.pitch)
-        start(kernel, blocks(self.tile, M, N), (c, a, b, bias, addend), (geometry, epilogue))
+        geometry = Product(M, N, K, rows.pitch, columns.pitch, a_step, b_step)
+        grid = blocks(self.tile, M, N), prod(c.shape[:axes])
+        start(kernel, grid, (c, a, b, bias, addend), (geometry, epilogue))

@@ -22,6 +22,10 @@ class Operand(NamedTuple):
     pitch: int
     width: int
 
+    def every(self, step: int) -> Operand:
+        """Of matrices that lie ``step`` elements apart."""
+        return self if step % 4 == 0 else self._replace(width=1)
+
 
 def blocks(tile, rows, columns):
     """How many blocks compute a product of this size."""
@@ -31,6 +35,11 @@ def blocks(tile, rows, columns):
 def fitting(tiles, rows, columns):
     """The first tile, which is the largest, that gives every multiprocessor a block, else the last."""
     return next((tile for tile in tiles if blocks(tile, rows, columns) >= MULTIPROCESSORS), tiles[-1])
+
+
+def covered(tiles, rows, columns):
+    """The first tile, which is the largest, that a product of this size fills, else the last."""
+    return next((tile for tile in tiles if tile.rows <= rows and tile.columns <= columns), tiles[-1])
 
 
 def aligned(array: View, pitch: int) -> bool:

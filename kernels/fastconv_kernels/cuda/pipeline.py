@@ -11,6 +11,9 @@
 Where an operand comes from is its ``panel.Source``: a matrix, or the windows of a convolution.  That is all in which a
 convolution differs from a matrix product.
 
+Several products are computed at once, and the second axis of the grid counts them: those of a stack of matrices, or of parts
+of one long K, whose results another launch adds in their order.
+
 Blocks are counted in an order in which those that run at the same time share rows of A and columns of B in level 2: down the
 first ``BAND`` rows of blocks, then down the next column of them.
 
@@ -36,13 +39,15 @@ FRAGMENT_TYPES = {"float32": float32, "uint32": uint32}
 
 
 class Product(NamedTuple):
-    """The geometry of a matrix product: C (M, N), and the distances of the lines of A and B in memory."""
+    """The geometry of a stack of products: C (M, N); distances in memory, of the lines of A and B, and of whole matrices."""
 
     M: int
     N: int
     K: int
     a_pitch: int
     b_pitch: int
+    a_step: int
+    b_step: int
 
 
 @cache
@@ -94,7 +99,12 @@ def blocks_of(tile):
 
 @cache
 def product(engine, a_filler, b_filler, geometry):
-    """The kernel; ``geometry`` is a named tuple of integers, M, N and K among them."""
+    """The kernel; ``geometry`` is a named tuple of integers, M, N and K among them.
+
+    With ``a_step`` and ``b_step`` among them it computes a stack; with ``part``, how much of K, a multiple of the slices'
+    depth, the parts of a sum.
+    """
+    stacked, in_parts = "a_step" in geometry._fields, "part" in geometry._fields
     tile, multiply, finish = engine.tile, engine.multiply, engine.finish
     (a_registers, begin_a, copy_a), (b_registers, begin_b, copy_b) = a_filler, b_filler
     fragment_type, b_slot, newer = FRAGMENT_TYPES[engine.fragment_type], engine.a_panel.size, tile.stages - 2
@@ -112,15 +122,24 @@ def product(engine, a_filler, b_filler, geometry):
         row0, column0 = find_corner(at(quotient, 0), cuda.blockIdx.x, g.M, g.N)
         for i in unroll(engine.sums):
             sums[i] = 0
+        first, end = 0, g.K
+        if stacked:
+            a, b = at(a, cuda.blockIdx.y * g.a_step), at(b, cuda.blockIdx.y * g.b_step)
+        if in_parts:
+            first = cuda.blockIdx.y * g.part
+            end = min(g.K, first + g.part)
+        if stacked or in_parts:
+            c = at(c, cuda.blockIdx.y * g.M * g.N)
+            addend = at(addend, cuda.blockIdx.y * g.M * g.N * epilogue.adds)
 
         begin_a(at(a_state, 0), thread, row0, g)
         begin_b(at(b_state, 0), thread, column0, g)
         for stage in unroll(tile.stages - 1):
-            copy_a(shared, stage * engine.stage, a, at(a_state, 0), thread, row0, stage * engine.depth, g)
-            copy_b(shared, stage * engine.stage + b_slot, b, at(b_state, 0), thread, column0, stage * engine.depth, g)
+            copy_a(shared, stage * engine.stage, a, at(a_state, 0), thread, row0, first + stage * engine.depth, g)
+            copy_b(shared, stage * engine.stage + b_slot, b, at(b_state, 0), thread, column0, first + stage * engine.depth, g)
             commit_copies()
         reading, filling = 0, (tile.stages - 1) * engine.stage
-        for k0 in range(0, g.K, engine.depth):
+        for k0 in range(first, end, engine.depth):
             # Two things must be true before going on: what all threads have copied into ``reading`` is there, and all have
             # finished with the stage that is filled next.  Each waits for its own copies; the barrier then makes both true.
             wait_copies(newer)

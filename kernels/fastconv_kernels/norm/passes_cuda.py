@@ -6,9 +6,9 @@ inference    the last pass alone
 backward     the sums of the gradients, and of gradients times x - mean, give the gradients of weight and bias; then every
              element's gradient
 
-What belongs to channels is worked out between the passes, by a thread for each channel.  In a pass over elements a thread has
-four neighbours, 16 bytes of each array: four channels of a pixel in NHWC, four pixels of a channel in NCHW.  The sums are those
-of ``channel_sums``: the same bits every time.
+What belongs to channels is worked out between the passes, by a thread for each.  In a pass over elements a thread has four
+neighbours, 16 bytes of each array: four channels of a pixel in NHWC, four pixels of a channel in NCHW.  The sums are those of
+``channel_sums``: the same bits every time.
 
 Source: Ioffe & Szegedy, "Batch Normalization", 2015.
 """
