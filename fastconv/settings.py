@@ -16,7 +16,7 @@ from .errors import ArgumentError, TargetUnavailableError
 
 ACCURACIES = ("fast", "precise", "exact")
 TARGETS = ("auto", "cpu", "cuda", "numpy")
-PRECISIONS = ("fp32", "tf32")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 class Settings(NamedTuple):
@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     threads : at least 1, at most the threads that Numba has
     accuracy : "fast", "precise" or "exact"
         The error a kernel may declare, in bounds of a plain sum: any, at most 8, or 1 (``fastconv_kernels.registry``).
-    precision : "fp32" or "tf32"
+    precision : "fp32", "tf32", "bf16" or "fp16"
         What products may be rounded to before they are summed in float32; only kernels for CUDA make use of it.
     """
 

@@ -93,6 +93,8 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
 STRIDED = "stride 2, patches", "stride 2, patches, no padding"
 ALIKE = {
     ("implicit_gemm_split", "NHWC"): ("one", "unlike sides", "aligned"),
+    ("implicit_gemm_bf16", "NHWC"): ("one", "aligned"),
+    ("implicit_gemm_fp16", "NHWC"): ("one", "unlike sides"),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
     ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),

@@ -34,7 +34,12 @@ from fastconv_kernels.pool import windows_cuda
 ARCHITECTURES = "sm_80", "sm_90a"
 ROWS, COLUMNS = (ALONG, 4), (ACROSS, 4)
 """A and B as C-contiguous matrices, everything aligned."""
-MATMUL = {"simt": simt_cuda.Matmul, "tf32": tensor_core_cuda.Tf32, "split": tensor_core_cuda.Split}
+MATMUL = {
+    "simt": simt_cuda.Matmul,
+    "tf32": tensor_core_cuda.Tf32,
+    "bf16": tensor_core_cuda.Bf16,
+    "split": tensor_core_cuda.Split,
+}
 # name: (kernel, registers, the multiplying instruction, how many of it in the loop, its least share of the loop)
 KERNELS = {
     "matmul simt": (lambda: matmul("simt", ROWS, COLUMNS), 128, "FFMA", 1024, 0.75),
@@ -42,6 +47,8 @@ KERNELS = {
     "matmul tf32": (lambda: matmul("tf32", ROWS, COLUMNS), 255, "HMMA", 128, 0.2),
     "matmul tf32, transposed": (lambda: matmul("tf32", COLUMNS, ROWS), 255, "HMMA", 128, 0.2),
     "matmul tf32, ragged": (lambda: matmul("tf32", (ALONG, 1), (ACROSS, 1)), 255, "HMMA", 128, 0.05),
+    "matmul bf16": (lambda: matmul("bf16", ROWS, COLUMNS), 255, "HMMA", 64, 0.13),
+    "conv bf16, backward_weight": (lambda: conv_weight("Bf16"), 255, "HMMA", 64, 0.07),
     "matmul split": (lambda: matmul("split", ROWS, COLUMNS), 255, "HMMA", 192, 0.2),
     "conv simt": (lambda: conv("Simt", (4, 4)), 128, "FFMA", 1024, 0.7),
     "conv tf32": (lambda: conv("Tf32", (4, 4)), 255, "HMMA", 128, 0.15),

@@ -22,7 +22,7 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
 
-PRECISIONS = ("fp32", "tf32")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 """What the products of float32 operands may be rounded to; "fp32", nothing, is the default."""
 
 

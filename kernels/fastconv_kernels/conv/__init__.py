@@ -201,10 +201,14 @@ def _on_cuda(problem: Any) -> tuple[str, ...]:
 
 # What tensor cores do to products, as ``matmul/tensor_core_cuda.py`` derives it.
 TF32: dict[str, Any] = {"accuracy": 2.0, "precision": "tf32", "product_error": 2.6 * 2**-11}
+BF16: dict[str, Any] = {"accuracy": 2.0, "precision": "bf16", "product_error": 2.01 * 2**-8}
+FP16: dict[str, Any] = {"accuracy": 2.0, "precision": "fp16", "product_error": 2.01 * 2**-11}
 SPLIT: dict[str, Any] = {"accuracy": 2.0, "product_error": 3.5 * 2**-21}
 
 ARITHMETICS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("Tf32", "products of TF32 on the tensor cores", TF32),
+    ("Bf16", "products of BF16 on the tensor cores", BF16),
+    ("Fp16", "products of FP16 on the tensor cores", FP16),
     ("Split", "three products of TF32 for one of float32", SPLIT),
     ("Simt", "plain float32 arithmetic", {}),
 )

@@ -267,9 +267,11 @@ class BackwardInput(ImplicitProduct):
 
 
 SIMT = {"engine": simt.engine, "tiles": simt.TILES}
-TF32 = {"engine": tensor_core.engine, "tiles": tensor_core.TILES}
-SPLIT = {"engine": partial(tensor_core.engine, split=True), "tiles": tensor_core.SPLIT_TILES}
+ENGINES = {name: partial(tensor_core.engine, arithmetic=name) for name in ("tf32", "bf16", "fp16", "split")}
 Simt, BackwardInputSimt = partial(Forward, **SIMT), partial(BackwardInput, **SIMT)
-Tf32 = partial(Forward, **TF32)
-BackwardInputTf32 = partial(BackwardInput, **TF32 | {"tiles": tensor_core.SPLIT_TILES})  # room for what a pixel needs here
-Split, BackwardInputSplit = partial(Forward, **SPLIT), partial(BackwardInput, **SPLIT)
+Tf32, Bf16, Fp16 = (partial(Forward, engine=ENGINES[name], tiles=tensor_core.TILES) for name in ("tf32", "bf16", "fp16"))
+Split = partial(Forward, engine=ENGINES["split"], tiles=tensor_core.SPLIT_TILES)
+BackwardInputTf32, BackwardInputBf16, BackwardInputFp16, BackwardInputSplit = (
+    partial(BackwardInput, engine=engine, tiles=tensor_core.SPLIT_TILES)  # room for what a pixel needs here
+    for engine in ENGINES.values()
+)

@@ -147,5 +147,8 @@ class BackwardWeight:
 
 
 Simt = partial(BackwardWeight, engine=simt.engine, tiles=simt.TILES)
-Tf32 = partial(BackwardWeight, engine=tensor_core.engine, tiles=tensor_core.TILES)
-Split = partial(BackwardWeight, engine=partial(tensor_core.engine, split=True), tiles=tensor_core.SPLIT_TILES)
+Tf32, Bf16, Fp16 = (
+    partial(BackwardWeight, engine=partial(tensor_core.engine, arithmetic=name), tiles=tensor_core.TILES)
+    for name in ("tf32", "bf16", "fp16")
+)
+Split = partial(BackwardWeight, engine=partial(tensor_core.engine, arithmetic="split"), tiles=tensor_core.SPLIT_TILES)

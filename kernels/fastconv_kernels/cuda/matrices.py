@@ -82,6 +82,23 @@ def split_into_tf32(high, low, value):
         low[:1] = (whole - high[:1].view(np.float32)).view(np.uint32)
 
 
+@word("cvt.rn.bf16x2.f32 {pair}, {second}, {first};", pure=True, pair=results(1), first=registers(1), second=registers(1))
+def pack_bf16(pair, first, second):
+    """Two float32, each rounded to the nearest BF16, in one register; ``first`` is its lower half.  (*cvt*)"""
+    bits = np.array([first[0], second[0]], np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)  # to even
+    halves = np.where(np.isnan(bits.view(np.float32)), np.uint32(0x7FFF), rounded)
+    pair[0] = halves[0] | halves[1] << np.uint32(16)
+
+
+@word("cvt.rn.f16x2.f32 {pair}, {second}, {first};", pure=True, pair=results(1), first=registers(1), second=registers(1))
+def pack_f16(pair, first, second):
+    """The same of FP16: above 65504 they become infinite.  (*cvt*)"""
+    with np.errstate(over="ignore"):
+        halves = np.array([first[0], second[0]], np.uint32).view(np.float32).astype(np.float16)
+    pair[:1].view(np.float16)[:] = halves
+
+
 # ---------------------------------------------------------------------------------------------------------------- products
 
 

@@ -1,10 +1,13 @@
-"""Memory of the device that a plan keeps for itself: made with the plan, given back when the plan is forgotten.
+"""Memory of the device that a plan keeps for itself: taken at its first call, given back when the plan is forgotten.
+
+A plan can thus be made, and asked how much it will need, where there is no device.
 
 Source: cuda.core, ``Device.allocate``.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -12,20 +15,31 @@ import numpy as np
 
 from .arrays import View, c_strides, view
 from .asm import SIMULATED
+from .launch import rehearsed
 
 
 class Workspace:
-    """Float32 numbers, (``shape``), uninitialised; ``view`` is what a launch takes."""
+    """Uninitialised float32 numbers of a ``shape``; ``view`` is what a launch takes."""
 
     def __init__(self, *shape: int) -> None:
-        self.nbytes = 4 * prod(shape)
-        if SIMULATED:
-            self.memory: Any = np.full(shape, np.nan, "float32")
-            self.view = view(self.memory)
-        else:
-            from cuda.core import Device
+        self.shape, self.nbytes = shape, 4 * prod(shape)
 
-            device = Device()
-            device.set_current()
-            self.memory = device.allocate(max(1, self.nbytes), stream=device.default_stream)
-            self.view = View(int(self.memory.handle), shape, c_strides(shape), np.dtype("float32"))
+    @property
+    def view(self) -> View:
+        if rehearsed.get() is not None:
+            return View(0, self.shape, c_strides(self.shape), np.dtype("float32"))
+        return view(self.memory) if SIMULATED else self._on_device
+
+    @cached_property
+    def memory(self) -> Any:
+        """What holds it."""
+        if SIMULATED:
+            return np.full(self.shape, np.nan, "float32")
+        from cuda.core import Device
+
+        device = Device()
+        return device.allocate(max(1, self.nbytes), stream=device.default_stream)
+
+    @cached_property
+    def _on_device(self) -> View:
+        return View(int(self.memory.handle), self.shape, c_strides(self.shape), np.dtype("float32"))

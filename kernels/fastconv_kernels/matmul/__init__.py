@@ -9,29 +9,25 @@ is no other direction.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..registry import Kernel, deferred
+from ..registry import Kernel, deferred, single_precision
 from . import blocked_cpu, reference, unpacked_cpu, vector_cpu
 
-
-def _double(problem: Any) -> tuple[str, ...]:
-    return () if problem.dtype == "float32" else ("it computes in float32",)
-
-
 ON_CUDA = [
-    Kernel(
-        "matmul",
-        "forward",
-        "tensor_core_tf32",
-        "cuda",
-        deferred("matmul.tensor_core_cuda", "Tf32"),
-        refuses=_double,
-        accuracy=2.0,
-        precision="tf32",
-        product_error=2.6 * 2**-11,
-        summary="Products of TF32 on the tensor cores, copies from memory ahead of the arithmetic.",
-        source="Markidis et al., NVIDIA Tensor Core Programmability, Performance & Precision, 2018",
+    *(
+        Kernel(
+            "matmul",
+            "forward",
+            f"tensor_core_{precision}",
+            "cuda",
+            deferred("matmul.tensor_core_cuda", precision.capitalize()),
+            refuses=single_precision,
+            accuracy=2.0,
+            precision=precision,
+            product_error=error,
+            summary=f"Products of {precision.upper()} on the tensor cores, copies from memory ahead of the arithmetic.",
+            source="Markidis et al., NVIDIA Tensor Core Programmability, Performance & Precision, 2018",
+        )
+        for precision, error in (("tf32", 2.6 * 2**-11), ("bf16", 2.01 * 2**-8), ("fp16", 2.01 * 2**-11))
     ),
     Kernel(
         "matmul",
@@ -39,7 +35,7 @@ ON_CUDA = [
         "tensor_core_split",
         "cuda",
         deferred("matmul.tensor_core_cuda", "Split"),
-        refuses=_double,
+        refuses=single_precision,
         accuracy=2.0,
         product_error=3.5 * 2**-21,
         summary="Every float32 as the sum of two TF32, three products on the tensor cores for one: float32's accuracy.",
@@ -51,7 +47,7 @@ ON_CUDA = [
         "simt",
         "cuda",
         deferred("matmul.simt_cuda", "Matmul"),
-        refuses=_double,
+        refuses=single_precision,
         summary="Plain float32 arithmetic: 8x8 sums in the registers of each thread, copies from memory ahead of it.",
         source="Volkov & Demmel, Benchmarking GPUs to Tune Dense Linear Algebra, 2008",
     ),

@@ -1,11 +1,13 @@
-"""Matrix product on tensor cores: products of TF32, sums of float32, in one product or in three for float32's accuracy.
+"""Matrix product on tensor cores: products of TF32, BF16 or FP16, sums of float32; or three of TF32 for float32's accuracy.
 
 The loop along K is ``cuda.pipeline``'s, what a block does with two slices ``cuda.tensor_core``'s.
 
     TF32        |got - C| <= (2 * 1.28 * 2**-11 + 2 gamma_K) |A| |B|         1 product
+    BF16        |got - C| <= (2.01 * 2**-8 + 2 gamma_K) |A| |B|              1 product
+    FP16        |got - C| <= (2.01 * 2**-11 + 2 gamma_K) |A| |B|             1 product, of numbers from 2**-14 to 65504
     split       |got - C| <= (3.4 * 2**-21 + 2 gamma_K) |A| |B|              3 products: A1 B1 + A1 B2 + A2 B1
 
-(the tensor cores cut what they sum where float32 arithmetic rounds: hence 2 gamma_K).  Small integers are exact in both.
+(the tensor cores cut what they sum where float32 arithmetic rounds: hence 2 gamma_K).  Small integers are exact in all.
 
 Sources: Markidis et al., "NVIDIA Tensor Core Programmability, Performance & Precision", 2018; Ootomo & Yokota, "Recovering
 single precision accuracy from Tensor Cores while surpassing the FP32 theoretical peak performance", 2022.
@@ -16,5 +18,8 @@ from functools import partial
 from ..cuda import tensor_core
 from ..cuda.matmul import MatrixProduct
 
-Tf32 = partial(MatrixProduct, engine=tensor_core.engine, tiles=tensor_core.TILES)
-Split = partial(MatrixProduct, engine=partial(tensor_core.engine, split=True), tiles=tensor_core.SPLIT_TILES)
+Tf32, Bf16, Fp16 = (
+    partial(MatrixProduct, engine=partial(tensor_core.engine, arithmetic=name), tiles=tensor_core.TILES)
+    for name in ("tf32", "bf16", "fp16")
+)
+Split = partial(MatrixProduct, engine=partial(tensor_core.engine, arithmetic="split"), tiles=tensor_core.SPLIT_TILES)
