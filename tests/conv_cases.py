@@ -80,6 +80,8 @@ if SIMULATED:  # a pixel; tails of every kind; 16 bytes at a time with padding a
         "tile + 1": Conv(1, 4, 3, 11, 33, 1, 1),
         "kernel = image": Conv(2, 3, 4, 4, 5, 4, 4),
         "no image": PROBLEMS["no image"],
+        "depthwise": Conv(2, 4, 5, 4, 4, 3, 2, stride=(2, 1), padding=ONE, groups=4),
+        "groups": Conv(1, 4, 4, 5, 6, 2, 2, dilation=(2, 1), groups=2),
     }
 LARGE = Conv(2, 32, 24, 23, 40, 3, 3, padding=ONE)
 """Work enough for two threads in every direction."""
@@ -93,6 +95,7 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
 STRIDED = "stride 2, patches", "stride 2, patches, no padding"
 ALIKE = {
     ("implicit_gemm_split", "NHWC"): ("one", "unlike sides", "aligned"),
+    ("direct", "NHWC"): (*PROBLEMS,) if not SIMULATED else ("unlike sides", "depthwise", "groups", "no image"),
     ("implicit_gemm_bf16", "NHWC"): ("one", "aligned"),
     ("implicit_gemm_fp16", "NHWC"): ("one", "unlike sides"),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),

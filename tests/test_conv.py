@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
 from typing import Any
 
@@ -147,14 +148,12 @@ def test_epilogue(kernel: Any, problem: Conv, bias: bool, residual: bool, activa
 
 
 @pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported")
-@pytest.mark.parametrize("name", ["Simt", "Tf32"])
-def test_the_gradient_of_a_weight_in_parts_on_cuda(name: str) -> None:
+@pytest.mark.parametrize(("module", "name"), [("implicit_gemm_weight", "Simt"), ("direct", "BackwardWeight")])
+def test_the_gradient_of_a_weight_in_parts_on_cuda(module: str, name: str) -> None:
     """The parts of a long sum, the last one shorter, added by a second launch."""
-    from fastconv_kernels.conv import implicit_gemm_weight_cuda
-
     problem = Conv(2, 2, 6, 9, 3, 2, 1, layout="NHWC")
     gradient, x = operands("backward_weight", problem, integers)
-    plan = getattr(implicit_gemm_weight_cuda, name)(problem, parts=2)
+    plan = getattr(import_module(f"fastconv_kernels.conv.{module}_cuda"), name)(problem, parts=2)
     with guarded(problem.weight_shape, "float32") as out:
         plan(gradient, x, out)
     assert plan.parts == 2

@@ -20,7 +20,7 @@ if SIMULATED:
 pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
-from fastconv_kernels.conv import implicit_gemm_cuda, implicit_gemm_weight_cuda
+from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import build, channel_sums, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import stream_cuda as activations
@@ -75,6 +75,9 @@ STREAMS = {
     "max pooling, backwards": (lambda: windows_cuda.maximum_backward(WINDOWS, "int64"), 1, 1),
     "average pooling, dilated": (lambda: windows_cuda.average(DILATED), 0, 0),
     "average pooling, backwards, dilated": (lambda: windows_cuda.average_backward(DILATED), 0, 0),
+    "depthwise convolution": (lambda: direct_cuda.forward(4), 2, 1),
+    "depthwise convolution, backward_input": (lambda: direct_cuda.backward_input(4), 2, 1),
+    "depthwise convolution, backward_weight": (lambda: direct_cuda.backward_weight(), 0, 0),
     "softmax": (lambda: rows_cuda.forward(row.softmax), 0, 0),
     "cross-entropy": (lambda: rows_cuda.cross_entropy("int64"), 0, 0),
     "channel sum": (lambda: channel_sums.channel_sums(channel_sums.itself, 1, 1), 0, 0),

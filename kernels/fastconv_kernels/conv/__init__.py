@@ -26,7 +26,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..registry import Kernel, deferred, select
+from ..registry import Kernel, deferred, select, single_precision
 from . import (
     col2im_cpu,
     depthwise_cpu,
@@ -248,6 +248,25 @@ BACKWARD_WEIGHT[-1:-1] = _implicit_on_cuda(
     "",
     "The sum over all pixels split into parts, which are added in their order",
 )
+for direction, table, plan in (
+    ("forward", FORWARD, "Forward"),
+    ("backward_input", BACKWARD_INPUT, "BackwardInput"),
+    ("backward_weight", BACKWARD_WEIGHT, "BackwardWeight"),
+):
+    table.insert(
+        -1,
+        Kernel(
+            "conv",
+            direction,
+            "direct",
+            "cuda",
+            deferred("conv.direct_cuda", plan),
+            refuses=single_precision,
+            layout="NHWC",
+            summary="In groups, depthwise above all: a thread for each result, four channels of it where depthwise.",
+            source="Qiu et al., Optimizing Depthwise Separable Convolution Operations on GPUs, 2021",
+        ),
+    )
 
 CONV_POOL_FORWARD = [
     *(
