@@ -8,13 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .devices import to_device, to_host
 from .dispatch import Conv, Matmul, Pool, use
 from .errors import (
     ArgumentError,
     CheckpointError,
     DataError,
     DataNotFoundError,
+    DeviceError,
+    DeviceMemoryError,
     DtypeError,
     FastconvError,
     TargetUnavailableError,
@@ -62,6 +63,8 @@ from .functional import (
     softmax_backward,
     tanh,
     tanh_backward,
+    to_device,
+    to_host,
 )
 from .warming import warmup
 
@@ -76,6 +79,8 @@ __all__ = [
     "Conv",
     "DataError",
     "DataNotFoundError",
+    "DeviceError",
+    "DeviceMemoryError",
     "DtypeError",
     "FastconvError",
     "Matmul",

@@ -1,19 +1,24 @@
-"""Devices: whether CUDA can be used here, and arrays on their way to and from a device.
-
-Nothing here runs before it is asked for, and asking creates no CUDA context.
-"""
+"""Whether CUDA can be used here: asked without creating a CUDA context, and of nothing before somebody wants to know."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
+NEEDED_VERSION = 13000
+"""Of CUDA, in a driver: the extra "cuda13" builds kernels for it."""
+NEEDED_CAPABILITY = 8, 0
+"""Of a device: copies past the registers and products of TF32 came with it."""
+NEEDED_PACKAGES = {"numba_cuda": "numba-cuda", "cuda.core": "cuda-core"}
+"""Module → the package of the extra "cuda13" that has it."""
 
-from .errors import DtypeError, TargetUnavailableError
+VERSION_OF_DRIVER, COUNT = "cuDriverGetVersion", "cuDeviceGetCount"
+MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,55 @@ class CudaStatus:
 @cache
 def cuda_status() -> CudaStatus:
     """Ask the driver, once."""
-    devices, missing = _count_devices()
-    unused = f"the public calls do not reach the CUDA kernels yet (the driver has {devices} device(s))"
-    return CudaStatus(False, devices, missing or unused)
+    if simulated():
+        return CudaStatus(True, 1, "")
+    devices, missing = _devices()
+    packages = [package for module, package in NEEDED_PACKAGES.items() if not _installed(module)]
+    if packages:
+        missing += f'{"; " if missing else ""}the extra "cuda13" is not installed ({" and ".join(packages)} are missing)'
+    return CudaStatus(not missing, devices, missing)
 
 
-def _count_devices() -> tuple[int, str]:
-    """(devices, what is missing); ``cuInit`` and the count start no context."""
+def simulated() -> bool:
+    """Whether Numba simulates a GPU in this process, which then has no other."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def _devices() -> tuple[int, str]:
+    """(devices, what is missing); none of the driver's answers needs a context."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
     except OSError:
         return 0, f"there is no NVIDIA driver ({library} was not found)"
-    count = ctypes.c_int(0)
-    for name, arguments in (("cuInit", (0,)), ("cuDeviceGetCount", (ctypes.byref(count),))):
-        if code := getattr(driver, name)(*arguments):
-            return 0, f"the NVIDIA driver answers {name} with error {code}"
-    return count.value, ""
+    if code := driver.cuInit(0):
+        return 0, f"the NVIDIA driver answers cuInit with error {code}"
+    version, devices = _asked(driver, VERSION_OF_DRIVER), _asked(driver, COUNT)
+    if version < NEEDED_VERSION:
+        return devices, f"the NVIDIA driver is too old: it knows CUDA {_named(version)}, needed is {_named(NEEDED_VERSION)}"
+    if devices < 1:
+        return 0, "the NVIDIA driver finds no device"
+    found = tuple(_asked(driver, "cuDeviceGetAttribute", attribute, 0) for attribute in (MAJOR, MINOR))
+    if found < NEEDED_CAPABILITY:
+        return devices, f"device 0 has compute capability {found[0]}.{found[1]}, needed is 8.0"
+    return devices, ""
+
+
+def _asked(driver: Any, function: str, *arguments: int) -> int:
+    """The number that a function of the driver gives; 0 if it gives an error."""
+    answer = ctypes.c_int(0)
+    return 0 if getattr(driver, function)(ctypes.byref(answer), *arguments) else answer.value
+
+
+def _named(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def on_cuda(array: Any) -> bool:
@@ -55,33 +92,3 @@ def on_cuda(array: Any) -> bool:
         return hasattr(array, "__cuda_array_interface__")
     except Exception:  # noqa: BLE001 - libraries raise errors of their own where it is not defined for this array
         return False
-
-
-def to_device(array: Any, device: int = 0) -> Any:
-    """Copy an array to a CUDA device.
-
-    Raises
-    ------
-    TargetUnavailableError
-        Always in this version, with what is missing.
-    """
-    raise TargetUnavailableError(f"device: cuda:{device} cannot be used: {cuda_status().reason}")
-
-
-def to_host(array: Any) -> np.ndarray[Any, Any]:
-    """The array as NumPy's: itself if it is on the host already, no copy.
-
-    Raises
-    ------
-    TargetUnavailableError
-        It lives on a CUDA device, from which this version cannot copy.
-    DtypeError
-        It is no array.
-    """
-    if isinstance(array, np.ndarray):
-        return array
-    if on_cuda(array):
-        raise TargetUnavailableError(f"array: it lives on a CUDA device, which cannot be read: {cuda_status().reason}")
-    if not hasattr(array, "__array__"):
-        raise DtypeError(f"array: expected an array, got {type(array).__name__}")
-    return np.asarray(array)

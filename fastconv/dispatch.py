@@ -46,8 +46,8 @@ from .choice import (
     tuning_file,
     walk,
 )
-from .errors import ArgumentError
-from .settings import Around, Settings, around, settings, use
+from .errors import ArgumentError, TargetUnavailableError
+from .settings import Around, Settings, around, settings, use, using_device
 
 __all__ = [
     "ELEMENTWISE",
@@ -59,6 +59,7 @@ __all__ = [
     "Conv",
     "ConvPool",
     "Elementwise",
+    "Elsewhere",
     "Kernel",
     "Lender",
     "Matmul",
@@ -87,6 +88,7 @@ __all__ = [
     "tuning_file",
     "uninitialised",
     "use",
+    "using_device",
     "walk",
 ]
 
@@ -220,6 +222,10 @@ class Lender:
         self.give_back(plan)
 
 
+class Elsewhere(TargetUnavailableError):
+    """The arrays of a call are not where its kernel computes; ``functional`` begins such a call anew, in the right place."""
+
+
 @remembered
 def _lender(
     _around: Around, operator: str, direction: str, problem: Any, asked: Settings, limit: int | None, converting: bool
@@ -235,17 +241,23 @@ def lender(
     asked: Settings | None = None,
     max_workspace_bytes: int | None = None,
     converting: bool = True,
+    with_arrays: bool = True,
 ) -> Lender:
     """The cached lender of a problem's plans, in *its* problem's layout: in that of ``problem`` unless ``converting``.
 
     Raises
     ------
+    Elsewhere
+        The plans compute on a device, the arrays are on the host; without ``with_arrays`` there are none yet.
     UnsupportedError, ArgumentError, TargetUnavailableError
         As ``choose``; kernels that need more than ``max_workspace_bytes`` refuse.
     """
     if max_workspace_bytes is not None and (not isinstance(max_workspace_bytes, (int, np.integer)) or max_workspace_bytes < 0):
         raise ArgumentError(f"max_workspace_bytes: expected an integer of at least 0, got {max_workspace_bytes!r}")
-    return _lender(around(), operator, direction, problem, asked or Settings(), max_workspace_bytes, converting)
+    found = _lender(around(), operator, direction, problem, asked or Settings(), max_workspace_bytes, converting)
+    if found.kernel.target == "cuda" and with_arrays and settings().device is None:
+        raise Elsewhere("target: cuda was asked for, the arrays are on the host")
+    return found
 
 
 @contextmanager
@@ -291,4 +303,6 @@ def plan_for(
     """
     request = request_for(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
     kernel = selected(operator, direction, problem, request, converting=False)
+    if kernel.target == "cuda":
+        raise TargetUnavailableError("target: cuda computes the public calls; networks run on the host alone in this version")
     return planned(kernel, problem, request.threads)

@@ -23,6 +23,14 @@ class TargetUnavailableError(FastconvError, RuntimeError):
     """The target that was asked for cannot run here; the message says what is missing."""
 
 
+class DeviceError(FastconvError, RuntimeError):
+    """A CUDA device or its driver failed; the host's kernels can be used all the same."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The memory of a CUDA device is full."""
+
+
 class DataError(FastconvError, ValueError):
     """A data file is damaged, of another format, or does not fit the others; the message begins with the file."""
 

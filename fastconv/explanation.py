@@ -136,7 +136,7 @@ def explain(
     walked = dispatch.walk(operator, direction, problem, asked, converting)
     found = dispatch.measured(operator, direction, problem, asked)
     try:
-        lender = dispatch.lender(operator, direction, problem, asked, converting=converting)
+        lender = dispatch.lender(operator, direction, problem, asked, converting=converting, with_arrays=False)
     except UnsupportedError:
         lender = None
     return Explanation(

@@ -25,12 +25,16 @@ class Settings(NamedTuple):
     Attributes
     ----------
     target : "auto", "cpu", "cuda" or "numpy"
+        Of arrays on a CUDA device always "cuda".  Of the host's, "cuda" copies them to device 0, and the results back.
     algorithm : an algorithm's name, or "auto"
     threads : at least 1, at most the threads that Numba has
     accuracy : "fast", "precise" or "exact"
         The error a kernel may declare, in bounds of a plain sum: any, at most 8, or 1 (``fastconv_kernels.registry``).
     precision : "fp32", "tf32", "bf16" or "fp16"
         What products may be rounded to before they are summed in float32; only kernels for CUDA make use of it.
+    device : (int, int), or None
+        Where the arrays of the calls are: the number of a CUDA device, and the handle of the stream on which they are made.
+        None, the host, for all that users ask.
     """
 
     target: str | None = None
@@ -38,6 +42,7 @@ class Settings(NamedTuple):
     threads: int | None = None
     accuracy: str | None = None
     precision: str | None = None
+    device: tuple[int, int] | None = None
 
     def checked(self) -> Settings:
         """Itself, if every value can be had.
@@ -56,7 +61,7 @@ class Settings(NamedTuple):
             not isinstance(self.threads, (int, np.integer)) or isinstance(self.threads, bool) or self.threads < 1
         ):
             raise ArgumentError(f"threads: expected an integer of at least 1, got {self.threads!r}")
-        if self.target == "cuda":
+        if self.target == "cuda" and not cuda_status().available:
             raise TargetUnavailableError(f"target: cuda cannot be used: {cuda_status().reason}")
         return self
 
@@ -91,6 +96,14 @@ def use(
         A target that cannot run here, with what is missing.
     """
     return _using(Settings(target, algorithm, threads, accuracy, precision).checked())
+
+
+def using_device(device: int, stream: int) -> AbstractContextManager[Settings]:
+    """Choose among the kernels for CUDA inside the ``with``: the arrays of the calls there are on a device.
+
+    Plans keep workspaces, which two streams must not use at the same time: each stream has plans of its own.
+    """
+    return _using(Settings(target="cuda", device=(device, stream)))
 
 
 @contextmanager

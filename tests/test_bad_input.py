@@ -203,7 +203,7 @@ class OnDevice:
 def test_arrays_on_a_device() -> None:
     with pytest.raises(TargetUnavailableError, match=r"^x: lives on a CUDA device"):
         fc.conv2d(OnDevice(), W)
-    with pytest.raises(TargetUnavailableError, match=r"^array: it lives on a CUDA device"):
+    with pytest.raises(TargetUnavailableError, match=r"^array: lives on a CUDA device"):
         fc.to_host(OnDevice())
 
 

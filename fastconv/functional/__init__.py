@@ -1,4 +1,10 @@
-"""The public calls: check the arguments, state the problem, choose a kernel, launch its plan."""
+"""The public calls: check the arguments, state the problem, choose a kernel, launch its plan.
+
+Arrays may be NumPy's, or what NumPy can read without a copy; then the results are NumPy's.  Or all are on one CUDA device, of
+any library with ``__cuda_array_interface__`` or DLPack: the results are then new arrays there, CuPy's or PyTorch's if the
+first array is, made on that library's current stream, and nothing goes through the host.  (``cross_entropy``, which gives a
+number, waits for it, and looks at the classes on the host.)
+"""
 
 from __future__ import annotations
 
@@ -40,6 +46,7 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
+from .transfer import to_device, to_host
 
 __all__ = [
     "ConvPlan",
@@ -83,4 +90,6 @@ __all__ = [
     "softmax_backward",
     "tanh",
     "tanh_backward",
+    "to_device",
+    "to_host",
 ]

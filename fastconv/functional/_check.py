@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy import ndarray  # for what is asked at every call
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from ..devices import on_cuda
-from ..dispatch import FLOATS, LAYOUTS, Conv, padding_pairs, uninitialised
-from ..errors import ArgumentError, DtypeError, TargetUnavailableError
+from ..dispatch import FLOATS, LAYOUTS, Conv, Elsewhere, padding_pairs, uninitialised
+from ..errors import ArgumentError, DtypeError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Ints = int | tuple[int, int]
@@ -23,10 +25,20 @@ WEIGHT_AXES = {"NCHW": "(K, C / groups, R, S)", "NHWC": "(R, S, C / groups, K)"}
 
 
 def host(name: str, value: Any) -> Array:
-    """``value`` as NumPy sees it, without a copy, whatever it is an array of."""
+    """``value`` as NumPy sees it, without a copy, whatever it is an array of.
+
+    Raises
+    ------
+    Elsewhere
+        It lives on a device.
+    DtypeError
+        It is no array.
+    """
+    if value.__class__ is DeviceArray:
+        return cast("Array", value)  # it answers all that is asked of an array here
     if not isinstance(value, np.ndarray):
         if on_cuda(value):
-            raise TargetUnavailableError(f"{name}: lives on a CUDA device, which the public calls do not reach yet")
+            raise Elsewhere(f"{name}: lives on a CUDA device, the other arrays on the host")
         if not hasattr(value, "__array__"):
             raise DtypeError(f"{name}: expected an array of {' or '.join(FLOATS)}, got {type(value).__name__}")
         try:
@@ -95,6 +107,8 @@ def contiguous(value: Array) -> Array:
     """``value`` as kernels read it, C-contiguous; copied at most once."""
     if value.flags.c_contiguous:
         return usable(value)
+    if isinstance(value, DeviceArray):
+        return value.contiguous()
     return np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
 
 
@@ -155,12 +169,19 @@ def shaped(name: str, value: Any, expected: Shape, dtype: np.dtype[Any]) -> Arra
     return found
 
 
-def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
-    """``out`` if it can be written in place, or a new array if it is None."""
-    if out is None:
+def new(expected: Shape, dtype: Any, beside: Array | None) -> Array:
+    """A new array, its elements anything, where ``beside`` is."""
+    if beside.__class__ is ndarray or not isinstance(beside, DeviceArray):
         return uninitialised(expected, dtype)
+    return beside.empty(expected, dtype)
+
+
+def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
+    """``out`` if it can be written in place, or a new array, where the first of ``inputs`` is, if it is None."""
+    if out is None:
+        return new(expected, dtype, next(iter(inputs.values())))
     if out.__class__ is not ndarray or out.dtype is not dtype or out.shape != expected or not out.flags.carray:
-        _refuse_output(out, expected, dtype)
+        refuse_output(out, expected, dtype)
     own = out.base is None  # two arrays that are no views have memory of their own
     for name, value in inputs.items():
         if value is None or (own and value.base is None and value is not out):
@@ -170,18 +191,29 @@ def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Map
     return out
 
 
-def _refuse_output(out: Any, expected: Shape, dtype: np.dtype[Any]) -> None:
-    """Say what is wrong with it; nothing, if it is of a subclass that has all that an array needs."""
-    if not isinstance(out, np.ndarray):
-        raise ArgumentError(f"out: expected a NumPy array, got {type(out).__name__}")
+def refuse_output(out: Any, expected: Shape, dtype: np.dtype[Any], name: str = "out") -> None:
+    """Say what is wrong with it; nothing, if it is of another class that has all that an array needs."""
+    if not isinstance(out, (np.ndarray, DeviceArray)):
+        raise ArgumentError(f"{name}: expected a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise ArgumentError(f"out: expected {dtype}, got {out.dtype}")
+        raise ArgumentError(f"{name}: expected {dtype}, got {out.dtype}")
     if out.shape != expected:
-        raise ArgumentError(f"out: expected shape {expected}, got {out.shape}")
+        raise ArgumentError(f"{name}: expected shape {expected}, got {out.shape}")
     if not out.flags.writeable:
-        raise ArgumentError("out: expected an array that can be written, got a read-only one")
+        raise ArgumentError(f"{name}: expected an array that can be written, got a read-only one")
     if not out.flags.carray:
-        raise ArgumentError(f"out: expected a C-contiguous, aligned array, got strides {out.strides}")
+        raise ArgumentError(f"{name}: expected a C-contiguous, aligned array, got strides {out.strides}")
+
+
+def same_elements(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same elements in the same order."""
+    if not (isinstance(a, (np.ndarray, DeviceArray)) and isinstance(b, (np.ndarray, DeviceArray))):
+        return False
+    return bool(_address(a) == _address(b) and (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype))
+
+
+def _address(array: Any) -> int:
+    return int(array.address if isinstance(array, DeviceArray) else array.__array_interface__["data"][0])
 
 
 def conv_problem(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Lender
-from ._check import Array, usable
-from ._layout import entering, leaving, room, weight_view
+from ._check import Array, new
+from ._layout import entering, filters, leaving, room, weight_view
 
 
 def run_forward(
@@ -23,7 +23,7 @@ def run_forward(
 ) -> None:
     """Write the convolution of ``x`` with ``weight`` and its epilogue into ``out``, all in ``layout``."""
     with lender.lend() as plan:
-        packed = plan.pack(usable(weight_view(weight, layout, lender.problem.layout)))
+        packed = plan.pack(filters(weight, layout, lender.problem.layout))
         run_packed(lender, plan, layout, x, packed, out, bias, residual, activation)
 
 
@@ -51,7 +51,7 @@ def run_backward_input(lender: Lender, layout: str, grad_output: Array, weight: 
     inner, target = lender.problem.layout, lender.kernel.target
     result = room(out, layout, inner)
     with lender.lend() as plan:
-        packed = plan.pack(usable(weight_view(weight, layout, inner)))
+        packed = plan.pack(filters(weight, layout, inner))
         plan(entering(grad_output, layout, inner, target), packed, result)
     leaving(result, out, layout, target)
 
@@ -60,7 +60,7 @@ def run_backward_weight(lender: Lender, layout: str, grad_output: Array, x: Arra
     """Write the gradient of the weight into ``out``, all in ``layout``."""
     inner, target = lender.problem.layout, lender.kernel.target
     view = weight_view(out, layout, inner)
-    result = view if view.flags.c_contiguous else np.empty(view.shape, out.dtype)
+    result = view if view.flags.c_contiguous else new(view.shape, out.dtype, out)
     with lender.lend() as plan:
         plan(entering(grad_output, layout, inner, target), entering(x, layout, inner, target), result)
     if result is not view:

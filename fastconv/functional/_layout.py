@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from .. import dispatch
-from ._check import Array, contiguous
+from ._check import Array, contiguous, new, usable
 
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -17,6 +19,12 @@ def weight_view(weight: Array, layout: str, wanted: str) -> Array:
     if layout == wanted:
         return weight
     return weight.transpose(2, 3, 1, 0) if wanted == "NHWC" else weight.transpose(3, 2, 0, 1)
+
+
+def filters(weight: Array, layout: str, wanted: str) -> Array:
+    """The same weights as plans pack them: of any strides on the host, without gaps on a device, where they stay so."""
+    view = usable(weight_view(weight, layout, wanted))
+    return view.contiguous() if isinstance(view, DeviceArray) else view
 
 
 def image_view(images: Array, layout: str, wanted: str) -> Array:
@@ -31,7 +39,7 @@ def entering(images: Array, layout: str, wanted: str, target: str) -> Array:
     view = image_view(images, layout, wanted)
     if layout == wanted or view.flags.c_contiguous or not images.flags.c_contiguous or not images.dtype.isnative:
         return contiguous(view)
-    converted = dispatch.uninitialised(view.shape, images.dtype)
+    converted = new(view.shape, images.dtype, images)
     _transpose(contiguous(images), converted, wanted, target)
     return converted
 
@@ -39,7 +47,7 @@ def entering(images: Array, layout: str, wanted: str, target: str) -> Array:
 def room(out: Array, layout: str, wanted: str) -> Array:
     """An array in the layout ``wanted`` for what ``leaving`` brings to ``out``: ``out`` itself where memory agrees."""
     view = image_view(out, layout, wanted)
-    return view if view.flags.c_contiguous else dispatch.uninitialised(view.shape, out.dtype)
+    return view if view.flags.c_contiguous else new(view.shape, out.dtype, out)
 
 
 def leaving(images: Array, out: Array, layout: str, target: str) -> None:

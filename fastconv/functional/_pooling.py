@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from ..dispatch import Pool, padding_pairs
 from ..errors import ArgumentError, DtypeError
 from . import _check
@@ -75,7 +77,7 @@ def divisor_of(divisor_override: Any) -> int | None:
 
 
 def index_array(indices: Any, shape: Shape) -> Array:
-    found = np.asarray(indices)
+    found: Array = indices if isinstance(indices, DeviceArray) else np.asarray(indices)  # type: ignore[assignment]
     if found.dtype.newbyteorder("=").name not in INDEX_TYPES:
         raise DtypeError(f"indices: expected {' or '.join(INDEX_TYPES)}, got {found.dtype}")
     if found.shape != shape:

@@ -11,8 +11,10 @@ from ..errors import ArgumentError
 from . import _check
 from ._check import Array
 from ._flat import axis_of, number, output
+from ._placement import anywhere
 
 
+@anywhere
 def relu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
     """max(x, 0); NaN stays NaN.
 
@@ -38,6 +40,7 @@ def relu(x: Any, *, out: Array | None = None, algorithm: str | None = None, targ
     return _forward("relu", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def relu_backward(
     grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -48,6 +51,7 @@ def relu_backward(
     return _backward("relu", grad_output, "x", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def leaky_relu(
     x: Any, negative_slope: float = 0.01, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -58,6 +62,7 @@ def leaky_relu(
     return _forward("leaky_relu", x, number("negative_slope", negative_slope), out, algorithm, target)
 
 
+@anywhere
 def leaky_relu_backward(
     grad_output: Any,
     x: Any,
@@ -71,6 +76,7 @@ def leaky_relu_backward(
     return _backward("leaky_relu", grad_output, "x", x, number("negative_slope", negative_slope), out, algorithm, target)
 
 
+@anywhere
 def elu(
     x: Any, alpha: float = 1.0, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -81,6 +87,7 @@ def elu(
     return _forward("elu", x, number("alpha", alpha), out, algorithm, target)
 
 
+@anywhere
 def elu_backward(
     grad_output: Any,
     x: Any,
@@ -94,11 +101,13 @@ def elu_backward(
     return _backward("elu", grad_output, "x", x, number("alpha", alpha), out, algorithm, target)
 
 
+@anywhere
 def sigmoid(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
     """1 / (1 + e**-x), without overflow; arguments and errors as ``relu``'s."""
     return _forward("sigmoid", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def sigmoid_backward(
     grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -106,11 +115,13 @@ def sigmoid_backward(
     return _backward("sigmoid", grad_output, "y", y, 0.0, out, algorithm, target)
 
 
+@anywhere
 def tanh(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
     """The hyperbolic tangent of ``x``; arguments and errors as ``relu``'s."""
     return _forward("tanh", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def tanh_backward(
     grad_output: Any, y: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -118,6 +129,7 @@ def tanh_backward(
     return _backward("tanh", grad_output, "y", y, 0.0, out, algorithm, target)
 
 
+@anywhere
 def gelu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
     """``x`` times the probability that a standard normal variable is at most ``x``; arguments and errors as ``relu``'s.
 
@@ -126,6 +138,7 @@ def gelu(x: Any, *, out: Array | None = None, algorithm: str | None = None, targ
     return _forward("gelu", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def gelu_backward(
     grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -133,6 +146,7 @@ def gelu_backward(
     return _backward("gelu", grad_output, "x", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def silu(x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None) -> Array:
     """``x / (1 + e**-x)``; arguments and errors as ``relu``'s.
 
@@ -141,6 +155,7 @@ def silu(x: Any, *, out: Array | None = None, algorithm: str | None = None, targ
     return _forward("silu", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def silu_backward(
     grad_output: Any, x: Any, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -148,6 +163,7 @@ def silu_backward(
     return _backward("silu", grad_output, "x", x, 0.0, out, algorithm, target)
 
 
+@anywhere
 def maxout(
     x: Any,
     pieces: int,
@@ -186,6 +202,7 @@ def maxout(
     return out
 
 
+@anywhere
 def maxout_backward(
     grad_output: Any,
     x: Any,

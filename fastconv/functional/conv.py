@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from .. import dispatch
 from ..dispatch import Conv, Settings
 from ..errors import ArgumentError
@@ -15,8 +17,10 @@ from ._check import Array, Ints
 from ._epilogue import activate, fused, known_activation
 from ._launch import run_forward
 from ._padding import framed
+from ._placement import anywhere
 
 
+@anywhere
 def conv2d(
     x: Any,
     weight: Any,
@@ -135,6 +139,7 @@ def _convolution(
     return problem, pads, dispatch.lender("conv", "forward", problem, asked, max_workspace_bytes)
 
 
+@anywhere
 def conv1d(
     x: Any,
     weight: Any,
@@ -188,7 +193,7 @@ def conv1d(
     row, tap = (-2, -2) if layout == "NCHW" else (-3, 0)  # where the axis of the one row goes
     if residual is not None:
         residual = np.expand_dims(_check.array("residual", residual, dtype), row)
-    if isinstance(out, np.ndarray):
+    if isinstance(out, (np.ndarray, DeviceArray)):
         out = np.expand_dims(out, row)
     images = np.expand_dims(x, row)
     kernel = np.expand_dims(weight, tap)

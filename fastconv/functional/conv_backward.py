@@ -13,8 +13,10 @@ from . import _check
 from ._check import Array, Ints
 from ._epilogue import activate, fused, known_activation
 from ._launch import run_backward_input, run_backward_weight
+from ._placement import anywhere
 
 
+@anywhere
 def conv2d_backward_input(
     grad_output: Any,
     weight: Any,
@@ -80,6 +82,7 @@ def conv2d_backward_input(
     return out
 
 
+@anywhere
 def conv2d_backward_weight(
     grad_output: Any,
     x: Any,
@@ -138,6 +141,7 @@ def conv2d_backward_weight(
     return out
 
 
+@anywhere
 def conv_transpose2d(
     x: Any,
     weight: Any,

@@ -12,8 +12,10 @@ from ..errors import ArgumentError, DtypeError
 from . import _check
 from ._check import Array
 from ._flat import axis_of, output
+from ._placement import anywhere, beside, on_host
 
 
+@anywhere
 def softmax(
     x: Any, axis: int = -1, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -42,6 +44,7 @@ def softmax(
     return _by_rows("softmax", "forward", axis, out, Settings(target, algorithm), x=x)
 
 
+@anywhere
 def softmax_backward(
     grad_output: Any,
     y: Any,
@@ -58,6 +61,7 @@ def softmax_backward(
     return _by_rows("softmax", "backward_input", axis, out, Settings(target, algorithm), grad_output=grad_output, y=y)
 
 
+@anywhere
 def log_softmax(
     x: Any, axis: int = -1, *, out: Array | None = None, algorithm: str | None = None, target: str | None = None
 ) -> Array:
@@ -65,6 +69,7 @@ def log_softmax(
     return _by_rows("log_softmax", "forward", axis, out, Settings(target, algorithm), x=x)
 
 
+@anywhere
 def log_softmax_backward(
     grad_output: Any,
     y: Any,
@@ -81,6 +86,7 @@ def log_softmax_backward(
     return _by_rows("log_softmax", "backward_input", axis, out, Settings(target, algorithm), grad_output=grad_output, y=y)
 
 
+@anywhere
 def cross_entropy(logits: Any, target: Any, *, out: Array | None = None, algorithm: str | None = None) -> tuple[float, Array]:
     """The mean cross-entropy of the softmax of ``logits`` with ``target``, and its gradient.
 
@@ -114,18 +120,18 @@ def cross_entropy(logits: Any, target: Any, *, out: Array | None = None, algorit
     rows, classes = logits.shape
     labels = _labels(target, rows, classes, dtype)
     grad = _check.output(out, logits.shape, dtype, {"logits": logits, "target": labels})
-    losses = np.empty(rows, dtype)
+    losses = _check.new((rows,), dtype, logits)
     with dispatch.lender(
         "cross_entropy", "forward", Rows(rows, classes, dtype.name), Settings(None, algorithm)
     ).lend() as plan:
-        plan(_check.contiguous(logits), labels, losses, grad)
-    return (float(losses.mean(dtype=np.float64)) if rows else float("nan")), grad
+        plan(_check.contiguous(logits), beside(logits, labels), losses, grad)
+    return (float(on_host(losses).mean(dtype=np.float64)) if rows else float("nan")), grad
 
 
 def _labels(target: Any, rows: int, classes: int, dtype: np.dtype[Any]) -> Array:
     """``target`` as the kernels take it: (rows,) int64 or (rows, classes) of the logits' dtype."""
     try:
-        found = np.asarray(target)
+        found = np.asarray(on_host(target))
     except ValueError as error:
         raise ArgumentError(f"target: expected an array, but reading it as one fails: {error}") from None
     if found.shape == (rows,):
@@ -161,7 +167,7 @@ def _by_rows(operator: str, direction: str, axis: int, out: Array | None, asked:
     moved = np.moveaxis(out, axis, -1)
     # Kernels may read a row again after they began to write it: an input that is ``out`` itself gets its result at the end.
     in_place = any(np.may_share_memory(out, array) for array in inputs.values())
-    result = moved if moved.flags.c_contiguous and not in_place else np.empty(moved.shape, dtype)
+    result = moved if moved.flags.c_contiguous and not in_place else _check.new(moved.shape, dtype, moved)
     with dispatch.lender(operator, direction, problem, asked).lend() as plan:
         plan(*rows, result.reshape(problem.rows, columns))
     if result is not moved:

@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from . import _check
 from ._check import Array
 from ._epilogue import activate, fused, known_activation
+from ._placement import anywhere, elsewhere
 
 
 def matmul(
@@ -57,16 +58,25 @@ def matmul(
     -----
     Work 2*M*N*K flop for each matrix.
     """
-    if a.__class__ is not ndarray or b.__class__ is not ndarray:
-        a, b = _check.host("a", a), _check.host("b", b)
-    product = _product(
-        around(), a.shape, b.shape, a.dtype, b.dtype, algorithm, target, accuracy, precision, max_workspace_bytes
-    )
-    out = _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
-    product.into(out, a, b)
-    return out
+    try:
+        if a.__class__ is not ndarray or b.__class__ is not ndarray:
+            a, b = _check.host("a", a), _check.host("b", b)
+        product = _product(
+            around(), a.shape, b.shape, a.dtype, b.dtype, algorithm, target, accuracy, precision, max_workspace_bytes
+        )
+        if out is None:
+            out = _check.new(product.shape, product.dtype, a)
+        else:
+            _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
+        product.into(out, a, b)
+        return out
+    except dispatch.Elsewhere:  # as ``anywhere`` would, which takes a twentieth of a small product's time
+        pass
+    asked = {"algorithm": algorithm, "target": target, "accuracy": accuracy, "precision": precision}
+    return elsewhere(matmul, (a, b), {"out": out, "max_workspace_bytes": max_workspace_bytes, **asked})  # type: ignore[no-any-return]
 
 
+@anywhere
 def linear(
     x: Any,
     weight: Any,
@@ -151,10 +161,10 @@ class _Product(NamedTuple):
         """``matrix`` as plans take it: copied only if its bytes or its elements are in no order for them."""
         matrix = _check.usable(matrix)
         if matrix.ndim == 2:
-            return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
+            return matrix if matrix.itemsize in matrix.strides else _check.contiguous(matrix)
         if matrix.flags.c_contiguous or (matrix.ndim > 2 and matrix.swapaxes(-2, -1).flags.c_contiguous):
             return matrix
-        return np.ascontiguousarray(matrix)
+        return _check.contiguous(matrix)
 
 
 @dispatch.remembered

@@ -12,10 +12,12 @@ from ..errors import ArgumentError
 from . import _check
 from ._check import Array
 from ._flat import number, output
+from ._placement import anywhere, beside
 
 ACTIVATIONS = (None, "relu")
 
 
+@anywhere
 def batch_norm(
     x: Any,
     running_mean: Any = None,
@@ -85,16 +87,17 @@ def batch_norm(
     result = output(out, x, **inputs)
     addend = None if residual is None else _check.contiguous(inputs["residual"])
     fused, asked = (addend, activation == "relu"), Settings(target, algorithm)
-    statistics = np.zeros((2, problem.channels), dtype)
+    statistics = tuple(_check.new(shape, dtype, x) if x.size else beside(x, np.zeros(shape, dtype)) for _ in range(2))
     with dispatch.lender("batch_norm", "forward" if training else "inference", problem, asked).lend() as plan:
         if training:
             rates = {"momentum": momentum, "epsilon": eps}
             plan(_check.contiguous(x), *affine, result, *statistics, *running, *fused, **rates)
         else:
             plan(_check.contiguous(x), *affine, *running, result, *fused, epsilon=eps)
-    return (result, (statistics[0], statistics[1])) if training and return_statistics else result
+    return (result, statistics) if training and return_statistics else result
 
 
+@anywhere
 def batch_norm_backward(
     grad_output: Any,
     x: Any,
@@ -146,7 +149,7 @@ def batch_norm_backward(
     result = output(out, given, grad_output=given)
     _check.output(result, x.shape, dtype, inputs)
     passed = None if grad_residual is None else _check.output(grad_residual, x.shape, dtype, {**inputs, "out": result})
-    gradients = np.empty(channels, dtype), np.empty(channels, dtype)
+    gradients = _check.new(channels, dtype, x), _check.new(channels, dtype, x)
     with dispatch.lender("batch_norm", "backward", problem, Settings(target, algorithm)).lend() as plan:
         reached = None if y is None else _check.contiguous(inputs["y"])
         plan(_check.contiguous(given), _check.contiguous(x), *known, result, *gradients, reached, passed)

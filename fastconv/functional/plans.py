@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from .. import dispatch
 from ..dispatch import Settings
 from ..errors import ArgumentError
@@ -14,7 +16,8 @@ from . import _check
 from ._check import Array, Ints
 from ._epilogue import activate, fused, known_activation
 from ._launch import run_packed
-from ._layout import weight_view
+from ._layout import filters
+from ._placement import anywhere
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class ConvPlan:
         Of one call; bytes: input, weight and output once.
     """
 
-    def __init__(self, problem: dispatch.Conv, lender: dispatch.Lender, activation: str | None) -> None:
-        self.problem, self.activation, self._lender = problem, activation, lender
+    def __init__(self, problem: dispatch.Conv, asked: Settings, most_bytes: int | None, activation: str | None) -> None:
+        self.problem, self.activation, self._asked = problem, activation, (asked, most_bytes)
+        self._lender = lender = dispatch.lender("conv", "forward", problem, *self._asked, with_arrays=False)
         self.name, self.algorithm, self.target = lender.kernel.name, lender.kernel.algorithm, lender.kernel.target
         self.threads, self.workspace_bytes = lender.threads, lender.workspace_bytes
         self.flops, self.bytes = problem.flops, problem.bytes
@@ -47,6 +51,13 @@ class ConvPlan:
     def __repr__(self) -> str:
         return f"ConvPlan({self.name}, {self.problem}, threads={self.threads}, workspace_bytes={self.workspace_bytes})"
 
+    def _lender_here(self) -> dispatch.Lender:
+        """The lender of plans for the arrays of a call."""
+        if self.target == "cuda":  # each stream has workspaces of its own; without one, the call begins anew on a device
+            return dispatch.lender("conv", "forward", self.problem, *self._asked)
+        return self._lender
+
+    @anywhere
     def pack(self, weight: Any) -> PackedWeight:
         """The weights in the kernel's own form, to be used in any number of calls.
 
@@ -59,11 +70,15 @@ class ConvPlan:
         ------
         ArgumentError, DtypeError
         """
-        problem = self.problem
+        problem, lender = self.problem, self._lender_here()
         weight = _check.shaped("weight", weight, problem.weight_shape, np.dtype(problem.dtype))
-        with self._lender.lend() as plan:
-            return PackedWeight(self, plan.pack(_check.usable(weight_view(weight, problem.layout, plan.problem.layout))))
+        with lender.lend() as plan:
+            packed = plan.pack(filters(weight, problem.layout, plan.problem.layout))
+        if isinstance(packed, DeviceArray) and np.may_share_memory(packed, weight):
+            packed = packed.copy()
+        return PackedWeight(self, packed)
 
+    @anywhere
     def __call__(self, x: Any, weight: Any, bias: Any = None, residual: Any = None, out: Array | None = None) -> Array:
         """activation(x * weight + bias + residual), as ``conv2d`` computes it.
 
@@ -83,6 +98,7 @@ class ConvPlan:
         ArgumentError, DtypeError
         """
         problem, dtype = self.problem, np.dtype(self.problem.dtype)
+        lender = self._lender_here()
         x = _check.shaped("x", x, problem.x_shape, dtype)
         inputs: dict[str, Array | None] = {"x": x}
         if not isinstance(weight, PackedWeight):
@@ -95,8 +111,8 @@ class ConvPlan:
             inputs["residual"] = residual = _check.shaped("residual", residual, problem.out_shape, dtype)
         out = _check.output(out, problem.out_shape, dtype, inputs)
         packed = weight if isinstance(weight, PackedWeight) else self.pack(weight)
-        with self._lender.lend() as plan:
-            run_packed(self._lender, plan, problem.layout, x, packed.data, out, bias, residual, fused(self.activation))
+        with lender.lend() as plan:
+            run_packed(lender, plan, problem.layout, x, packed.data, out, bias, residual, fused(self.activation))
         activate(self.activation, out, self.target)
         return out
 
@@ -157,4 +173,4 @@ def plan_conv2d(
         ("x_shape", "weight_shape"),
     )
     asked = Settings(target, algorithm, threads, accuracy, precision)
-    return ConvPlan(problem, dispatch.lender("conv", "forward", problem, asked, max_workspace_bytes), activation)
+    return ConvPlan(problem, asked, max_workspace_bytes, activation)

@@ -11,9 +11,11 @@ from ..dispatch import Settings
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array, Ints, Shape
+from ._placement import anywhere
 from ._pooling import batched_shape, divisor_of, index_array, pool_problem, scatter, unbatched
 
 
+@anywhere
 def max_pool2d(
     x: Any,
     kernel_size: Ints,
@@ -65,13 +67,14 @@ def max_pool2d(
     x, batched = _check.images("x", x, layout)
     problem = pool_problem("max", x.shape, layout, x.dtype, kernel_size, stride, padding, dilation, ceil_mode)
     out = _check.output(out, unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
-    indices = np.empty(out.shape, np.int64) if return_indices else None
+    indices = _check.new(out.shape, np.int64, out) if return_indices else None
     with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
         places = None if indices is None else indices.reshape(problem.out_shape)
         plan(_check.contiguous(x), out.reshape(problem.out_shape), places)
     return out if indices is None else (out, indices)
 
 
+@anywhere
 def max_pool2d_backward(
     grad_output: Any,
     indices: Any,
@@ -130,6 +133,7 @@ def max_pool2d_backward(
     return out
 
 
+@anywhere
 def avg_pool2d(
     x: Any,
     kernel_size: Ints,
@@ -177,6 +181,7 @@ def avg_pool2d(
     return out
 
 
+@anywhere
 def avg_pool2d_backward(
     grad_output: Any,
     input_shape: Shape,
@@ -238,6 +243,7 @@ def avg_pool2d_backward(
     return out
 
 
+@anywhere
 def global_avg_pool(
     x: Any,
     *,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.devices import to_host
 from fastconv.errors import ArgumentError, DtypeError
+from fastconv.functional import to_host
 
 from .layers.base import Shape
 from .parameters import Array

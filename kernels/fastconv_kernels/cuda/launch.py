@@ -38,6 +38,39 @@ def on_stream(stream):
         current_stream.reset(token)
 
 
+@contextmanager
+def working_on(device_id, stream=0, others=()):
+    """Start kernels on a device and a stream of it, behind what ``others`` have under way; streams are handles.
+
+    The thread's current device is afterwards what it was.
+    """
+    if SIMULATED:
+        yield
+        return
+    from cuda.bindings import driver
+    from cuda.core import Device, Stream
+
+    status, before = driver.cuCtxGetCurrent()
+    try:
+        device = Device(device_id)
+        device.set_current()
+        chosen = Stream.from_handle(stream) if stream else device.default_stream
+        for other in others:
+            chosen.wait(Stream.from_handle(other))
+        with on_stream(chosen):
+            yield
+    finally:
+        if status == driver.CUresult.CUDA_SUCCESS:
+            driver.cuCtxSetCurrent(before)
+
+
+def stream_here():
+    """The stream that kernels are started on here."""
+    from cuda.core import Device
+
+    return current_stream.get() or Device().default_stream
+
+
 def start(kernel, blocks, arrays, numbers):
     """Start ``kernel`` on ``blocks`` blocks: first its ``arrays``, each a ``View`` or None, then its ``numbers``."""
     if (noted := rehearsed.get()) is not None:
@@ -64,7 +97,7 @@ def launch_built(kernel, blocks, addresses, numbers):
     device = Device()
     config = LaunchConfig(grid=blocks, block=kernel.threads, shmem_size=kernel.shared_bytes)
     flat = [single(number) for given in numbers for number in (given if isinstance(given, tuple) else (given,))]
-    launch(current_stream.get() or device.default_stream, config, loaded(kernel, device.device_id), *addresses, *flat)
+    launch(stream_here(), config, loaded(kernel, device.device_id), *addresses, *flat)
 
 
 @cache

@@ -1,0 +1,243 @@
+"""Where a call's arrays are: on the host, where nearly all of them are and nothing here runs, or on a device.
+
+A public call is written once, with NumPy's arrays in mind.  When it comes upon an array of a device, or the kernel that was
+asked for computes on one, it gives up with ``Elsewhere`` before anything is touched, and is called again: with its arrays as
+``DeviceArray``, which answers NumPy's questions about shapes and memory, on the caller's current stream, and with kernels for
+CUDA to choose from.  What it returns becomes an array of the caller's library, or NumPy's where its arrays were copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+
+from fastconv_kernels.cuda.device_array import DeviceArray, wrapped
+from fastconv_kernels.registry import Refused
+
+from ..devices import cuda_status, on_cuda
+from ..dispatch import Elsewhere, settings, using_device
+from ..errors import (
+    ArgumentError,
+    DeviceError,
+    DeviceMemoryError,
+    DtypeError,
+    FastconvError,
+    TargetUnavailableError,
+    UnsupportedError,
+)
+from . import _check
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Arrays = Mapping[str, Any]
+
+WRITTEN = "out", "grad_residual", "running_mean", "running_var"
+"""Arguments that calls write; of ``out`` they read nothing."""
+
+
+def anywhere(call: Callable[Given, Result]) -> Callable[Given, Result]:
+    """``call``, with arrays on a device too."""
+
+    @wraps(call)
+    def placed(*given: Given.args, **named: Given.kwargs) -> Result:
+        try:
+            return call(*given, **named)
+        except Elsewhere:
+            pass
+        return cast("Result", elsewhere(call, given, named))
+
+    return placed
+
+
+def elsewhere(call: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What ``call`` computes on the device where its arrays are, or to which the caller's target brings them.
+
+    Raises
+    ------
+    ArgumentError
+        Some arrays are on the device and some are not.
+    TargetUnavailableError
+        CUDA cannot be used here.
+    DeviceError, DeviceMemoryError
+        The device or its driver failed.
+    """
+    arguments, asked = _arguments(signature(call), given, named)
+    arrays = {name: value for name, value in arguments.items() if _is_array(value)}
+    there = next((name for name, value in arrays.items() if on_cuda(value)), None)
+    if there and asked not in (None, "auto", "cuda"):
+        raise ArgumentError(f"target: expected cuda, where {there} lives, got {asked!r}")
+    needs_cuda(f"{there}: lives on a CUDA device, which" if there else "target: cuda")
+    with errors_of_the_device():
+        placed = _on_their_device(arrays, there) if there else _copied(arrays)
+        with working(next(iter(placed.values())), placed.values()):
+            result = call(**{**arguments, **placed})
+            return _each(given_back, result) if there else _brought_back(result, arrays, placed)
+
+
+def _arguments(form: Signature, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """(all that are given but the target, by name; the target that is asked for)."""
+    arguments = dict(form.bind(*given, **named).arguments)
+    for parameter in form.parameters.values():
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name, {})
+    known = form.parameters.get("target")
+    is_setting = known is None or known.kind is Parameter.KEYWORD_ONLY  # cross_entropy's is what is to be learned
+    asked = arguments.pop("target", None) if is_setting else None
+    return arguments, asked or getattr(arguments.get("self"), "target", None) or settings().target
+
+
+def _is_array(value: Any) -> bool:
+    return on_cuda(value) or (hasattr(value, "__array__") and not isinstance(value, np.generic))
+
+
+def needs_cuda(what: str) -> None:
+    """Raise ``TargetUnavailableError`` where CUDA cannot be used, ``what`` being said of."""
+    if not cuda_status().available:
+        raise TargetUnavailableError(f"{what} cannot be used: {cuda_status().reason}")
+
+
+@contextmanager
+def working(first: DeviceArray, arrays: Iterable[DeviceArray] = ()) -> Iterator[None]:
+    """Run kernels where ``first`` is, on its library's current stream, behind the streams that ``arrays`` are made on."""
+    from fastconv_kernels.cuda.launch import working_on
+
+    stream = first.library.stream(first.device)
+    made = {getattr(array.owner, "__cuda_array_interface__", {}).get("stream") for array in arrays}
+    with using_device(first.device, stream), working_on(first.device, stream, sorted(made - {None, stream})):
+        yield
+
+
+@contextmanager
+def errors_of_the_device() -> Iterator[None]:
+    """Let what CUDA and its libraries raise be an error of ours; the host's kernels can be used all the same."""
+    from fastconv_kernels.cuda.libraries import Missing
+
+    try:
+        yield
+    except Refused as refused:
+        raise UnsupportedError(str(refused)) from None
+    except Missing as missing:
+        raise TargetUnavailableError(f"target: cuda cannot be used: {missing}") from None
+    except (FastconvError, TypeError, ValueError):
+        raise
+    except (RuntimeError, MemoryError) as error:
+        full = isinstance(error, MemoryError) or "memory" in f"{type(error).__name__} {error}".lower()
+        kind, what = (DeviceMemoryError, "has no memory left") if full else (DeviceError, "failed")
+        raise kind(f"the CUDA device {what}: {error}") from error
+
+
+def _each(change: Callable[[DeviceArray], Any], result: Any) -> Any:
+    """The result of a call, its arrays on a device changed."""
+    if isinstance(result, tuple):
+        return tuple(_each(change, part) for part in result)
+    return change(result) if isinstance(result, DeviceArray) else result
+
+
+# ------------------------------------------------------------------------------------------------------- arrays of a device
+
+
+def _on_their_device(arrays: Arrays, first: str) -> dict[str, DeviceArray]:
+    placed = {name: device_array(name, value) for name, value in arrays.items() if on_cuda(value)}
+    place = placed[first].device
+    for name in arrays:
+        if name not in placed:
+            raise ArgumentError(f"{name}: expected an array on cuda:{place} as {first} is, got one of the host")
+        if placed[name].device != place:
+            raise ArgumentError(
+                f"{name}: expected an array on cuda:{place} as {first} is, got one on cuda:{placed[name].device}"
+            )
+    return placed
+
+
+def device_array(name: str, value: Any) -> DeviceArray:
+    """An array of any library that lives on a CUDA device.
+
+    Raises
+    ------
+    DtypeError
+        Its library does not show its memory, as PyTorch where gradients are recorded.
+    """
+    from fastconv_kernels.cuda.libraries import Missing, on_device
+
+    try:
+        return on_device(value)
+    except (Missing, Refused):
+        raise
+    except Exception as error:
+        raise DtypeError(f"{name}: expected an array, but reading it as one fails: {error}") from error
+
+
+def given_back(array: DeviceArray) -> Any:
+    """As its own library's array."""
+    from fastconv_kernels.cuda import libraries
+
+    return libraries.given_back(array)
+
+
+# -------------------------------------------------------------------------------- NumPy's arrays for kernels of a device
+
+
+def copied_to(device: int, values: Any, fill: bool = True) -> DeviceArray:
+    """A new array on a device, by default with a copy of ``values``, NumPy's."""
+    from fastconv_kernels.cuda import libraries, transfers
+
+    library = libraries.preferred()
+    copy = wrapped(library.empty(values.shape, values.dtype, device), library)
+    if fill:
+        with working(copy):
+            transfers.fill(copy, np.ascontiguousarray(values))
+    return copy
+
+
+def fetched(array: DeviceArray, room: Any = None) -> Any:
+    """A copy as NumPy's array: in ``room``, C-contiguous, if that is given."""
+    from fastconv_kernels.cuda import transfers
+
+    values = np.empty(array.shape, array.dtype) if room is None else room
+    transfers.fetch(array, values)
+    return values
+
+
+def beside(place: Any, values: Any) -> Any:
+    """``values``, NumPy's, where ``place`` is."""
+    return copied_to(place.device, values) if isinstance(place, DeviceArray) else values
+
+
+def on_host(array: Any) -> Any:
+    """``array`` where NumPy can look at it."""
+    return fetched(array) if isinstance(array, DeviceArray) else array
+
+
+def _copied(arrays: Arrays) -> dict[str, DeviceArray]:
+    """Copies on device 0 of arrays of the host; an array that is given twice has one."""
+    hosts = {name: _check.host(name, value) for name, value in arrays.items()}
+    placed: dict[str, DeviceArray] = {}
+    for name, value in hosts.items():
+        if name in WRITTEN:
+            _check.refuse_output(arrays[name], value.shape, value.dtype.newbyteorder("="), name)
+        for other, copy in placed.items():
+            if _check.same_elements(value, hosts[other]):
+                placed[name] = copy
+                break
+            if name in WRITTEN and np.may_share_memory(value, hosts[other]):
+                raise ArgumentError(f"{name}: expected memory of its own, but it overlaps with {other}")
+        else:
+            native = value.astype(value.dtype.newbyteorder("="), copy=False)
+            placed[name] = copied_to(0, native, fill=name != "out")
+    return placed
+
+
+def _brought_back(result: Any, arrays: Arrays, placed: Mapping[str, DeviceArray]) -> Any:
+    """The result with NumPy's arrays, those among them that the caller gave to be written."""
+    written = {id(placed[name].owner): fetched(placed[name], arrays[name]) for name in WRITTEN if name in placed}
+
+    def host(array: DeviceArray) -> Any:
+        given = written.get(id(array.owner))
+        return fetched(array) if given is None else given
+
+    return _each(host, result)

@@ -1,0 +1,46 @@
+"""Copies between the host's memory and a device's.
+
+NOT YET RUN ON HARDWARE: written against cuda.bindings 13 on a machine without a GPU.
+
+Source: CUDA Driver API, "Memory Management".
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from .asm import SIMULATED
+from .device_array import DeviceArray
+from .launch import stream_here
+
+Host = np.ndarray[Any, Any]
+
+
+def fill(array: DeviceArray, values: Host) -> None:
+    """Copy ``values``, C-contiguous and of the same shape and dtype, to a device; the host's memory may then be reused."""
+    if values.nbytes:
+        move(array.address, values.ctypes.data, values.nbytes, "cuMemcpyHtoDAsync")
+
+
+def fetch(array: DeviceArray, values: Host) -> None:
+    """Copy ``array`` into ``values``, C-contiguous and of the same shape and dtype, and wait until it is there."""
+    source = array.contiguous()
+    if values.nbytes:
+        move(values.ctypes.data, source.address, values.nbytes, "cuMemcpyDtoHAsync")
+
+
+def move(target: int, source: int, size: int, copy: str) -> None:
+    """Copy on the current stream, behind what is under way there, and wait."""
+    if SIMULATED:
+        ctypes.memmove(target, source, size)
+        return
+    from cuda.bindings import driver
+
+    stream = stream_here()
+    for name, arguments in ((copy, (target, source, size, stream.handle)), ("cuStreamSynchronize", (stream.handle,))):
+        (status,) = getattr(driver, name)(*arguments)
+        if status != driver.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(f"{name}: {status.name}")
