@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import regressions
 from command_line import fails
 from fastconv.bench import cases, comparison, guard, roofline, session, suites
 from fastconv.bench.session import Request
@@ -123,13 +124,46 @@ def test_only_what_exceeds_the_noise_is_slower(capsys: pytest.CaptureFixture[str
     assert compared(seconds={"fastconv": 1.2}) == 1
     assert "SLOWER: 1.20 times as long (noise 4%)  forward · 1 thread · c · fastconv" in capsys.readouterr().out
     assert compared(seconds={"fastconv": 1.2}, spread={"fastconv": 0.2}) == 0, "it is within the noise"
+    assert compared(seconds={"fastconv": 1.2}, least={"fastconv": 1.01}) == 0, "it can still be as fast"
     assert compared(seconds={"fastconv": 1.2}, peak=83.0) == 0, "the machine was slower too"
     assert compared(seconds={"fastconv": 0.8}) == 0
-    assert "1 compared: 0 slower, 1 faster" in capsys.readouterr().out
+    assert "1 kernel(s) compared, 1 times: 0 slower, 1 faster" in capsys.readouterr().out
     assert fails(capsys, "bench", "--compare", before, before.with_name("c.json")).startswith("--compare: ")
     after.write_text('{"rows": [{}]}')
     assert "is not what fastconv bench --json writes" in fails(capsys, "bench", "--compare", before, after)
     assert compared(case="d") == 2
+
+
+def test_a_kernel_is_slower_if_it_is_on_most_problems() -> None:
+    def sessions(*ratios: float) -> list[list[dict[str, Any]]]:
+        each = [row(case=str(number), kernels={"fastconv": "k"}) for number in range(len(ratios))]
+        return [each, [made | {"seconds": {"fastconv": ratio}} for made, ratio in zip(each, ratios, strict=True)]]
+
+    def slower(*ratios: float) -> list[str]:
+        return [change.name for change in comparison.compared(*sessions(*ratios)) if change.slower]
+
+    assert slower(1.2, 1.2, 1.0) == ["forward · 1 thread · k"]
+    assert slower(1.3, 1.02, 1.0) == slower(1.3, 1.0) == [], "where its arrays lie"
+    assert slower(1.6, 1.0, 1.0) == ["forward · 1 thread · 0 · fastconv"], "nothing else makes so much"
+
+
+def test_a_slowed_kernel_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only the call and the waiting advance."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.125
+        return now[0]
+
+    monkeypatch.setattr(regressions, "perf_counter", clock)
+    monkeypatch.setattr(regressions, "SLOWED", 2.0)
+
+    def work() -> str:
+        now[0] += 10.0
+        return "done"
+
+    assert regressions.slowed(work)() == "done"
+    assert now[0] == pytest.approx(20.0, abs=1.0)
 
 
 def test_the_roof_is_what_the_machine_allows() -> None:

@@ -130,13 +130,15 @@ def _progress(total: int) -> Iterator[Any]:
 
 def _compare(before: str, after: str) -> int:
     """Print what changed beyond noise."""
-    changes = list(comparison.compared(comparison.read(before), comparison.read(after)))
+    changes = comparison.compared(comparison.read(before), comparison.read(after))
     if not changes:
         raise ArgumentError(f"--compare: {before} and {after} have no case in common")
-    for change in sorted(changes, key=lambda change: -change.ratio):
+    for change in sorted(changes, key=lambda change: -min(change.ratios)):
         if change.slower or change.faster:
-            verdict = "SLOWER" if change.slower else "faster"
-            print(f"{verdict}: {change.ratio:.2f} times as long (noise {change.noise:.0%})  {change.name}")
+            verdict, ratio = ("SLOWER", min(change.ratios)) if change.slower else ("faster", max(change.ratios))
+            print(f"{verdict}: {ratio:.2f} times as long (noise {change.noise:.0%})  {change.name}")
     slower = sum(change.slower for change in changes)
-    print(f"{len(changes)} compared: {slower} slower, {sum(change.faster for change in changes)} faster")
+    kernels = sum(change.whole for change in changes)
+    told = f"{kernels} kernel(s) compared, {len(changes) - kernels} times"
+    print(f"{told}: {slower} slower, {sum(change.faster for change in changes)} faster")
     return SLOWER if slower else 0
