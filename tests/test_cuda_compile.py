@@ -6,6 +6,7 @@ more: a rise means that something has left the registers, or that a loop is not 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_weight_cuda
-from fastconv_kernels.cuda import build, channel_sums, stream
+from fastconv_kernels.cuda import build, channel_sums, k_major, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import stream_cuda as activations
 from fastconv_kernels.layout import tiles_cuda
 from fastconv_kernels.loss import row, rows_cuda
-from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda
+from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda, warpgroup_cuda
 from fastconv_kernels.norm import passes_cuda
 from fastconv_kernels.optimizer import stream_cuda as optimizers
 from fastconv_kernels.pool import windows_cuda
@@ -84,6 +85,7 @@ STREAMS = {
     "batch norm, gradient's sums": (lambda: channel_sums.channel_sums(passes_cuda.rectified_gradient_terms, 3, 2), 0, 0),
     "batch norm": (lambda: passes_cuda.normalise(passes_cuda.Parts(4, 0, 1, 1, 1, 1)), 2, 1),
     "batch norm, backwards, in planes": (lambda: passes_cuda.differentiate(passes_cuda.Parts(4, 1, 1, 0, 1, 1)), 3, 2),
+    "rounding to BF16 along K": (lambda: k_major.pack("bf16", "across"), 0, 0),
     "change of layout": (lambda: tiles_cuda.transpose(), 0, 0),
 }
 
@@ -149,6 +151,24 @@ def test_machine_code_of_streams(name: str, tmp_path: Path) -> None:
     wide = [opcode for opcode, operands in sass.instructions(cubin.code, tmp_path)[0] if ".128" in operands]
     assert wide.count("LDG") >= loads
     assert wide.count("STG") >= stores
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_machine_code_of_hopper(precision: str, tmp_path: Path) -> None:
+    kernel = warpgroup_cuda.persistent(precision, 4)
+    cubin = build.build(kernel, "sm_90a")
+    assert cubin.registers <= 65536 // kernel.threads
+    assert (cubin.spilled_bytes, cubin.stack_bytes) == (0, 0)
+    log = (build.cubin_folder() / f"{build.key(kernel, 'sm_90a')}.log").read_text()
+    assert "serialized" not in log, "the compiler waits for every product: their sums are touched while they are under way"
+    if sass.disassembler() is None:
+        pytest.skip("nvidia-cuda-nvdisasm is not installed: registers were checked, instructions were not")
+    code = Counter(opcode for opcode, _ in sass.instructions(cubin.code, tmp_path)[0])
+    assert code["HGMMA"] >= 4, "products of warpgroups"
+    assert code["UTMALDG"] >= 2, "copies of boxes"
+    assert code["SYNCS"] >= 4, "barriers that count bytes"
+    assert code["USETMAXREG"] == 2, "registers that change hands"
+    assert not {"LDL", "STL"} & set(code), "memory of the thread's own"
 
 
 def test_fragments_along_k_are_loaded_as_matrices(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from numba import cuda, float32, uint32
 
 from fastconv_kernels.cuda import copies, matrices, memory
 from fastconv_kernels.cuda.unrolling import unroll, unrolled
-from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda
+from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda, warpgroup_cuda
 from fastconv_kernels.problems import Matmul
 from guarded import guarded, integers, same
 
@@ -120,6 +120,17 @@ def test_every_tile(plan: Any, which: int) -> None:
     with guarded((problem.M, problem.N), "float32") as out:
         plan(problem, 1, tile=tile)(a, b, out)
     same(out, a @ b, f"{plan} with {tile}")
+
+
+@pytest.mark.parametrize("precision", ["Tf32", "Bf16"])
+def test_a_block_that_stays_for_several_tiles(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tiles one after the other, the ring of stages more than once around, the last slice and the last rows ragged."""
+    monkeypatch.setattr(warpgroup_cuda, "MULTIPROCESSORS", 1)
+    problem, rng = Matmul(130, 5, 130 if precision == "Tf32" else 260), np.random.default_rng(3)
+    a, b = integers(rng, (problem.M, problem.K), "float32"), integers(rng, (problem.K, problem.N), "float32")
+    with guarded((problem.M, problem.N), "float32") as out:
+        getattr(warpgroup_cuda, precision)(problem)(a, b, out)
+    same(out, a @ b, precision)
 
 
 def test_lanes_that_part_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

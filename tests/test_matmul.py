@@ -32,7 +32,13 @@ if SIMULATED:  # one element, tails of copies and stores, a tile and a bit, a sl
 EPILOGUES = list(product([False, True], [False, True], [None, "relu"]))
 if SIMULATED:  # each part alone, and all
     EPILOGUES = [(True, False, None), (False, True, "relu"), (True, True, "relu")]
-ALIKE = {"tensor_core_bf16": [(9, 12, 4)], "tensor_core_fp16": [(3, 34, 37)]} if SIMULATED else {}
+ALIKE = {
+    "tensor_core_bf16": [(9, 12, 4)],
+    "tensor_core_fp16": [(3, 34, 37)],
+    "warpgroup_tf32": [(9, 12, 4), (5, 3, 0)],
+    "warpgroup_bf16": [(33, 5, 6)],
+    "warpgroup_fp16": [(9, 12, 4)],
+}
 """What is enough for algorithms that differ from another in the arithmetic of a product alone."""
 TRANSPOSED = [(False, True), (True, False)] if SIMULATED else list(product([False, True], [False, True]))
 
@@ -42,7 +48,7 @@ def cases(kernels: Any = KERNELS, sizes: Any = tuple(SIZES)) -> list[Any]:
     return [
         pytest.param(kernel, Matmul(*size), id=f"{kernel.name}-{'x'.join(map(str, size))}")
         for kernel in kernels
-        for size in (sizes if kernel.algorithm not in ALIKE else [size for size in sizes if size in ALIKE[kernel.algorithm]])
+        for size in ([size for size in sizes if size in ALIKE[kernel.algorithm]] if kernel.algorithm in ALIKE else sizes)
         if small_enough(Matmul(*size).flops) and not kernel.refuses(Matmul(*size))
     ]
 

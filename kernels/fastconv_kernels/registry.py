@@ -107,13 +107,13 @@ class Kernel:
         return None if amounts is None else sum(self.costs[unit] * amount for unit, amount in amounts.items()) * 1e-9
 
 
-def deferred(module: str, plan: str) -> Callable[[Any, int], Any]:
-    """The class ``plan`` of a module of this package, imported with the first plan: what it needs may be missing here."""
+def deferred(module: str, name: str) -> Callable[..., Any]:
+    """What a module of this package calls ``name``, imported when it is first called: what it needs may be missing here."""
 
     def make(*arguments: Any, **keywords: Any) -> Any:
-        return getattr(import_module(make.__module__), plan)(*arguments, **keywords)
+        return getattr(import_module(make.__module__), name)(*arguments, **keywords)
 
-    make.__module__, make.__qualname__ = f"{__package__}.{module}", plan
+    make.__module__, make.__qualname__ = f"{__package__}.{module}", name
     return make
 
 

@@ -12,6 +12,8 @@ panel       an operand's slice in shared memory: where each element lies, and ho
 epilogue    what becomes of a sum before it is written
 engine · simt · tensor_core      how a block multiplies two slices
 pipeline    the product of two operands, around any engine: the loop along K with copies that run ahead
+barriers · warpgroup · tensor_map      the words of Hopper: copies of boxes, products of warpgroups, who waits for what
+k_major     an operand brought into the form that warpgroups multiply
 operands    on the host: which variant of a kernel the arrays of a call need
 
 Nothing here is imported before a kernel for CUDA is asked for.  ``available`` says without importing anything whether one can

@@ -1,4 +1,4 @@
-"""What the simulator lacks for PTX words: the 32 lanes of a warp acting together, and copies that arrive late.
+"""What the simulator lacks for PTX words: the lanes of a warp, or a warpgroup, acting together, and copies that arrive late.
 
 The simulator runs each thread of a block as a thread of Python.  Only the twins of words use this module.
 """
@@ -16,18 +16,18 @@ creating = threading.Lock()
 
 
 class Warp:
-    """The meeting place of 32 lanes: each leaves an operand, the last to come computes, each takes its part home."""
+    """The meeting place of so many lanes: each leaves an operand, the last to come computes, each takes its part home."""
 
-    def __init__(self):
-        self.everyone = threading.Condition()
-        self.meeting, self.waiting, self.operands, self.parts = 0, 0, [None] * LANES, None
+    def __init__(self, lanes):
+        self.everyone, self.lanes = threading.Condition(), lanes
+        self.meeting, self.waiting, self.operands, self.parts = 0, 0, [None] * lanes, None
 
     def meet(self, lane, word, operand, compute):
         with self.everyone:
             meeting = self.meeting
             self.operands[lane] = (word, operand)
             self.waiting += 1
-            if self.waiting == LANES:
+            if self.waiting == self.lanes:
                 if any(other != word for other, _ in self.operands):
                     words = sorted({other for other, _ in self.operands})
                     raise RuntimeError(f"lanes of one warp stand at different words: {', '.join(words)}")
@@ -39,13 +39,20 @@ class Warp:
             return self.parts[lane]  # no lane can overwrite it: the next meeting needs this lane too
 
 
-def together(word, operand, compute):
-    """``compute(operands of lanes 0..31)[this lane]``: what a ``.sync.aligned`` instruction does."""
-    thread = threading.current_thread()
+def of_block(name, make):
+    """What the threads of this block share under a name, ``make()`` at first."""
+    kept = threading.current_thread()._manager.__dict__  # the manager lives as long as the block
     with creating:
-        warps = thread._manager.__dict__.setdefault("warps", {})  # the manager lives as long as the block
-        warp = warps.setdefault(thread.thread_id // LANES, Warp())
-    return warp.meet(thread.thread_id % LANES, word, operand, compute)
+        if name not in kept:
+            kept[name] = make()
+    return kept[name]
+
+
+def together(word, operand, compute, lanes=LANES):
+    """``compute(operands of all lanes)[this lane]``: what a ``.sync.aligned`` instruction does."""
+    number = threading.current_thread().thread_id
+    warp = of_block(f"{lanes} lanes, number {number // lanes}", lambda: Warp(lanes))
+    return warp.meet(number % lanes, word, operand, compute)
 
 
 def copies_under_way():

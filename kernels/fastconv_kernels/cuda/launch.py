@@ -111,6 +111,16 @@ def loaded(kernel, device_id):
     return code
 
 
+def is_hopper():
+    """Whether the current device has the instructions of sm_90a."""
+    try:
+        from cuda.core import Device
+
+        return Device().compute_capability[0] == 9
+    except Exception:  # noqa: BLE001 - no library, no driver, no device: each says so in an error of its own
+        return False
+
+
 def architecture(capability):
     """What to build for: with the instructions that only this generation has, from Hopper on."""
     major, minor = capability

@@ -23,6 +23,10 @@ if SIMULATED:
 
     shared_at = beyond = at
 
+    def words_before(array, size):
+        """How many words of an array in shared memory lie before the first address that is a multiple of ``size`` bytes."""
+        return -at(array, 0).ctypes.data % size // 4
+
     def source_at(array, offset, exists):
         """The address of an element that may be copied from: of the first one, if this one does not exist."""
         return at(array, offset if exists else 0)
@@ -72,6 +76,18 @@ else:
             return builder.add(builder.ptrtoint(start, ir.IntType(32)), builder.mul(offset, itemsize))
 
         return types.uint32(array, offset), generate
+
+    @intrinsic
+    def words_before(_context, array, size):
+        """How many words of an array in shared memory lie before the first address that is a multiple of ``size`` bytes."""
+
+        def generate(context, builder, signature, values):
+            start = start_of(context, builder, array, values[0])
+            start = builder.ptrtoint(builder.addrspacecast(start, ir.PointerType(start.type.pointee, 3)), ir.IntType(32))
+            size = context.cast(builder, values[1], signature.args[1], types.uint32)
+            return builder.lshr(builder.urem(builder.neg(start), size), ir.IntType(32)(2))
+
+        return types.uint32(array, size), generate
 
     @intrinsic
     def beyond(_context, place, words):

@@ -12,7 +12,27 @@ from __future__ import annotations
 from ..registry import Kernel, deferred, single_precision
 from . import blocked_cpu, reference, unpacked_cpu, vector_cpu
 
+PRECISIONS = {"tf32": 2.6 * 2**-11, "bf16": 2.01 * 2**-8, "fp16": 2.01 * 2**-11}
+"""What tensor cores round operands to, and the error of a product by it, as ``tensor_core_cuda.py`` derives it."""
+
 ON_CUDA = [
+    *(
+        Kernel(
+            "matmul",
+            "forward",
+            f"warpgroup_{precision}",
+            "cuda",
+            deferred("matmul.warpgroup_cuda", precision.capitalize()),
+            refuses=deferred("matmul.warpgroup_cuda", "refuses"),
+            declines=deferred("matmul.warpgroup_cuda", "declines"),
+            accuracy=2.0,
+            precision=precision,
+            product_error=error,
+            summary=f"Hopper: boxes of {precision.upper()} that arrive by themselves, multiplied by warpgroups.",
+            source="Bikshandi & Shah, A Case Study in CUDA Kernel Fusion, 2023",
+        )
+        for precision, error in PRECISIONS.items()
+    ),
     *(
         Kernel(
             "matmul",
@@ -27,7 +47,7 @@ ON_CUDA = [
             summary=f"Products of {precision.upper()} on the tensor cores, copies from memory ahead of the arithmetic.",
             source="Markidis et al., NVIDIA Tensor Core Programmability, Performance & Precision, 2018",
         )
-        for precision, error in (("tf32", 2.6 * 2**-11), ("bf16", 2.01 * 2**-8), ("fp16", 2.01 * 2**-11))
+        for precision, error in PRECISIONS.items()
     ),
     Kernel(
         "matmul",
