@@ -35,11 +35,15 @@ def cuda_status() -> CudaStatus:
     """Ask the driver, once."""
     if simulated():
         return CudaStatus(True, 1, "")
-    devices, missing = _devices()
-    packages = [package for module, package in NEEDED_PACKAGES.items() if not _installed(module)]
-    if packages:
-        missing += f'{"; " if missing else ""}the extra "cuda13" is not installed ({" and ".join(packages)} are missing)'
-    return CudaStatus(not missing, devices, missing)
+    devices, refused = _devices()
+    reason = "; ".join(each for each in (refused, missing_packages()) if each)
+    return CudaStatus(not reason, devices, reason)
+
+
+def missing_packages() -> str:
+    """What of the extra "cuda13" is not installed; empty: all is there."""
+    missing = [package for module, package in NEEDED_PACKAGES.items() if not _installed(module)]
+    return f'the extra "cuda13" is not installed (missing: {", ".join(missing)})' if missing else ""
 
 
 def simulated() -> bool:

@@ -61,7 +61,7 @@ class Settings(NamedTuple):
             not isinstance(self.threads, (int, np.integer)) or isinstance(self.threads, bool) or self.threads < 1
         ):
             raise ArgumentError(f"threads: expected an integer of at least 1, got {self.threads!r}")
-        if self.target == "cuda" and not cuda_status().available:
+        if self.target == "cuda" and _used.get().device is None and not cuda_status().available:
             raise TargetUnavailableError(f"target: cuda cannot be used: {cuda_status().reason}")
         return self
 

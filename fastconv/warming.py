@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import functional
-from .dispatch import FLOATS
+from .dispatch import FLOATS, Settings
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ LARGE_MODEL, SMALL_BATCH = 1_000_000, 8
 
 
 def warmup(
-    models: str | Sequence[str] | None = None, dtypes: str | Sequence[str] = ("float32",), progress: bool = True
+    models: str | Sequence[str] | None = None,
+    dtypes: str | Sequence[str] = ("float32",),
+    progress: bool = True,
+    *,
+    target: str | None = None,
+    arch: str | Sequence[str] | None = None,
+    precisions: str | Sequence[str] = ("fp32", "tf32"),
 ) -> None:
     """Compile the kernels of common problems into the user's cache, from which later processes load them.
 
@@ -39,12 +45,28 @@ def warmup(
     dtypes : names of dtypes, "float32" or "float64"
     progress : bool
         Show a bar, where standard error is a terminal.
+    target : "cpu" or "cuda"
+        "cpu", the default, or the public calls' kernels for CUDA, which are compiled on any machine, and may be carried with
+        the cache folder to the one that runs them.
+    arch : name or names of architectures, such as "sm_80" or "sm_90a"
+        Of GPUs; None: that of the first one here.
+    precisions : some of "fp32", "tf32", "bf16" and "fp16"
+        Of the products on a GPU.
 
     Raises
     ------
     ArgumentError
-        A model or a dtype that does not exist.
+        A model, a dtype, … that does not exist.
+    TargetUnavailableError
+        What compiles kernels for CUDA is not installed.
     """
+    if target == "cuda":
+        _warm_cuda(arch, [precisions] if isinstance(precisions, str) else list(precisions), progress)
+        return
+    if target not in (None, "cpu"):
+        raise ArgumentError(f"target: expected cpu or cuda, got {target!r}")
+    if arch is not None:
+        raise ArgumentError("arch: expected None but for the target cuda")
     from . import zoo  # with the whole of fastconv.nn: not for the sake of ``import fastconv``
 
     names = list(zoo.MODELS) if models is None else [models] if isinstance(models, str) else list(models)
@@ -61,6 +83,22 @@ def warmup(
         for label, step in steps:
             advance(label)
             step()
+
+
+def _warm_cuda(arch: Any, precisions: list[str], progress: bool) -> None:
+    """Build the kernels of the public calls, found by rehearsing these."""
+    from . import warming_cuda
+    from .functional import rehearsal
+
+    for precision in precisions:
+        Settings(precision=precision).checked()
+    names = rehearsal.architectures(arch)
+    found = {kernel: label for label, call in warming_cuda.calls(tuple(precisions)) for kernel in rehearsal.rehearse(call)}
+    with _bar(len(found) * len(names), progress) as advance:
+        for name in names:
+            for kernel, label in found.items():
+                advance(f"{label}, {name}")
+                rehearsal.build(kernel, name)
 
 
 def _calls(dtype: str) -> Iterator[Step]:

@@ -245,7 +245,14 @@ print(json.dumps([
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"models": "resnet"}, "models: expected"), ({"dtypes": ["int8"]}, "dtypes: expected")]
+    ("arguments", "message"),
+    [
+        ({"models": "resnet"}, "models: expected"),
+        ({"dtypes": ["int8"]}, "dtypes: expected"),
+        ({"target": "tpu"}, "target: expected cpu or cuda"),
+        ({"arch": "sm_80"}, "arch: expected None"),
+        ({"target": "cuda", "precisions": "fp8"}, "precision: expected one of"),
+    ],
 )
 def test_warmup_of_what_does_not_exist(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(fc.ArgumentError, match=f"^{message}"):

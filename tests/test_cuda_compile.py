@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import fastconv as fc
 import sass
 from targets import SIMULATED
 
@@ -201,3 +202,21 @@ def test_what_a_launch_passes() -> None:
     assert parameters.count(".param .u64") == 5
     assert parameters.count(".param .u32") == 7 + 3
     assert parameters.count(".param") == 15
+
+
+def test_warmup_builds_what_calls_would_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(build, "build", lambda kernel, arch: built.append((kernel, arch)))
+    fc.warmup(target="cuda", arch=["sm_80", "sm_90a"], precisions="tf32", progress=False)
+    assert len(set(built)) == len(built)
+    assert {arch for _, arch in built} == {"sm_80", "sm_90a"}
+    named = {build.key(kernel, "") for kernel, _ in built}
+    assert len(named) > 40
+    for part in ("product", "streaming", "transpose", "channel_sums", "cross_entropy"):
+        assert any(name.startswith(part) for name in named), part
+
+
+@pytest.mark.parametrize(("arch", "message"), [("sm_75", "sm_80 or later"), ("hopper", "names as sm_80"), (None, "no device")])
+def test_warmup_for_no_architecture(arch: str | None, message: str) -> None:
+    with pytest.raises(fc.ArgumentError, match=rf"^arch: .*{message}"):
+        fc.warmup(target="cuda", arch=arch)

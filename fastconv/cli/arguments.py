@@ -146,7 +146,18 @@ def _info(commands: Commands) -> None:
 
 
 def _warmup(commands: Commands) -> None:
-    _command(commands, "warmup", "tools", "compile the kernels ahead, into the user's cache")
+    command = _command(
+        commands,
+        "warmup",
+        "tools",
+        "compile the kernels ahead, into the user's cache",
+        "Kernels for CUDA are compiled on any machine that has the extra cuda13, with a GPU or without.",
+    )
+    command.add_argument("--target", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    command.add_argument("--arch", metavar="NAMES", help="for cuda: sm_80, sm_90a, …, with commas (default: the GPU's here)")
+    command.add_argument(
+        "--precisions", metavar="NAMES", default="fp32,tf32", help="for cuda; also bf16, fp16 (default: fp32,tf32)"
+    )
 
 
 SHAPES = (

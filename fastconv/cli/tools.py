@@ -8,6 +8,7 @@ from dataclasses import asdict
 import fastconv
 from fastconv import shapes
 from fastconv.errors import ArgumentError
+from fastconv.functional import rehearsal
 from fastconv.functional.machine import machine
 
 from . import code, models
@@ -46,8 +47,9 @@ def info(arguments: Namespace) -> None:
 
 def warmup(arguments: Namespace) -> None:
     """Compile the kernels into the cache, with a progress bar."""
-    fastconv.warmup()
-    print(f"compiled kernels: {machine().cache}")
+    arch = arguments.arch.split(",") if arguments.arch else None
+    fastconv.warmup(target=arguments.target, arch=arch, precisions=arguments.precisions.split(","))
+    print(f"compiled kernels: {rehearsal.folder() if arguments.target == 'cuda' else machine().cache}")
 
 
 def explain(arguments: Namespace) -> None:

@@ -15,6 +15,8 @@ import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -76,6 +78,16 @@ class Simulated:
 
     def imported(self, array: Any) -> Any:
         raise Missing("in the simulator an array needs __cuda_array_interface__")
+
+
+class Nowhere(Simulated):
+    """Arrays without memory, for rehearsals: at addresses as allocators of devices give them, far from each other."""
+
+    addresses = count(1 << 40, 1 << 40)
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any], device: int) -> Any:
+        interface = {"shape": shape, "typestr": dtype.str, "data": (next(self.addresses), False), "version": 3}
+        return SimpleNamespace(shape=shape, dtype=dtype, __cuda_array_interface__=interface)
 
 
 class SimulatedArray:

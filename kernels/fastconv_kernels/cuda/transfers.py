@@ -14,7 +14,7 @@ import numpy as np
 
 from .asm import SIMULATED
 from .device_array import DeviceArray
-from .launch import stream_here
+from .launch import rehearsed, stream_here
 
 Host = np.ndarray[Any, Any]
 
@@ -34,6 +34,8 @@ def fetch(array: DeviceArray, values: Host) -> None:
 
 def move(target: int, source: int, size: int, copy: str) -> None:
     """Copy on the current stream, behind what is under way there, and wait."""
+    if rehearsed.get() is not None:
+        return
     if SIMULATED:
         ctypes.memmove(target, source, size)
         return
