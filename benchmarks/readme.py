@@ -110,13 +110,9 @@ def slower(measured: Measured) -> list[str]:
 
 
 def sources(measured: Measured) -> list[str]:
-    """The papers that the kernels follow, and which kernels do."""
-    found: dict[str, list[str]] = {}
-    for entry in OPERATORS:
-        for kernel in kernels(*entry):
-            for source in filter(None, kernel.source.split("; ")):
-                found.setdefault(source, []).append(f"`{kernel.operator}` {kernel.algorithm}")
-    return [f"- {source}: {', '.join(dict.fromkeys(followers))}" for source, followers in sorted(found.items())]
+    """The papers that the kernels follow."""
+    found = {source for entry in OPERATORS for kernel in kernels(*entry) for source in kernel.source.split("; ")}
+    return [f"- {source}" for source in sorted(found - {""})]
 
 
 REGIONS: dict[str, Callable[[Measured], list[str]]] = {

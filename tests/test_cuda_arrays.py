@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.bench.cases import READERS, Case
+from fastconv.bench.contestants import on_device, ours
+from fastconv.bench.contestants.operands import Operands
 from fastconv_kernels.cuda.device_array import DeviceArray
 from guarded import integers
 from targets import SIMULATED
@@ -239,3 +242,22 @@ def test_views_of_a_device_array_are_numpy_s() -> None:
         same(view(there), view(host))
     copied = there.T.reshape((12, 2)).owner.host
     assert np.array_equal(copied.reshape(12, 2), host.T.reshape(12, 2))
+
+
+@pytest.mark.parametrize(
+    ("operator", "direction", "text"),
+    [
+        ("conv", "forward", "n1 c2 4x4 k2 3x3 p1"),
+        ("conv", "backward_weight", "n1 c2 4x4 k2 3x3 p1"),
+        ("matmul", "forward", "3x2x4"),
+    ],
+)
+def test_the_benchmark_asks_a_device(operator: str, direction: str, text: str) -> None:
+    case = Case(operator, direction, READERS[operator][1](text), text)
+    operands = Operands(case)
+    right = ours.entry(case, operands, 1, algorithm="reference")
+    for options in ({}, {"layout": "NCHW"}, {"moved": True}):
+        entry = on_device.entry(case, operands, 1, **options)
+        assert entry.kernel.endswith("_cuda")
+        np.testing.assert_allclose(entry.result(entry.call()), right.result(right.call()), rtol=1e-5, atol=1e-5)
+    assert on_device.entry(Case("train", "step", None, ""), operands, 1) is None

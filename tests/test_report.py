@@ -74,8 +74,9 @@ def test_it_says_what_was_measured() -> None:
 
 
 def test_a_gpu_is_compared_and_its_transfers_weighed() -> None:
-    fast, slow = {"fastconv NHWC": 1e-3, "fastconv cuda": 1e-4}, {"fastconv NHWC": 1e-5, "fastconv cuda": 1e-4}
-    rows = [row(1, case, seconds=times, transfer=4e-3, kernels={}) for case, times in (("large", fast), ("small", slow))]
+    on_gpu = {"fastconv cuda NHWC": 1e-4, "fastconv cuda, there and back": 4.1e-3}
+    cases = {"large": {"fastconv NHWC": 1e-3}, "small": {"fastconv NHWC": 1e-5}}
+    rows = [row(1, case, seconds=times | on_gpu, kernels={}) for case, times in cases.items()]
     for made in rows:
         made |= {"least": made["seconds"], "spread": dict.fromkeys(made["seconds"], 0.0)}
     said = text(report.page(session(*rows)))

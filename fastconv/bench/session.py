@@ -133,7 +133,10 @@ def _contesting(suite: Suite, request: Request) -> Suite:
     suite = suites.without_default_malloc(suite)
     if request.algorithm:
         suite = suites.with_algorithm(suite, request.algorithm)
+    if "cuda" in request.targets:
+        suite = replace(suite, contestants=(*suite.contestants, *suites.ON_DEVICE))
     absent = {library for peer, library in PEERS.items() if peer not in request.against or peer in request.missing}
+    absent |= set() if "cpu" in request.targets else {"ours"}
     return replace(suite, contestants=tuple(each for each in suite.contestants if each.library not in absent))
 
 

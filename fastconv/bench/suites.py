@@ -25,6 +25,11 @@ OUR_KERNELS = tuple(Contestant(f"fastconv {layout}", "ours", {"layout": layout})
 OUR_CALLS = tuple(
     Contestant(f"fastconv call {layout}", "ours", {"layout": layout, "public": True}) for layout in ("NHWC", "NCHW")
 )
+ON_DEVICE = (
+    *(Contestant(f"fastconv cuda {layout}", "on_device", {"layout": layout}) for layout in ("NHWC", "NCHW")),
+    Contestant("fastconv cuda, there and back", "on_device", {"moved": True}),
+)
+"""Ours on a GPU."""
 FORMATS = {"NCHW": "NCHW", "channels_last": "NHWC"}
 TORCH = tuple(Contestant(f"torch {name}", "pytorch", {"layout": layout}) for name, layout in FORMATS.items())
 TORCH_BY_DEFAULT = tuple(

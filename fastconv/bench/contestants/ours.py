@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -38,15 +38,15 @@ def entry(
         raise
     if public:
         call, out = PUBLIC[case.operator, case.direction](problem, operands, algorithm)
-        return Entry(call, partial(_outward, out, case.direction, layout), kernel.name)
+        return Entry(call, partial(outward, out, case.direction, layout), kernel.name)
     own = kernel.in_layout(problem)
     if own != problem:
         return None
     call, out = KERNELS[case.operator, case.direction](kernel.plan(own, threads), own, operands, case.packed)
-    return Entry(call, partial(_outward, out, case.direction, layout), kernel.name)
+    return Entry(call, partial(outward, out, case.direction, layout), kernel.name)
 
 
-def _outward(out: Array, direction: str, layout: str, returned: Any) -> Array:
+def outward(out: Array, direction: str, layout: str, returned: Any) -> Array:
     """``out`` as every contestant is compared: NCHW or KCRS."""
     if layout == "NCHW" or out.ndim != 4:
         return out
@@ -131,11 +131,15 @@ def _training(problem: Training, operands: Operands, threads: int) -> Entry:
     return Entry(call, np.array, steps=problem.steps, tolerance=1e-3)
 
 
+Called: TypeAlias = "tuple[partial[Any], Array]"
+"""A public function with its arguments, and the array that it writes."""
+
+
 def _window(problem: Any) -> dict[str, Any]:
     return {"stride": problem.stride, "padding": problem.padding, "layout": problem.layout}
 
 
-def _public_conv(name: str, problem: Any, operands: Operands, algorithm: str | None) -> Made:
+def _public_conv(name: str, problem: Any, operands: Operands, algorithm: str | None) -> Called:
     window = _window(problem) | {"dilation": problem.dilation, "groups": problem.groups, "algorithm": algorithm}
     x, grad = (partial(operands.images, array, problem.layout) for array in ("x", "grad"))
     call: Callable[..., Any]
@@ -152,14 +156,14 @@ def _public_conv(name: str, problem: Any, operands: Operands, algorithm: str | N
     return partial(call, *arguments, out=out, **window), out
 
 
-def _public_pool(problem: Any, operands: Operands, algorithm: str | None) -> Made:
+def _public_pool(problem: Any, operands: Operands, algorithm: str | None) -> Called:
     out = empty(problem.out_shape, problem.dtype)
     call = fc.max_pool2d if problem.mode == "max" else fc.avg_pool2d
     window = _window(problem) | {"ceil_mode": problem.ceil}
     return partial(call, operands.images("x", problem.layout), (problem.R, problem.S), out=out, **window), out
 
 
-def _public_pool_backward(problem: Any, operands: Operands, algorithm: str | None) -> Made:
+def _public_pool_backward(problem: Any, operands: Operands, algorithm: str | None) -> Called:
     out, grad = empty(problem.x_shape, problem.dtype), operands.images("grad", problem.layout)
     window = _window(problem) | {"ceil_mode": problem.ceil, "kernel_size": (problem.R, problem.S), "out": out}
     if problem.mode == "average":
@@ -168,12 +172,12 @@ def _public_pool_backward(problem: Any, operands: Operands, algorithm: str | Non
     return partial(fc.max_pool2d_backward, grad, indices, problem.x_shape, **window), out
 
 
-def _public_matmul(problem: Any, operands: Operands, algorithm: str | None) -> Made:
+def _public_matmul(problem: Any, operands: Operands, algorithm: str | None) -> Called:
     out = empty((problem.M, problem.N), problem.dtype)
     return partial(fc.matmul, operands.matrix("a"), operands.matrix("b"), out=out, algorithm=algorithm), out
 
 
-PUBLIC: dict[tuple[str, str], Callable[..., Made]] = {
+PUBLIC: dict[tuple[str, str], Callable[..., Called]] = {
     ("conv", "forward"): partial(_public_conv, "forward"),
     ("conv", "backward_input"): partial(_public_conv, "backward_input"),
     ("conv", "backward_weight"): partial(_public_conv, "backward_weight"),

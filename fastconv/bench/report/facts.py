@@ -17,19 +17,27 @@ def by_suite(rows: list[Row]) -> dict[str, list[Row]]:
     return found
 
 
-GPU = "fastconv cuda"
-"""What the names of ours on a GPU begin with."""
+GPU, MOVED = "fastconv cuda", "fastconv cuda, there and back"
+"""What the names of ours on a GPU begin with; and the one with its arrays on the host before and after."""
 
 
 def ours(row: Row) -> dict[str, float]:
-    """Seconds of our kernels on the CPU; of calls, where there are no others."""
-    times = {name: taken for name, taken in row["seconds"].items() if name.startswith("fastconv") and not name.startswith(GPU)}
-    return {name: seconds for name, seconds in times.items() if " call" not in name} or times
+    """Seconds of our kernels on the CPU; of calls, where there are no others; else of a GPU's."""
+    times = {name: seconds for name, seconds in row["seconds"].items() if name.startswith("fastconv")}
+    on_cpu = {name: seconds for name, seconds in times.items() if not name.startswith(GPU)}
+    return {name: seconds for name, seconds in on_cpu.items() if " call" not in name} or on_cpu or times
 
 
 def on_gpu(row: Row) -> float | None:
-    """Seconds of the fastest of ours on a GPU, its operands there; None: none was measured."""
-    return min((taken for name, taken in row["seconds"].items() if name.startswith(GPU)), default=None)
+    """Seconds of the fastest of ours on a GPU, its arrays there; None: none was measured."""
+    times = [taken for name, taken in row["seconds"].items() if name.startswith(GPU) and name != MOVED]
+    return min(times, default=None)
+
+
+def transfer(row: Row) -> float | None:
+    """Seconds that arrays take to a GPU and back; None: that was not measured."""
+    gpu, moved = on_gpu(row), row["seconds"].get(MOVED)
+    return None if gpu is None or moved is None else max(0.0, moved - gpu)
 
 
 def best(row: Row) -> str:

@@ -6,7 +6,7 @@ from html import escape
 from math import ceil
 from typing import Any
 
-from .facts import Row, best, by_suite, kernel, mean, on_gpu, ours, ratios, share, work
+from .facts import GPU, Row, best, by_suite, kernel, mean, on_gpu, ours, ratios, share, transfer, work
 from .words import TITLES
 
 
@@ -78,8 +78,8 @@ def devices(session: dict[str, Any]) -> str:
     lines = []
     for row in session["rows"]:
         gpu = on_gpu(row)
-        if gpu is not None and ours(row):
-            cpu, transfer = ours(row)[best(row)], row.get("transfer")
+        if gpu is not None and not best(row).startswith(GPU):
+            cpu, way = ours(row)[best(row)], transfer(row)
             lines.append(
                 [
                     *(
@@ -90,17 +90,17 @@ def devices(session: dict[str, Any]) -> str:
                         f"{gpu * 1e6:.1f}",
                         f"{cpu / gpu:.2f}",
                     ),
-                    "" if transfer is None else f"{transfer * 1e6:.1f}",
-                    "" if transfer is None else _calls(transfer, cpu, gpu),
+                    "" if way is None else f"{way * 1e6:.1f}",
+                    "" if way is None else _calls(way, cpu, gpu),
                 ]
             )
     head = ["suite", "problem", "threads", "CPU, µs", "GPU, µs", "CPU over GPU", "there and back, µs", "calls until it pays"]
     return table(head, lines) if lines else ""
 
 
-def _calls(transfer: float, cpu: float, gpu: float) -> str:
+def _calls(way: float, cpu: float, gpu: float) -> str:
     """On the same arrays, until the time that a GPU saves is more than their way there and back."""
-    return str(max(1, ceil(transfer / (cpu - gpu)))) if gpu < cpu else "never"
+    return str(max(1, ceil(way / (cpu - gpu)))) if gpu < cpu else "never"
 
 
 def circumstances(session: dict[str, Any]) -> str:
