@@ -37,8 +37,8 @@ def entry(
             return None
         raise
     if public:
-        call, out = PUBLIC[case.operator, case.direction](problem, operands, algorithm)
-        return Entry(call, partial(outward, out, case.direction, layout), kernel.name)
+        public_call, out = PUBLIC[case.operator, case.direction](problem, operands, algorithm)
+        return Entry(public_call, partial(outward, out, case.direction, layout), kernel.name)
     own = kernel.in_layout(problem)
     if own != problem:
         return None
