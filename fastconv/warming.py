@@ -93,12 +93,14 @@ def _warm_cuda(arch: Any, precisions: list[str], progress: bool) -> None:
     for precision in precisions:
         Settings(precision=precision).checked()
     names = rehearsal.architectures(arch)
-    found = {kernel: label for label, call in warming_cuda.calls(tuple(precisions)) for kernel in rehearsal.rehearse(call)}
-    with _bar(len(found) * len(names), progress) as advance:
+    found: dict[tuple[Any, str], str] = {}
+    for label, call in warming_cuda.calls(tuple(precisions)):
         for name in names:
-            for kernel, label in found.items():
-                advance(f"{label}, {name}")
-                rehearsal.build(kernel, name)
+            found |= {(kernel, name): f"{label}, {name}" for kernel in rehearsal.rehearse(call, name)}
+    with _bar(len(found), progress) as advance:
+        for built, label in found.items():
+            advance(label)
+            rehearsal.build(*built)
 
 
 def _calls(dtype: str) -> Iterator[Step]:

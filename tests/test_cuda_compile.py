@@ -212,6 +212,8 @@ def test_warmup_builds_what_calls_would_start(monkeypatch: pytest.MonkeyPatch) -
     assert {arch for _, arch in built} == {"sm_80", "sm_90a"}
     named = {build.key(kernel, "") for kernel, _ in built}
     assert len(named) > 40
+    for_hopper = {arch for kernel, arch in built if kernel.function.__qualname__.startswith("persistent")}
+    assert for_hopper == {"sm_90a"}
     for part in ("product", "streaming", "transpose", "channel_sums", "cross_entropy"):
         assert any(name.startswith(part) for name in named), part
 

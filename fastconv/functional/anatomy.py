@@ -113,7 +113,7 @@ def ptx(kernel: Kernel, problem: Any) -> list[str]:
     build, launch = (import_module(f"fastconv_kernels.cuda.{name}") for name in ("build", "launch"))
     own = kernel.in_layout(problem)
     plan = kernel.plan(own, 1)
-    started: list[Any] = []
+    started = launch.Rehearsal(ARCHITECTURE)
     token = launch.rehearsed.set(started)
     try:
         plan(*ARGUMENTS[kernel.operator, kernel.direction](own, plan))

@@ -26,14 +26,15 @@ def nowhere(*shape: int, dtype: str = "float32") -> DeviceArray:
     return wrapped(library.empty(shape, np.dtype(dtype), 0), library)
 
 
-def rehearse(call: Callable[[], object]) -> list[Any]:
-    """The kernels that ``call`` would start, of arrays from ``nowhere``; it needs neither a device nor a driver."""
-    from fastconv_kernels.cuda.launch import rehearsed
+def rehearse(call: Callable[[], object], architecture: str) -> list[Any]:
+    """The kernels that ``call`` would start, of arrays from ``nowhere``, on a GPU that need not be here."""
+    from fastconv_kernels.cuda.launch import Rehearsal, rehearsed
 
-    kernels: list[Any] = []
+    kernels = Rehearsal(architecture)
     token = rehearsed.set(kernels)
     try:
-        with using_device(0, 0):
+        # What is chosen for a GPU that is not here must not be remembered for one that is: each has a place of its own.
+        with using_device(-1, int(re.sub(r"\D", "", architecture))):
             call()
     finally:
         rehearsed.reset(token)

@@ -119,7 +119,7 @@ class Cubin:
     stack_bytes: int
 
 
-def build(kernel, arch):
+def build(kernel: Kernel, arch: str) -> Cubin:
     """Compile ``kernel`` for ``arch``, such as "sm_80" or "sm_90a", in a second or two, or read it from the cache."""
     place = cubin_folder() / f"{key(kernel, arch)}.cubin"
     log = place.with_suffix(".log")

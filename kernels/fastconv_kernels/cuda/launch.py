@@ -24,8 +24,16 @@ current_stream = ContextVar("fastconv_cuda_stream", default=None)
 """The stream that kernels are started on; None: the device's default one, with which those of CuPy and PyTorch agree."""
 
 
-rehearsed = ContextVar("fastconv_cuda_rehearsed", default=None)
-"""A list that is told which kernels would be started, instead of their being started: nothing needs a device then."""
+class Rehearsal(list):
+    """The kernels that would be started on a GPU of an ``architecture``: nothing needs a device then."""
+
+    def __init__(self, architecture: str = "") -> None:
+        super().__init__()
+        self.architecture = architecture
+
+
+rehearsed: ContextVar[Rehearsal | None] = ContextVar("fastconv_cuda_rehearsed", default=None)
+"""What is told of kernels instead of their being started."""
 
 
 @contextmanager
@@ -113,6 +121,8 @@ def loaded(kernel, device_id):
 
 def is_hopper():
     """Whether the current device has the instructions of sm_90a."""
+    if (rehearsal := rehearsed.get()) is not None:
+        return rehearsal.architecture == "sm_90a"
     try:
         from cuda.core import Device
 
@@ -121,7 +131,7 @@ def is_hopper():
         return False
 
 
-def architecture(capability):
+def architecture(capability: tuple[int, int]) -> str:
     """What to build for: with the instructions that only this generation has, from Hopper on."""
     major, minor = capability
     return f"sm_{major}{minor}a" if major >= 9 else f"sm_{major}{minor}"
