@@ -172,6 +172,8 @@ class Lender:
         In the layout that the kernel takes.
     threads, workspace_bytes : int
         Of each plan.
+    tile
+        Of its innermost loop; None: it has none.
     """
 
     def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
@@ -181,6 +183,7 @@ class Lender:
         self.used = next(_clock)
         first = kernel.plan(self.problem, self.threads)
         self.workspace_bytes: int = first.workspace_bytes
+        self.tile: Any = getattr(first, "tile", None)
         _lenders[id(self)] = self
         self.give_back(first)
         _give_up()

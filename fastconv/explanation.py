@@ -56,6 +56,8 @@ class Explanation:
         Of the chosen kernel's plan.
     flops, bytes : int or None
         Of the problem; bytes: every array once.
+    tile : str
+        Of the innermost loop of the chosen kernel; empty: it has none.
     """
 
     operator: str
@@ -67,6 +69,7 @@ class Explanation:
     workspace_bytes: int | None
     flops: int | None
     bytes: int | None
+    tile: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.operator} {self.direction}: {self.problem}"]
@@ -74,7 +77,8 @@ class Explanation:
         if self.chosen is None:
             lines.append("  no kernel computes it as asked")
         else:
-            lines.append(f"  chosen {self.chosen}, {self.threads} thread(s), workspace {self.workspace_bytes:,} bytes")
+            tile = f", {self.tile}" if self.tile else ""
+            lines.append(f"  chosen {self.chosen}, {self.threads} thread(s){tile}, workspace {self.workspace_bytes:,} bytes")
         if self.flops is not None and self.bytes:
             lines.append(f"  {self.flops:,} flop over {self.bytes:,} bytes: {self.flops / self.bytes:.1f} flop per byte")
         elif self.bytes is not None:
@@ -151,6 +155,7 @@ def explain(
         lender.workspace_bytes if lender else None,
         getattr(problem, "flops", None),
         getattr(problem, "bytes", None),
+        str(lender.tile) if lender and lender.tile is not None else "",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ def test_a_model_is_explained_layer_by_layer(capsys: pytest.CaptureFixture[str],
 
 def test_the_code_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anatomy, "find_spec", lambda name: None)
-    assert main(["explain", SHAPE, "--direction", "forward", "--threads", "1", "--source", "--asm", "--ptx"]) == 0
+    options = ["--source", "--asm", "--ptx", "--roofline"]
+    assert main(["explain", SHAPE, "--direction", "forward", "--threads", "1", *options]) == 0
     told = capsys.readouterr().out
+    assert re.search(r"roofline: no less than [\d.]+ µs on 1 thread\(s\), bound by its (multiplications|bytes) \(", told)
+    assert re.search(r"chosen \w+, 1 thread\(s\), Tile\(", told)
     assert "  # fastconv_kernels/conv/" in told
     assert "def convolve(" in told
     assert "main loop of " in told

@@ -11,7 +11,7 @@ from fastconv.errors import ArgumentError
 from fastconv.functional import rehearsal
 from fastconv.functional.machine import machine
 
-from . import code, models
+from . import code, models, roofline
 from .report import as_json, versions
 from .where import chosen
 
@@ -65,6 +65,8 @@ def explain(arguments: Namespace) -> None:
         for direction in (arguments.direction,) if arguments.direction else DIRECTIONS:
             explanation = fastconv.explain(problem, direction=direction)
             print(explanation)
+            if arguments.roofline:
+                print(roofline.told(explanation, explanation.threads or 1))
             for option in show:
                 for text in code.SHOWN[option](problem, direction, explanation.chosen):
                     print(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from fastconv.bench.cases import Case
 from fastconv.functional import ceilings
 
@@ -9,13 +12,23 @@ from . import Entry
 from .operands import Operands, empty
 from .sizes import COPIED
 
+Work: TypeAlias = tuple[Callable[[], object], int]
+"""(a call, how much it does)."""
+
+
+def peak(threads: int) -> Work:
+    """Multiply-adds alone."""
+    return ceilings.peak(threads)
+
+
+def copies(threads: int, place: str) -> Work:
+    """Copies within a place of ``COPIED``."""
+    source, target = (empty((threads, COPIED[place] // 4)) for _ in range(2))
+    source.fill(1)
+    return ceilings.copying(source, target, COPIED["memory"] // COPIED[place])
+
 
 def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
     """Multiply-adds, whatever the case, or copies within ``copied``."""
-    if copied is None:
-        call, work = ceilings.peak(threads)
-    else:
-        source, target = (empty((threads, COPIED[copied] // 4)) for _ in range(2))
-        source.fill(1)
-        call, work = ceilings.copying(source, target, COPIED["memory"] // COPIED[copied])
+    call, work = peak(threads) if copied is None else copies(threads, copied)
     return Entry(call, None, flops=work)
