@@ -7,6 +7,7 @@ more: a rise means that something has left the registers, or that a loop is not 
 from __future__ import annotations
 
 from collections import Counter
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,10 @@ def test_warmup_builds_what_calls_would_start(monkeypatch: pytest.MonkeyPatch) -
 def test_warmup_for_no_architecture(arch: str | None, message: str) -> None:
     with pytest.raises(fc.ArgumentError, match=rf"^arch: .*{message}"):
         fc.warmup(target="cuda", arch=arch)
+
+
+def test_explain_reads_the_ptx(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "n4 c32 8x8 k32 3x3 p1", "--direction", "forward", "--ptx"]) == 0
+    told = re.search(r"_cuda for sm_80: main loop of .*: (\d+) multiply-add", capsys.readouterr().out)
+    assert told
+    assert int(told[1]) >= 64

@@ -45,7 +45,7 @@ def ptx(problem: Any, direction: str, chosen: str | None) -> Iterator[str]:
         for text in anatomy.ptx(kernel, problem):
             yield f"  {kernel.name} for {anatomy.ARCHITECTURE}: {_loop(text)}"
     except TargetUnavailableError as error:
-        yield f"  {kernel.name}: its PTX is left out, {error}"
+        yield f"  {kernel.name}: its PTX is left out: {error}"
 
 
 SHOWN = {"source": source, "asm": asm, "ptx": ptx}

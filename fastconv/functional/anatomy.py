@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
-from math import prod
 from pathlib import Path
 from types import FunctionType
 from typing import Any
-
-import numpy as np
 
 import fastconv_kernels
 from fastconv_kernels.cpu import machine_code
 from fastconv_kernels.registry import Kernel
 
+from ..devices import missing_packages
 from ..errors import TargetUnavailableError
+from .rehearsal import nowhere, rehearse
 
 ROOT = Path(fastconv_kernels.__file__).parent
 
@@ -83,21 +81,15 @@ ARCHITECTURE = "sm_80"
 """What a kernel is shown for: the oldest that all of them run on."""
 
 ARGUMENTS: dict[tuple[str, str], Callable[[Any, Any], tuple[Any, ...]]] = {
-    ("conv", "forward"): lambda p, plan: (_array(p.x_shape, p), plan.pack(_array(p.weight_shape, p)), _array(p.out_shape, p)),
+    ("conv", "forward"): lambda p, plan: (nowhere(*p.x_shape), plan.pack(nowhere(*p.weight_shape)), nowhere(*p.out_shape)),
     ("conv", "backward_input"): lambda p, plan: (
-        _array(p.out_shape, p),
-        plan.pack(_array(p.weight_shape, p)),
-        _array(p.x_shape, p),
+        nowhere(*p.out_shape),
+        plan.pack(nowhere(*p.weight_shape)),
+        nowhere(*p.x_shape),
     ),
-    ("conv", "backward_weight"): lambda p, _: (_array(p.out_shape, p), _array(p.x_shape, p), _array(p.weight_shape, p)),
+    ("conv", "backward_weight"): lambda p, _: (nowhere(*p.out_shape), nowhere(*p.x_shape), nowhere(*p.weight_shape)),
 }
-"""What a plan of an operator's direction is called with."""
-
-
-def _array(shape: tuple[int, ...], problem: Any) -> Any:
-    """An array in a device's memory, which is nowhere."""
-    arrays = import_module("fastconv_kernels.cuda.arrays")
-    return arrays.View(1 << 20 if prod(shape) else 0, shape, arrays.c_strides(shape), np.dtype(problem.dtype))
+"""What a plan of an operator's direction is called with; all kernels for CUDA compute in float32."""
 
 
 def ptx(kernel: Kernel, problem: Any) -> list[str]:
@@ -108,15 +100,10 @@ def ptx(kernel: Kernel, problem: Any) -> list[str]:
     TargetUnavailableError
         What compiles for CUDA is not installed.
     """
-    if not find_spec("numba_cuda") or not find_spec("cuda") or not find_spec("cuda.core"):
-        raise TargetUnavailableError('what compiles for CUDA is not installed: pip install "fastconv[cuda13]"')
-    build, launch = (import_module(f"fastconv_kernels.cuda.{name}") for name in ("build", "launch"))
+    if missing := missing_packages():
+        raise TargetUnavailableError(missing)
     own = kernel.in_layout(problem)
-    plan = kernel.plan(own, 1)
-    started = launch.Rehearsal(ARCHITECTURE)
-    token = launch.rehearsed.set(started)
-    try:
-        plan(*ARGUMENTS[kernel.operator, kernel.direction](own, plan))
-    finally:
-        launch.rehearsed.reset(token)
-    return [build.compiled(each, ARCHITECTURE, "ptx") for each in dict.fromkeys(started)]
+    arguments, plan = ARGUMENTS[kernel.operator, kernel.direction], kernel.plan(own, 1)
+    build = import_module("fastconv_kernels.cuda.build")
+    started = rehearse(lambda: plan(*arguments(own, plan)), ARCHITECTURE)
+    return [build.compiled(each, ARCHITECTURE, "ptx") for each in started]
