@@ -33,6 +33,7 @@ from . import (
     depthwise_weight_cpu,
     direct_cpu,
     direct_pool_cpu,
+    direct_weight_cpu,
     implicit_gemm_cpu,
     implicit_gemm_pool_cpu,
     implicit_gemm_pool_weight_cpu,
@@ -152,7 +153,7 @@ FORWARD[:0] = [
         "cpu",
         direct_cpu.Forward,
         layout="NCHW",
-        summary="Lanes over pixels, shifted images read where they are: for images of few channels.",
+        summary="Lanes over pixels, shifted planes read where they are: for groups of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
 ]
@@ -169,10 +170,9 @@ BACKWARD_INPUT[:0] = [
         "backward_input",
         "direct",
         "cpu",
-        direct_cpu.BackwardInput,
+        direct_cpu.backward_input,
         refuses=direct_cpu.refuses_transpose,
-        layout="NHWC",
-        summary="Lanes over pixels: the gradient transposed to planes in registers, for images of few channels.",
+        summary="Lanes over pixels, of a gradient in planes or transposed to them in registers: for groups of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
     Kernel(
@@ -184,6 +184,19 @@ BACKWARD_INPUT[:0] = [
         summary="A product with lanes over pixels and windows as rows, then col2im in the cache: for images of few channels.",
         source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
     ),
+]
+
+BACKWARD_WEIGHT[:0] = [
+    Kernel(
+        "conv",
+        "backward_weight",
+        "direct",
+        "cpu",
+        direct_weight_cpu.BackwardWeight,
+        layout="NCHW",
+        summary="Lanes over pixels, a sum for each tap of a vector of gradients: for groups of few channels.",
+        source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+    )
 ]
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))

@@ -2,99 +2,96 @@
 
     out[k, pixel] = sum over (c, r, s) of weight[k, (c, r, s)] * framed[start[pixel] + offset[c, r, s]]
 
-The weights are the rows of A, packed; a row of B is the image itself, in a frame of zeros, read ``offset`` further on.
-Nothing is gathered.  Dilation is another table of offsets.  With a stride the columns of the frame are sorted by phase (x mod
-stride), so that neighbours in the output are neighbours in memory and one vector load still brings ``lanes`` pixels.
+The weights are the rows of A, packed; a row of B is the planes of a group themselves, in a frame of zeros, read ``offset``
+further on.  Nothing is gathered.  Dilation is another table of offsets.  With a stride the columns of the frame are sorted by
+phase (x mod stride), so that neighbours in the output are neighbours in memory and one vector load still brings ``lanes``
+pixels.  Where a group has a single output channel, depthwise, a tile is one row of many vectors.
 
-The gradient of the input is the same with the weights turned by 180 degrees.  It is NHWC, and transposed in registers on its
-way into the frame and back.
+The gradient of the input is the same with the weights turned by 180 degrees.  NHWC images are transposed in registers on
+their way into the frame and back.
 
 Sources: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", 2018; Dukhan, "The
 Indirect Convolution Algorithm", 2019, for the table.
 """
+
+from math import prod
 
 import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, serial, threaded
 from ..cpu.pack import pack, square, transpose
-from ..cpu.places import block, columns_at, strips
+from ..cpu.places import block, panel_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
+from ..cpu.simd import entry
 from ..cpu.tile import add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
-from ..cpu.workspace import aligned, workspace
+from ..cpu.workspace import aligned, caches, workspace
 from ..problems import Conv
-from .frame_cpu import copy_phase, flat
+from .frame_cpu import ask_for, flat, frame_planes
 from .strips import frame_shape, offset_table, strip_table, tile_for
 
-TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3)
-"""(rows, vectors) that keep both multipliers busy."""
+TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3), (2, 8), (1, 8)
+"""(rows, vectors): those that keep both multipliers busy, and two for groups of one or two output channels."""
+
+FETCHED_SHARE = 4
+"""Of the second cache for what is fetched ahead of time; groups of larger planes are streams that the processor foresees."""
 
 
 @jit
-def frame_image(tile, image, extent, padding, shape, framed):
-    """framed[c, y, phase, t] = image[c, y - top, t * phases + phase - left]; the border is zero already.
+def convolve_strips(tile, panels, tables, shape, framed, epilogue, first, end, out, ahead):
+    """The strips ``first`` … ``end`` of one image and group: for each tile of output channels the sum over (c, r, s).
 
-    extent: (C, H, W) of the image; padding: (top, left); shape: (rows, phases, columns of a phase) of the frame
-    """
-    C, H, W = extent
-    top, left = padding
-    rows, phases, pitch = shape
-    for phase in range(phases):
-        first = max(0, (left - phase + phases - 1) // phases)  # the first t that is not border
-        column = first * phases + phase - left
-        count = (W - column + phases - 1) // phases
-        for c in range(C):
-            for y in range(H):
-                target = framed + (((c * rows + y + top) * phases + phase) * pitch + first)
-                copy_phase(tile, image + ((c * H + y) * W + column), phases, count, target)
-
-
-@jit
-def convolve_strips(tile, panels, tables, shape, framed, epilogue, first, end, out):
-    """The strips ``first`` … ``end`` of one image: for each group and tile of output channels the sum over (c, r, s).
-
-    tables: offsets (groups, depth) and places (strips, 3, vectors); shape: (K / groups, pixels); framed, out: pointers
+    tables: offsets (depth,) and places (strips, 3, vectors); shape: (K / groups, pixels); panels, framed, out: pointers
     epilogue: (bias of all tiles, residual, adds, rectifies)
+    ahead: (planes, elements, outputs, elements) that come next
     """
-    offsets, places = tables
+    offsets, places = pointer(tile, tables[0], 0), tables[1]
     width, pixels = shape
     bias, residual, adds, rectifies = epilogue
-    groups, depth = offsets.shape
-    mr = tile.rows
-    tiles = (width + mr - 1) // mr
-    for g in range(groups):
-        for strip in range(first, end):
-            starts = pointer(tile, places, strip * 3 * tile.vectors)
-            targets, counts = starts + tile.vectors, starts + 2 * tile.vectors
-            b = columns_at(tile, framed, starts, counts)
-            for i in range(tiles):
-                a = panels + (g * tiles + i) * depth * mr
-                channel, rows = (g * width + i * mr) * pixels, width - i * mr
-                total = spread_rows(tile, bias + (g * tiles + i) * mr)
-                for k in range(depth):
-                    total = rank1(total, a + k * mr, b + offsets[g, k])
-                if adds:
-                    total = add_tile(total, load_tile(tile, strips(tile, residual + channel, pixels, rows, targets, counts)))
-                if rectifies:
-                    total = rectify(total)
-                store_tile(total, strips(tile, out + channel, pixels, rows, targets, counts))
+    depth, mr = tables[0].size, tile.rows
+    for strip in range(first, end):
+        ask_for(tile, ahead[0], ahead[1], strip - first, end - first)
+        ask_for(tile, ahead[2], ahead[3], strip - first, end - first)
+        starts = pointer(tile, places, strip * 3 * tile.vectors)
+        targets, counts = starts + tile.vectors, starts + 2 * tile.vectors
+        b = panel_at(tile, framed, starts)  # lanes that do not exist read what comes behind
+        for i in range(0, width, mr):
+            a = panels + i * depth
+            total = spread_rows(tile, bias + i)
+            for k in range(depth):
+                total = rank1(total, a + k * mr, b + entry(offsets, k))
+            if adds:
+                place = strips(tile, residual + i * pixels, pixels, width - i, targets, counts)
+                total = add_tile(total, load_tile(tile, place))
+            if rectifies:
+                total = rectify(total)
+            store_tile(total, strips(tile, out + i * pixels, pixels, width - i, targets, counts))
 
 
 @jit
 def convolve_share(tile, tables, extents, shape, operands, flags, frames, thread, threads):
-    """The images, or the pieces of images, that are this thread's."""
+    """The groups of images, or pieces of them, that are this thread's."""
     x, panels, bias, residual, out = operands
-    images, pieces, C, H, W, top, left, rows, phases, pitch = extents
-    size = tables[0].shape[0] * shape[0] * shape[1]
+    images, groups, pieces, channels, H, W, top, left, rows, phases, pitch, near = extents
+    width, pixels = shape
+    plane, result = channels * H * W, width * pixels
+    padded = (width + tile.rows - 1) // tile.rows * tile.rows
     framed = pointer(tile, frames, thread * frames.shape[1])
-    first_task, end_task = share(thread, threads, images * pieces)
+    # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
+    planes, weights, biases = pointer(tile, x, 0), pointer(tile, panels, 0), pointer(tile, bias, 0)
+    addends, results, count = pointer(tile, residual, 0), pointer(tile, out, 0), tables[1].shape[0]
+    first_task, end_task = share(thread, threads, images * groups * pieces)
     for task in range(first_task, end_task):
-        n, piece = task // pieces, task % pieces
-        frame_image(tile, pointer(tile, x, n * C * H * W), (C, H, W), (top, left), (rows, phases, pitch), framed)
-        epilogue = pointer(tile, bias, 0), pointer(tile, residual, n * size), flags[0], flags[1]
-        first, end = share(piece, pieces, tables[1].shape[0])
-        weights, result = pointer(tile, panels, 0), pointer(tile, out, n * size)
-        convolve_strips(tile, weights, tables, shape, framed, epilogue, first, end, result)
+        which, piece = task // pieces, task % pieces
+        g = which % groups
+        source, target = planes + which * plane, results + which * result
+        frame_planes(tile, source, (channels, H, W), (top, left), (rows, phases, pitch), framed)
+        epilogue = biases + g * padded, addends + which * result, flags[0], flags[1]
+        first, end = share(piece, pieces, count)
+        ahead = source + plane, plane * near, target + result, result * near
+        convolve_strips(
+            tile, weights + g * padded * tables[0].size, tables, shape, framed, epilogue, first, end, target, ahead
+        )
 
 
 @threaded
@@ -119,29 +116,39 @@ class Forward:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
+        self._settle(problem, threads, tile)
+
+    def _settle(self, problem, threads, tile):
+        """For the convolution ``problem``, which need not be that of the plan."""
         self.tile = tile or tile_for(problem, TILES)
-        self.width = problem.K // problem.groups
-        self.tiles = -(-self.width // self.tile.rows)
+        self.width, self.depth, self.groups = problem.K // problem.groups, problem.depth, problem.groups
         rows, phases, pitch = frame_shape(problem)
         self.tables = offset_table(problem, rows, phases, pitch), strip_table(problem, phases, pitch, self.tile)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        pieces = 1 if threads <= problem.N else min(threads, len(self.tables[1]))
-        self.threads = max(1, min(threads, problem.N * pieces))
+        tasks, channels = problem.N * problem.groups, problem.C // problem.groups
+        pieces = 1 if threads <= tasks else min(threads, len(self.tables[1]))
+        self.threads = max(1, min(threads, tasks * pieces))
         (top, _), (left, _) = problem.padding
-        self.extents = problem.N, pieces, problem.C, problem.H, problem.W, top, left, rows, phases, pitch
+        image = channels, problem.H, problem.W
+        self.shape = self.width, problem.P * problem.Q
+        task = (prod(image) + prod(self.shape)) * self.tile.itemsize
+        near = pieces == 1 and task <= caches().level2 // FETCHED_SHARE
+        self.extents = problem.N, problem.groups, pieces, *image, top, left, rows, phases, pitch, int(near)
         # A last vector may reach past the last row of the frame.
-        self.frames = workspace(self.threads, problem.C * rows * phases * pitch + self.tile.lanes, problem.dtype)
-        self.bias = np.zeros((problem.groups, self.tiles * self.tile.rows), problem.dtype)
+        self.frames = workspace(self.threads, channels * rows * phases * pitch + self.tile.lanes, problem.dtype)
+        self.bias = np.zeros((problem.groups, -(-self.width // self.tile.rows) * self.tile.rows), problem.dtype)
         self.no_bias = np.zeros_like(self.bias)
         self.workspace_bytes = self.frames.nbytes
 
     def pack(self, weight, packed=None):
         """Panels of the weight (K, C / groups, R, S), of any strides."""
-        problem = self.problem
-        if packed is None:
-            packed = aligned(self.bias.size * problem.depth + self.tile.lanes, problem.dtype)
         line, strides = flat(weight if weight[0].flags.c_contiguous else np.ascontiguousarray(weight))
-        pack_weights(self.tile, line, (strides[0], 1), problem.groups, self.width, problem.depth, packed)
+        return self._pack(line, strides[0], packed)
+
+    def _pack(self, weight, stride, packed):
+        if packed is None:
+            packed = aligned(self.bias.size * self.depth + self.tile.lanes, self.problem.dtype)
+        pack_weights(self.tile, weight, (stride, 1), self.groups, self.width, self.depth, packed)
         return packed
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
@@ -164,10 +171,26 @@ class Forward:
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
         )
-        shape = self.width, self.problem.P * self.problem.Q
         flags = residual is not None, activation == "relu"
-        convolve(self.tile, self.tables, self.extents, shape, operands, flags, self.frames, self.threads)
+        convolve(self.tile, self.tables, self.extents, self.shape, operands, flags, self.frames, self.threads)
         return out
+
+
+class PlanesBackwardInput(Forward):
+    """A plan for the gradient of the input, NCHW: from (N, K, P, Q) to (N, C, H, W).  One call at a time."""
+
+    def __init__(self, problem, threads=1, tile=None):
+        self.problem = problem
+        self._settle(transposed(problem), threads, tile)
+
+    def pack(self, weight, packed=None):
+        """Panels of the weight (K, C / groups, R, S), of any strides, turned by 180 degrees, its channels exchanged."""
+        in_groups = weight[:, :, ::-1, ::-1].reshape(self.groups, -1, *weight.shape[1:])
+        return self._pack(np.ascontiguousarray(in_groups.swapaxes(1, 2)).reshape(-1), self.depth, packed)
+
+    def __call__(self, grad_output, packed, out):
+        """Write the gradient (N, C, H, W) for the gradient (N, K, P, Q) of the output into ``out``; both C-contiguous."""
+        return super().__call__(grad_output, packed, out)
 
 
 @jit
@@ -185,8 +208,9 @@ def turn(tile, source, pitch, rows, columns, target, target_pitch):
 def transpose_share(tile, tables, extents, shape, operands, buffers, thread, threads):
     """The images that are this thread's: gradient to planes in a frame, convolved to planes, those to pixels."""
     grad, panels, zeros, out = operands
-    images, K, P, Q, top, left, rows, pitch, C = extents
-    size = shape[1]
+    images, groups, K, P, Q, top, left, rows, pitch, C = extents
+    width, size = shape
+    padded = (width + tile.rows - 1) // tile.rows * tile.rows
     framed = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     planes = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     epilogue = pointer(tile, zeros, 0), planes, False, False
@@ -197,7 +221,10 @@ def transpose_share(tile, tables, extents, shape, operands, buffers, thread, thr
     for n in range(first, end):
         for y in range(P):
             turn(tile, gradients + (n * P + y) * Q * K, K, Q, K, framed + ((y + top) * pitch + left), rows * pitch)
-        convolve_strips(tile, weights, tables, shape, framed, epilogue, 0, count, planes)
+        for g in range(groups):
+            own, source = weights + g * padded * tables[0].size, framed + g * (K // groups) * rows * pitch
+            target = planes + g * width * size
+            convolve_strips(tile, own, tables, shape, source, epilogue, 0, count, target, (target, 0, target, 0))
         turn(tile, planes, size, C, size, results + n * size * C, C)
 
 
@@ -207,22 +234,19 @@ def convolve_transposed(tile, tables, extents, shape, operands, buffers, threads
         transpose_share(tile, tables, extents, shape, operands, buffers, np.intp(thread), threads)
 
 
-class BackwardInput:
+class PixelsBackwardInput:
     """A plan for the gradient of the input, NHWC: from (N, P, Q, K) to (N, H, W, C).  One call at a time."""
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        (top, bottom), (left, right) = borders(problem)
-        planes = Conv(
-            *(problem.N, problem.K, problem.P, problem.Q, problem.C, problem.R, problem.S, (1, 1)),
-            *(((top, bottom), (left, right)), problem.dilation, problem.groups, problem.dtype),
-        )
+        planes = transposed(problem)
+        (top, _), (left, _) = planes.padding
         self.tile = tile or tile_for(planes, TILES)
         self.width, self.depth = planes.K // planes.groups, planes.depth
         rows, _, pitch = frame_shape(planes)
         self.tables = offset_table(planes, rows, 1, pitch), strip_table(planes, 1, pitch, self.tile)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N))
-        self.extents = problem.N, problem.K, problem.P, problem.Q, top, left, rows, pitch, problem.C
+        self.extents = problem.N, problem.groups, problem.K, problem.P, problem.Q, top, left, rows, pitch, problem.C
         self.shape = self.width, problem.H * problem.W
         # A last vector may reach past the last row of the frame.
         sizes = problem.K * rows * pitch + self.tile.lanes, problem.C * problem.H * problem.W
@@ -245,6 +269,17 @@ class BackwardInput:
         operands = grad_output.reshape(-1), packed, self.zeros, out.reshape(-1)
         convolve_transposed(self.tile, self.tables, self.extents, self.shape, operands, self.buffers, self.threads)
         return out
+
+
+def backward_input(problem, threads=1, tile=None):
+    """The plan for the gradient of the input in the layout of ``problem``."""
+    return (PlanesBackwardInput if problem.layout == "NCHW" else PixelsBackwardInput)(problem, threads, tile)
+
+
+def transposed(problem):
+    """The convolution, NCHW and without a stride, that computes the gradient of the input."""
+    sizes = problem.N, problem.K, problem.P, problem.Q, problem.C, problem.R, problem.S
+    return Conv(*sizes, (1, 1), borders(problem), problem.dilation, problem.groups, problem.dtype)
 
 
 def borders(problem):

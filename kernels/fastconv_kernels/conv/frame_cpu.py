@@ -7,7 +7,7 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block
 from ..cpu.share import share, threads_for
-from ..cpu.simd import load_alternate, load_first, nothing, store_first
+from ..cpu.simd import load_alternate, load_first, nothing, prefetch, store_first
 from ..cpu.tile import load_tile, pointer, store_tile
 
 
@@ -54,6 +54,36 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
             copy(tile, image + (y * columns + max(0, left)) * channels, target + first * channels, count)
         else:
             clear(tile, target, pitch)
+
+
+@jit
+def frame_planes(tile, planes, extent, padding, shape, framed):
+    """framed[c, y, phase, t] = planes[c, y - top, t * phases + phase - left]; the border is zero already.
+
+    extent: (C, H, W) of the planes; padding: (top, left); shape: (rows, phases, columns of a phase) of the frame
+    """
+    C, H, W = extent
+    top, left = padding
+    rows, phases, pitch = shape
+    for phase in range(phases):
+        first = max(0, (left - phase + phases - 1) // phases)  # the first t that is not border
+        column = first * phases + phase - left
+        count = (W - column + phases - 1) // phases
+        for c in range(C):
+            for y in range(H):
+                target = framed + (((c * rows + y + top) * phases + phase) * pitch + first)
+                copy_phase(tile, planes + ((c * H + y) * W + column), phases, count, target)
+
+
+@inlined
+def ask_for(tile, source, size, part, parts):
+    """Bring share ``part`` of ``parts`` of the ``size`` elements at ``source`` nearer: they will be read, or overwritten.
+
+    A small plane is over before the processor has seen where it is going, and every line of its result is fetched before it
+    is overwritten: without this, planes that come from memory take twice as long.
+    """
+    for t in range(part * size // parts // tile.lanes, (part + 1) * size // parts // tile.lanes):
+        prefetch(source + t * tile.lanes)
 
 
 @jit

@@ -27,8 +27,8 @@ COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("
 """Of each unit, by kernel."""
 
 
-LEAST_ROWS = 4
-"""Of the tiles with lanes over pixels."""
+LEAST_ROWS = 2
+"""Of the tiles with lanes over pixels: one row takes as long as two, because each vector of pixels is loaded for it alone."""
 
 
 def modelled(kernel: Kernel) -> Kernel:
@@ -108,12 +108,13 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
 
 
 def direct(problem: Conv, direction: str) -> dict[str, float]:
-    """Lanes over pixels: a frame is filled, rows of pixels end where lanes do not, rows of tiles where channels do not."""
+    """Lanes over pixels: frames are filled row by row; rows end where lanes do not, tiles where channels do not."""
     inputs, wide, _ = _sides(problem, direction)
-    rows, columns = (problem.P, problem.Q) if direction == "forward" else (problem.H, problem.W)
+    rows, columns = (problem.H, problem.W) if direction == "backward_input" else (problem.P, problem.Q)
     pixels = problem.N * rows * _up(columns, _lanes(problem))
     return {
         "products": pixels * problem.groups * _up(wide, LEAST_ROWS) * inputs * problem.R * problem.S,
+        "rows": problem.N * (problem.C * problem.H + problem.K * problem.P),
         "images": problem.image_bytes,
         "calls": 1,
     }

@@ -161,15 +161,6 @@ def _table(builder, table, count):
     return [integer(builder, builder.load(builder.gep(table, [INT64(j)]))) for j in range(count)]
 
 
-@word(lambda tile, base, offsets, counts: Columns(tile))
-def columns_at(builder, result, tile, base, offsets, counts):
-    """A tile's columns, vector j at ``base + offsets[j]``; its first ``counts[j]`` lanes exist."""
-    pointers, masks = result.elements
-    located = [builder.gep(base, [offset]) for offset in _table(builder, offsets, pointers.count)]
-    existing = [first_lanes(builder, count, masks.element.count) for count in _table(builder, counts, pointers.count)]
-    return _columns(builder, result, located, existing)
-
-
 @word(lambda tile, base, offsets: Columns(tile))
 def panel_at(builder, result, tile, base, offsets):
     """A tile's columns, vector j at ``base + offsets[j]``; all exist."""
