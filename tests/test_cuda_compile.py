@@ -6,8 +6,8 @@ more: a rise means that something has left the registers, or that a loop is not 
 
 from __future__ import annotations
 
-from collections import Counter
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ if SIMULATED:
 pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
+from fastconv.cli import main
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import build, channel_sums, k_major, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
