@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numba import int64, prange
+from numba import prange
 
 from ..cpu.compile import inlined, threaded
 from ..cpu.elements import elements
 from ..cpu.share import share, threads_for
+from ..cpu.workspace import workspace
 from ..problems import Maxout
 from . import functions
 
@@ -16,41 +17,62 @@ Array = np.ndarray[Any, np.dtype[Any]]
 GRAIN = 1 << 15
 """Elements: fewer are computed sooner than a second thread starts."""
 
+BLOCK = 1 << 10
+"""Elements of each piece: what is known of them so far stays in the nearest cache from piece to piece."""
+
 larger = inlined(functions.larger)
+
+
+@inlined
+def largest(source, inner, pieces, first, end, best):
+    """best[i] = the largest of the pieces' elements ``first + i``, NaN if one of them is."""
+    for i in range(first, end):
+        best[i - first] = source[i]
+    for piece in range(1, pieces):
+        for i in range(first, end):
+            best[i - first] = larger(best[i - first], source[piece * inner + i])
+
+
+@inlined
+def give(source, inner, pieces, first, end, best, left, nothing, target):
+    """Each gradient in ``left`` to the first piece that has the largest element, ``nothing`` to the others."""
+    for piece in range(pieces):
+        for i in range(first, end):
+            value, most = source[piece * inner + i], best[i - first]
+            remaining = left[i - first]
+            wins = (value == most) | ((value != value) & (most != most))
+            target[piece * inner + i] = remaining if wins else nothing
+            left[i - first] = nothing if wins else remaining
 
 
 @threaded
 def maxout(x, out, channels, inner, pieces, threads):
     """out (channels, inner) from x (channels, pieces, inner); ``channels`` counts those of all images."""
     for thread in prange(threads):
-        first, end = share(thread, threads, channels)
-        for channel in range(first, end):
-            source, best = elements(x, channel * pieces * inner), elements(out, channel * inner)
-            for i in range(inner):
-                value = source[i]
-                for piece in range(1, pieces):
-                    value = larger(value, source[piece * inner + i])
-                best[i] = value
+        start, stop = share(thread, threads, channels)
+        for channel in range(start, stop):
+            source = elements(x, channel * pieces * inner)
+            for first in range(0, inner, BLOCK):
+                best = elements(out, channel * inner + first)
+                largest(source, inner, pieces, first, min(first + BLOCK, inner), best)
 
 
 @threaded
-def maxout_backward(gradient, x, out, channels, inner, pieces, threads):
-    """out (channels, pieces, inner) from gradient (channels, inner)."""
+def maxout_backward(gradient, x, out, buffers, channels, inner, pieces, threads):
+    """out (channels, pieces, inner) from gradient (channels, inner); buffers: (threads, 2, BLOCK)."""
     for thread in prange(threads):
-        first, end = share(thread, threads, channels)
-        for channel in range(first, end):
+        start, stop = share(thread, threads, channels)
+        best = elements(buffers, thread * 2 * BLOCK)
+        left = elements(buffers, (thread * 2 + 1) * BLOCK)
+        for channel in range(start, stop):
             source, target = elements(x, channel * pieces * inner), elements(out, channel * pieces * inner)
             given = elements(gradient, channel * inner)
-            for i in range(inner):
-                value, winner = source[i], int64(0)
-                for piece in range(1, pieces):
-                    challenger = source[piece * inner + i]
-                    if value == value and (
-                        challenger > value or challenger != challenger
-                    ):  # the first of equals, the first NaN
-                        value, winner = challenger, piece
-                for piece in range(pieces):
-                    target[piece * inner + i] = given[i] if piece == winner else x.dtype.type(0)
+            for first in range(0, inner, BLOCK):
+                end = min(first + BLOCK, inner)
+                largest(source, inner, pieces, first, end, best)
+                for i in range(first, end):
+                    left[i - first] = given[i]
+                give(source, inner, pieces, first, end, best, left, x.dtype.type(0), target)
 
 
 class _Maxout:
@@ -75,7 +97,12 @@ class MaxoutForward(_Maxout):
 class MaxoutBackwardInput(_Maxout):
     """``plan(grad_output, x, out)``"""
 
+    def __init__(self, problem: Maxout, threads: int) -> None:
+        super().__init__(problem, threads)
+        self.buffers = workspace(self.threads, 2 * BLOCK, problem.dtype)
+        self.workspace_bytes = self.buffers.nbytes
+
     def __call__(self, grad_output: Array, x: Array, out: Array) -> Array:
         """Write each gradient to the piece that was the first largest (NaN is larger than all), zeros to the others."""
-        maxout_backward(grad_output.reshape(-1), x.reshape(-1), out.reshape(-1), *self.sizes)
+        maxout_backward(grad_output.reshape(-1), x.reshape(-1), out.reshape(-1), self.buffers, *self.sizes)
         return out
