@@ -94,15 +94,18 @@ def in_layout(kernel: Kernel, problem: Conv, dtype: str = "float32", layout: str
 
 STRIDED = "stride 2, patches", "stride 2, patches, no padding"
 ALIKE = {
-    ("implicit_gemm_split", "NHWC"): ("one", "unlike sides", "aligned"),
+    ("implicit_gemm_split", "NHWC"): ("one", "aligned"),
     ("direct", "NHWC"): (*PROBLEMS,) if not SIMULATED else ("unlike sides", "depthwise", "groups", "no image"),
-    ("implicit_gemm_bf16", "NHWC"): ("one", "aligned"),
-    ("implicit_gemm_fp16", "NHWC"): ("one", "unlike sides"),
+    ("implicit_gemm_warpgroup_tf32", "NHWC"): ("aligned",),
+    ("implicit_gemm_bf16", "NHWC"): ("aligned",),
+    ("implicit_gemm_fp16", "NHWC"): ("one",),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
     ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),
 }
 """What is enough for algorithms that differ from another in their matrices or in how they read alone: each shape compiles."""
+DISTINCT = [k for k in KERNELS if not (SIMULATED and (k.algorithm, "NHWC") in ALIKE and k.algorithm != "direct")]
+"""In the simulator, the kernels that differ from others in more than their arithmetic."""
 
 
 def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[Any]:

@@ -52,7 +52,8 @@ KERNELS = {
     "matmul tf32, transposed": (lambda: matmul("tf32", COLUMNS, ROWS), 255, "HMMA", 128, 0.2),
     "matmul tf32, ragged": (lambda: matmul("tf32", (ALONG, 1), (ACROSS, 1)), 255, "HMMA", 128, 0.05),
     "matmul bf16": (lambda: matmul("bf16", ROWS, COLUMNS), 255, "HMMA", 64, 0.13),
-    "conv bf16, backward_weight": (lambda: conv_weight("Bf16"), 255, "HMMA", 64, 0.07),
+    "conv warpgroups, Hopper": (lambda: conv("WarpgroupTf32", (4, 4), turned=True), 128, "HGMMA", 4, 0.01),
+    "conv warpgroups, Hopper, backward_input": (lambda: conv("WarpgroupTf32", (4, 4), transposed=True), 128, "HGMMA", 4, 0.01),
     "matmul split": (lambda: matmul("split", ROWS, COLUMNS), 255, "HMMA", 192, 0.2),
     "conv simt": (lambda: conv("Simt", (4, 4)), 128, "FFMA", 1024, 0.7),
     "conv tf32": (lambda: conv("Tf32", (4, 4)), 255, "HMMA", 128, 0.15),
@@ -101,10 +102,10 @@ def matmul(engine: str, a: tuple[str, int], b: tuple[str, int]) -> Any:
     return variant(about["engine"], about["tiles"][0], a, b, 4 if a[1] == b[1] == 4 else 1)
 
 
-def conv(arithmetic: str, widths: tuple[int, int], transposed: bool = False) -> Any:
+def conv(arithmetic: str, widths: tuple[int, int], transposed: bool = False, turned: bool = False) -> Any:
     """The kernel of the largest tile."""
     about = getattr(implicit_gemm_cuda, "BackwardInput" * transposed + arithmetic).keywords
-    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4, transposed)
+    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4, transposed, turned)
 
 
 def conv_weight(arithmetic: str) -> Any:

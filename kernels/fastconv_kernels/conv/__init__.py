@@ -218,7 +218,9 @@ BF16: dict[str, Any] = {"accuracy": 2.0, "precision": "bf16", "product_error": 2
 FP16: dict[str, Any] = {"accuracy": 2.0, "precision": "fp16", "product_error": 2.01 * 2**-11}
 SPLIT: dict[str, Any] = {"accuracy": 2.0, "product_error": 3.5 * 2**-21}
 
+# (plan, how, what is declared); warpgroups cut operands where the others round them
 ARITHMETICS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("WarpgroupTf32", "products of TF32 by Hopper's warpgroups", TF32 | {"product_error": 2.01 * 2**-10}),
     ("Tf32", "products of TF32 on the tensor cores", TF32),
     ("Bf16", "products of BF16 on the tensor cores", BF16),
     ("Fp16", "products of FP16 on the tensor cores", FP16),
@@ -227,22 +229,31 @@ ARITHMETICS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+def _on_hopper(problem: Any) -> tuple[str, ...]:
+    """What its warpgroups cannot compute."""
+    return _on_cuda(problem) or _needs_hopper(problem)
+
+
+_needs_hopper = deferred("conv.implicit_gemm_cuda", "needs_hopper")
+
+
 def _implicit_on_cuda(direction: str, module: str, plan: str, idea: str) -> list[Kernel]:
     """The rows of one direction, one for each arithmetic; ``plan`` begins the names of the plans in ``module``."""
     return [
         Kernel(
             "conv",
             direction,
-            f"implicit_gemm_{arithmetic.lower()}",
+            f"implicit_gemm_{arithmetic.lower().replace('warpgroup', 'warpgroup_')}",
             "cuda",
             deferred(f"conv.{module}", plan + arithmetic),
-            refuses=_on_cuda,
+            refuses=_on_hopper if arithmetic.startswith("Warpgroup") else _on_cuda,
             layout="NHWC",
             summary=f"{idea}, {how}.",
             source="Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014",
             **about,
         )
         for arithmetic, how, about in ARITHMETICS
+        if not (direction == "backward_weight" and arithmetic.startswith("Warpgroup"))  # its operands lie across the sum
     ]
 
 

@@ -15,12 +15,14 @@ Convolutional Neural Networks for Document Processing", 2006.
 from functools import cache, partial
 from typing import NamedTuple
 
-from ..cuda import simt, tensor_core
-from ..cuda.arrays import view
+from ..cuda import simt, tensor_core, warpgroup_engine
+from ..cuda.arrays import View, view
+from ..cuda.asm import SIMULATED
 from ..cuda.build import device
 from ..cuda.epilogue import Epilogue
 from ..cuda.integers import divide
-from ..cuda.launch import start
+from ..cuda.k_major import Packed
+from ..cuda.launch import is_hopper, start
 from ..cuda.memory import at
 from ..cuda.operands import aligned, blocks, fitting, store_width
 from ..cuda.panel import ACROSS, ALONG, Source, fillers
@@ -190,13 +192,18 @@ FILTERS = Source(1, 0, begin_filters, step_filters, find_filters)
 
 
 @cache
-def variant(make_engine, tile, widths, store, transposed=False):
-    """The kernel that copies images and weights ``widths`` words at a time."""
-    order = ALONG if transposed else ACROSS  # of the weights along what is summed over
+def variant(make_engine, tile, widths, store, transposed=False, turned=False):
+    """The kernel that copies images and weights ``widths`` words at a time; forwards, weights may be ``turned``."""
+    order = ALONG if transposed or turned else ACROSS  # of the weights along what is summed over
     engine = make_engine(tile, ALONG, order, store)
-    images, weights = (TRANSPOSED, FILTERS) if transposed else (WINDOWS, matrix_source("b", ACROSS))
+    images, weights = (TRANSPOSED, FILTERS) if transposed else (WINDOWS, matrix_source("b", order))
     a, b = (engine.a_panel, ALONG, widths[0], images), (engine.b_panel, order, widths[1], weights)
     return product(engine, *fillers(a, b, tile.threads), Transposed if transposed else Windows)
+
+
+def needs_hopper(problem):
+    """Why warpgroups cannot compute ``problem`` here."""
+    return () if SIMULATED or is_hopper() else ("the device is not of the generation Hopper, sm_90",)
 
 
 class ImplicitProduct:
@@ -246,6 +253,27 @@ class Forward(ImplicitProduct):
         self.compute(kernel, out, x, weight, epilogue, *given)
 
 
+class WarpgroupForward(Forward):
+    """On Hopper's warpgroups, which read both operands along the sum: the weights are turned, and rounded, before."""
+
+    def __init__(self, problem, threads=1, **about):
+        super().__init__(problem, threads, **about)
+        self.turned = Packed(problem.K, problem.depth, self.tile.columns, "tf32")
+        self.geometry = self.geometry._replace(b_pitch=self.turned.pitch)
+        self.workspace_bytes = self.turned.nbytes
+
+    def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
+        x, weight, result, depth = view(x), view(packed), view(out), self.problem.depth
+        if result.size:
+            self.turned.fill(View(weight.address, (depth, self.problem.K), (self.problem.K, 1), weight.dtype), 0)
+        widths = 4 if aligned(x, self.problem.C) else 1, 4 if depth % 4 == 0 else 1  # no element of a row's end but its own
+        kernel = variant(self.engine, self.tile, widths, store_width(result), turned=True)
+        epilogue = Epilogue(int(bias is not None), int(residual is not None), int(activation == "relu"))
+        given = [None if array is None else view(array) for array in (bias, residual)]
+        weights = self.turned.matrix._replace(dtype=weight.dtype)
+        self.compute(kernel, result, x, weights, epilogue, *given)
+
+
 class BackwardInput(ImplicitProduct):
     """A plan: ``plan(grad_output, packed, out)``.
 
@@ -268,6 +296,8 @@ class BackwardInput(ImplicitProduct):
 
 SIMT = {"engine": simt.engine, "tiles": simt.TILES}
 ENGINES = {name: partial(tensor_core.engine, arithmetic=name) for name in ("tf32", "bf16", "fp16", "split")}
+WARPGROUP = {"engine": warpgroup_engine.engine, "tiles": warpgroup_engine.TILES}
+WarpgroupTf32, BackwardInputWarpgroupTf32 = partial(WarpgroupForward, **WARPGROUP), partial(BackwardInput, **WARPGROUP)
 Simt, BackwardInputSimt = partial(Forward, **SIMT), partial(BackwardInput, **SIMT)
 Tf32, Bf16, Fp16 = (partial(Forward, engine=ENGINES[name], tiles=tensor_core.TILES) for name in ("tf32", "bf16", "fp16"))
 Split = partial(Forward, engine=ENGINES["split"], tiles=tensor_core.SPLIT_TILES)

@@ -49,6 +49,11 @@ def commit_copies():
     lanes.close_group()
 
 
+@word("fence.proxy.async.shared::cta;")
+def show_copies():
+    """Let the units that multiply boxes see what this thread's copies have written; since sm_90.  (*fence.proxy.async*)"""
+
+
 @word("cp.async.wait_group {pending};", pending=LITERAL)
 def wait_copies(pending):
     """Wait until at most ``pending`` of this thread's groups are under way.  (*cp.async.wait_group*)"""

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from .panel import Panel
 
+BOX_ALIGNMENT = 1024
+
 
 class Tile(NamedTuple):
     """The part of C that a block computes, how its warps share it, and how many slices of K are in shared memory at once."""
@@ -29,7 +31,8 @@ class Engine(NamedTuple):
     """How a block multiplies two panels.
 
     ``multiply(sums, fragments, shared, slot, thread)`` adds the product of the panels at word ``slot`` of shared memory,
-    A's and behind it B's, to this thread's ``sums``; ``fragments`` are registers for it.
+    A's and behind it B's, to this thread's ``sums``; ``fragments`` are registers for it.  Panels that are ``boxes`` begin at
+    multiples of 1024 bytes, and other units than those that copy them read them.
     ``finish(c, sums, bias, addend, thread, row0, column0, M, N, epilogue)`` writes them into C.
     """
 
@@ -41,6 +44,7 @@ class Engine(NamedTuple):
     fragment_type: str
     multiply: Any
     finish: Any
+    boxes: bool = False
 
     @property
     def depth(self):
@@ -54,3 +58,7 @@ class Engine(NamedTuple):
     @property
     def ring(self):
         return self.tile.stages * self.stage
+
+    @property
+    def shared_bytes(self):
+        return 4 * self.ring + (BOX_ALIGNMENT if self.boxes else 0)

@@ -26,10 +26,11 @@ from typing import NamedTuple
 from numba import cuda, float32, int32, types, uint32
 
 from .build import device, kernel, numbers
-from .copies import commit_copies, wait_copies
+from .copies import commit_copies, show_copies, wait_copies
+from .engine import BOX_ALIGNMENT
 from .epilogue import Epilogue
 from .integers import divide
-from .memory import at, meet_block
+from .memory import at, meet_block, words_before
 from .panel import Source
 from .unrolling import unroll
 
@@ -111,14 +112,16 @@ def product(engine, a_filler, b_filler, geometry):
     find_corner = blocks_of(tile)
     signature = types.void(*[FLOATS] * 5, numbers(geometry), numbers(Epilogue))
 
-    @kernel(signature, threads=tile.threads, shared_bytes=4 * engine.ring, blocks=tile.blocks)
+    @kernel(signature, threads=tile.threads, shared_bytes=engine.shared_bytes, blocks=tile.blocks)
     def run(c, a, b, bias, addend, g, epilogue):
         shared = cuda.shared.array(0, uint32)
         sums = cuda.local.array(engine.sums, float32)
         fragments = cuda.local.array(engine.fragments, fragment_type)
         a_state, b_state = cuda.local.array(a_registers, int32), cuda.local.array(b_registers, int32)
         quotient = cuda.local.array(1, int32)
-        thread = cuda.threadIdx.x
+        thread, base = cuda.threadIdx.x, 0
+        if engine.boxes:
+            base = words_before(shared, BOX_ALIGNMENT)
         row0, column0 = find_corner(at(quotient, 0), cuda.blockIdx.x, g.M, g.N)
         for i in unroll(engine.sums):
             sums[i] = 0
@@ -135,22 +138,25 @@ def product(engine, a_filler, b_filler, geometry):
         begin_a(at(a_state, 0), thread, row0, g)
         begin_b(at(b_state, 0), thread, column0, g)
         for stage in unroll(tile.stages - 1):
-            copy_a(shared, stage * engine.stage, a, at(a_state, 0), thread, row0, first + stage * engine.depth, g)
-            copy_b(shared, stage * engine.stage + b_slot, b, at(b_state, 0), thread, column0, first + stage * engine.depth, g)
+            slot, k0 = base + stage * engine.stage, first + stage * engine.depth
+            copy_a(shared, slot, a, at(a_state, 0), thread, row0, k0, g)
+            copy_b(shared, slot + b_slot, b, at(b_state, 0), thread, column0, k0, g)
             commit_copies()
-        reading, filling = 0, (tile.stages - 1) * engine.stage
+        reading, filling = base, base + (tile.stages - 1) * engine.stage
         for k0 in range(first, end, engine.depth):
             # Two things must be true before going on: what all threads have copied into ``reading`` is there, and all have
             # finished with the stage that is filled next.  Each waits for its own copies; the barrier then makes both true.
             wait_copies(newer)
+            if engine.boxes:
+                show_copies()
             meet_block()
             ahead = k0 + (tile.stages - 1) * engine.depth
             copy_a(shared, filling, a, at(a_state, 0), thread, row0, ahead, g)
             copy_b(shared, filling + b_slot, b, at(b_state, 0), thread, column0, ahead, g)
             commit_copies()  # past the end of K an empty group is closed all the same, so that the count stays right
             multiply(sums, fragments, shared, reading, thread)
-            reading = reading + engine.stage if reading + engine.stage < engine.ring else 0
-            filling = filling + engine.stage if filling + engine.stage < engine.ring else 0
+            reading = reading + engine.stage if reading + engine.stage < base + engine.ring else base
+            filling = filling + engine.stage if filling + engine.stage < base + engine.ring else base
 
         finish(c, sums, bias, addend, thread, row0, column0, g.M, g.N, epilogue)
 

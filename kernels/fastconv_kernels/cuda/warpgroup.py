@@ -103,53 +103,54 @@ DESCRIBE_A = (
 DESCRIBE_B = DESCRIBE_A.replace("{a}", "{b}").replace("box_a", "box_b")
 
 
-def text_of(kind, order=""):
-    """Of a product of 64 x 256."""
-    product = "wgmma.mma_async.sync.aligned.m64n256" + kind + " {total}, box_a, box_b, 1, 1, 1" + order + "; "
-    return "{{ .reg .b32 low; .reg .b64 box_a, box_b; " + DESCRIBE_A + DESCRIBE_B + product + "}}"
-
-
-@word(text_of("k8.f32.tf32.tf32"), total=updated(128), a=ADDRESS, b=ADDRESS)
-def multiply_group_tf32(total, a, b):
-    """total (64 x 256) += a (64 x 8) @ b (256 x 8), transposed: TF32 in boxes, sums spread over the warpgroup.
+def product(name, columns, kind, dtype, widened, order=""):
+    """The word total (64 x ``columns``) += a (64 rows) @ b (``columns`` rows), transposed, 32 bytes of each row.
 
     total[4 j + i] of a thread is row 16 WARP + GROUP (+ 8 for i = 2, 3), column 8 j + 2 MEMBER (+ 1 for i = 1, 3).  (*wgmma*)
     """
-    multiply_later(total, a, b, np.uint32, lambda bits: (bits & TF32_BITS).view(np.float32))
+    text = f"wgmma.mma_async.sync.aligned.m64n{columns}{kind} " + "{total}, box_a, box_b, 1, 1, 1" + order + "; "
+    text = "{{ .reg .b32 low; .reg .b64 box_a, box_b; " + DESCRIBE_A + DESCRIBE_B + text + "}}"
+
+    def multiply(total, a, b):
+        multiply_later(columns, total, a, b, dtype, widened)
+
+    multiply.__name__ = multiply.__qualname__ = f"multiply_{name}_{columns}"
+    return word(text, total=updated(columns // 2), a=ADDRESS, b=ADDRESS)(multiply)
 
 
-@word(text_of("k16.f32.bf16.bf16", ", 0, 0"), total=updated(128), a=ADDRESS, b=ADDRESS)
-def multiply_group_bf16(total, a, b):
-    """The same of BF16, 16 along the sum.  (*wgmma*)"""
-    multiply_later(total, a, b, np.uint16, from_bf16)
+def cut_to_tf32(bits):
+    """TF32 as a tensor core reads it of a float32: what it has not is cut."""
+    return (bits & TF32_BITS).view(np.float32)
 
 
-@word(text_of("k16.f32.f16.f16", ", 0, 0"), total=updated(128), a=ADDRESS, b=ADDRESS)
-def multiply_group_f16(total, a, b):
-    """The same of FP16.  (*wgmma*)"""
-    multiply_later(total, a, b, np.uint16, from_f16)
-
+# (precision, columns): the word
+PRODUCTS = {
+    ("tf32", 128): product("tf32", 128, "k8.f32.tf32.tf32", np.uint32, cut_to_tf32),
+    ("tf32", 256): product("tf32", 256, "k8.f32.tf32.tf32", np.uint32, cut_to_tf32),
+    ("bf16", 256): product("bf16", 256, "k16.f32.bf16.bf16", np.uint16, from_bf16, ", 0, 0"),
+    ("fp16", 256): product("fp16", 256, "k16.f32.f16.f16", np.uint16, from_f16, ", 0, 0"),
+}
 
 THREAD = np.arange(GROUP)
 FIRST_ROW, FIRST_COLUMN = THREAD // 32 * 16 + THREAD % 32 // 4, THREAD % 4 * 2
 
 
-def multiply_later(total, a, b, dtype, widened):
+def multiply_later(columns, total, a, b, dtype, widened):
     """The twin of the products: done when its group is waited for; until then the sums hold NaN."""
     groups, sums = under_way()
-    place = total[:128]
+    place = total[: columns // 2]
     key = place.ctypes.data
     if key not in sums:
         sums[key] = place, place.copy()
         place[:] = np.nan
 
     def product(operands):
-        A, B = (widened(place.view(np.uint8)[box(place, rows, 32)].view(dtype)) for place, rows in ((a, 64), (b, 256)))
+        A, B = (widened(place.view(np.uint8)[box(place, rows, 32)].view(dtype)) for place, rows in ((a, 64), (b, columns)))
         with np.errstate(invalid="ignore", over="ignore"):
             C = A @ B.T
         parts = np.stack(operands)
         for i, (row, column) in enumerate([(0, 0), (0, 1), (8, 0), (8, 1)]):
-            for j in range(32):
+            for j in range(columns // 8):
                 parts[:, 4 * j + i] += C[FIRST_ROW + row, FIRST_COLUMN + column + 8 * j]
         return parts
 

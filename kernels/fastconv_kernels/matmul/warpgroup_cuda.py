@@ -39,14 +39,12 @@ from ..cuda.pipeline import blocks_of
 from ..cuda.unrolling import unroll
 from ..cuda.warpgroup import (
     GROUP,
+    PRODUCTS,
     ROW,
     begin_products,
     close_products,
     copy_box,
     give_registers,
-    multiply_group_bf16,
-    multiply_group_f16,
-    multiply_group_tf32,
     take_registers,
     wait_products,
 )
@@ -59,7 +57,6 @@ A_BOX, STAGE = TILE.rows * WORDS, (TILE.rows + TILE.columns) * WORDS
 RING, HALF = TILE.stages * STAGE, 64 * WORDS
 ALIGNMENT = 1024
 SHARED_BYTES = 4 * RING + 16 * TILE.stages + ALIGNMENT
-MULTIPLY = {"tf32": multiply_group_tf32, "bf16": multiply_group_bf16, "fp16": multiply_group_f16}
 
 
 class Tiles(NamedTuple):
@@ -77,7 +74,7 @@ find_corner = blocks_of(TILE)
 @cache
 def persistent(precision, store):
     """The kernel (c, a_map, b_map, bias, addend)."""
-    multiply, depth = MULTIPLY[precision], ROW // ITEMSIZES[precision]
+    multiply, depth = PRODUCTS[precision, TILE.columns], ROW // ITEMSIZES[precision]
     write = writer(2, min(store, 2))
 
     @device
