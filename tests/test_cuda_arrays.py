@@ -43,6 +43,7 @@ CALLS = {
     "conv2d": lambda x, w, bias, y: fc.conv2d(x, w, bias, padding=1, residual=y, activation="relu"),
     "conv2d, one image, sigmoid": lambda x, w, bias, y: fc.conv2d(x[0], w, bias, activation="sigmoid"),
     "conv2d, backward_input": lambda x, w, bias, y: fc.conv2d_backward_input(y, w, x.shape, padding=1),
+    "conv2d, backward_weight": lambda x, w, bias, y: fc.conv2d_backward_weight(y, x, w.shape, padding=1),
     "max_pool2d": lambda x, w, bias, y: fc.max_pool2d(x, 2, return_indices=True),
     "avg_pool2d": lambda x, w, bias, y: fc.avg_pool2d(x, 2, padding=1),
     "relu": lambda a, b: fc.relu(a),
@@ -160,7 +161,7 @@ REFUSED = {
         lambda: fc.linear(THERE["S"], THERE["S"], out=THERE["S"]),
     ),
     "float64": (fc.UnsupportedError, "no kernel computes", lambda: fc.matmul(A.astype("f8"), B.astype("f8"), target="cuda")),
-    "groups": (fc.UnsupportedError, "no kernel", lambda: fc.conv2d(THERE["X"], fc.to_device(W[:, :1]), groups=2)),
+    "maxout": (fc.UnsupportedError, "no kernel", lambda: fc.maxout(THERE["A"], 2)),
     "reflected": (
         fc.UnsupportedError,
         "numpy.pad",

@@ -1,0 +1,81 @@
+"""``pytest -m gpu``: every kernel for CUDA that is registered, on a device, against its reference in float64.
+
+Without a device there is nothing to run, and the reason is said.  In the simulator the smallest problems are computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import dispatch
+from fastconv.devices import cuda_status
+from targets import SIMULATED
+
+if not cuda_status().available:
+    pytest.skip(f"no GPU: {cuda_status().reason}", allow_module_level=True)
+
+from benchmarks.gpu import __main__ as benchmark
+from benchmarks.gpu.cases import Case, OnDevice
+from benchmarks.gpu.sizes import large, middle, tiny
+
+pytestmark = pytest.mark.gpu
+
+CASES = tiny() if SIMULATED else [*tiny(), *middle(), *large()]
+REGISTERED = [kernel for entry in dispatch.OPERATORS for kernel in dispatch.kernels(*entry) if kernel.target == "cuda"]
+SLOW = ("split", "bf16", "fp16", "warpgroup")
+"""In the simulator their own tests have computed them, and take seconds each."""
+
+
+def runs(case: Case, kernel: Any) -> bool:
+    return not (SIMULATED and any(word in kernel.algorithm for word in SLOW))
+
+
+PAIRS = [
+    pytest.param(case, kernel, id=f"{kernel.name}-{case.label}")
+    for case in CASES
+    for kernel in case.kernels()
+    if runs(case, kernel)
+]
+
+
+@pytest.mark.parametrize(("case", "kernel"), PAIRS)
+def test_agrees_with_the_reference_in_float64(case: Case, kernel: Any) -> None:
+    call = OnDevice(case, kernel)
+    call()
+    assert not case.wrong(kernel, call.results(), case.truth())
+
+
+@pytest.mark.parametrize("kernel", REGISTERED, ids=lambda kernel: kernel.name)
+def test_every_kernel_has_a_case(kernel: Any) -> None:
+    if any(word in kernel.algorithm for word in SLOW) and SIMULATED:
+        pytest.skip("computed by the tests of its operator, too slow in the simulator to be computed twice")
+    assert any(pair.values[1] is kernel for pair in PAIRS), f"{kernel.name} computes no case"
+
+
+def test_the_same_bits_twice() -> None:
+    for case in CASES[:1] if SIMULATED else CASES:
+        if case.direction == "update":
+            continue  # which goes on from what it was
+        for kernel in case.kernels()[-1:] if SIMULATED else case.kernels():
+            first, second = OnDevice(case, kernel), OnDevice(case, kernel)
+            first()
+            second()
+            for one, other in zip(first.results(), second.results(), strict=True):
+                assert np.array_equal(one, other), f"{kernel.name}, {case.label}"
+
+
+def test_public_calls_agree_with_the_host() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 3, 5, 4), dtype=np.float32), rng.standard_normal((4, 3, 3, 3), dtype=np.float32)
+    there = fc.conv2d(fc.to_device(x), fc.to_device(w), padding=1, accuracy="exact", target="cuda")
+    np.testing.assert_allclose(fc.to_host(there), fc.conv2d(x, w, padding=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not SIMULATED, reason="it would take minutes, and write results")
+def test_the_benchmark_of_cuda_kernels_runs_in_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["--match", "channel_sum"]) == 0
+    assert capsys.readouterr().out.split()[0] == "channel_sum_forward__parts_cuda"
