@@ -96,6 +96,8 @@ def conv2d(
     permits a bound 8 times as large, which admits F(2x2, 3x3) and F(2x2, 5x5): on normal data their errors are about those of
     a plain sum.  ``accuracy="exact"`` forbids them all.  A kernel that is forbidden is passed over, and asking for it by name
     too raises ``UnsupportedError``.  NaN and infinity reach the outputs whose windows meet them and no others in every kernel.
+    Whether a weight that is not finite makes NaN of the zeros of padding is left open: some kernels multiply them, some (as
+    torch's) leave them out.
     """
     known_activation(activation)
     x, batched = _check.images("x", x, layout)
