@@ -1,0 +1,162 @@
+"""The CPU's kernels for convolution, in the order in which they are asked; each says what it cannot compute, and its cost."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..registry import Kernel
+from . import (
+    col2im_cpu,
+    depthwise_cpu,
+    depthwise_weight_cpu,
+    direct_cpu,
+    direct_weight_cpu,
+    implicit_gemm_cpu,
+    implicit_gemm_weight_cpu,
+    pointwise_cpu,
+    winograd_cpu,
+    winograd_weight_cpu,
+)
+from .work import modelled
+
+DIRECTIONS = "forward", "backward_input", "backward_weight"
+
+
+def rows(
+    algorithm: str,
+    target: str,
+    plans: tuple[Any, Any, Any],
+    layout: str | None = None,
+    in_layout: tuple[str, ...] = DIRECTIONS,
+    **about: Any,
+) -> tuple[Kernel, ...]:
+    """An algorithm's row in each of the three tables; ``in_layout``: the directions whose plans take ``layout`` alone."""
+    return tuple(
+        Kernel("conv", direction, algorithm, target, plan, layout=layout if direction in in_layout else None, **about)
+        for direction, plan in zip(DIRECTIONS, plans, strict=True)
+    )
+
+
+def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
+    """What all of an algorithm's kernels say of themselves."""
+    return {
+        "algorithm": algorithm,
+        "target": "cpu",
+        "refuses": partial(winograd_cpu.refuses, outputs=outputs),
+        "layout": "NHWC",
+        "accuracy": winograd_cpu.ACCURACY[outputs],
+        "summary": summary,
+        "source": "Winograd, Arithmetic Complexity of Computations, 1980; "
+        "Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016",
+    }
+
+
+def _winograd_plans(outputs: int) -> tuple[Any, Any, Any]:
+    plans = winograd_cpu.Forward, winograd_cpu.BackwardInput, winograd_weight_cpu.BackwardWeight
+    forward, backward_input, backward_weight = (partial(plan, outputs=outputs) for plan in plans)
+    return forward, backward_input, backward_weight
+
+
+WINOGRAD = _winograd(
+    "winograd",
+    4,
+    "F(4x4, 3x3) with points 0, ±1/√2, ±√2, ∞ and F(4x4, 5x5): 36 or 64 products instead of 144 or 400.",
+)
+WINOGRAD_2X2 = _winograd(
+    "winograd_2x2",
+    2,
+    "F(2x2, 3x3) with points 0, ±1, ∞ and F(2x2, 5x5), also with stride 2: an error close to a plain sum's.",
+)
+
+RANKED = (
+    rows(plans=_winograd_plans(4), in_layout=("backward_weight",), **WINOGRAD),
+    rows(plans=_winograd_plans(2), in_layout=("backward_weight",), **WINOGRAD_2X2),
+    rows(
+        "depthwise",
+        "cpu",
+        (depthwise_cpu.Forward, depthwise_cpu.BackwardInput, depthwise_weight_cpu.BackwardWeight),
+        layout="NHWC",
+        refuses=depthwise_cpu.refuses,
+        summary="A row of taps slides over rows of pixels, the lanes are channels: each pixel is loaded once for all taps.",
+        source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+    ),
+    rows(
+        "implicit_gemm",
+        "cpu",
+        (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
+        layout="NHWC",
+        in_layout=("backward_weight",),
+        summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
+        source="Dukhan, The Indirect Convolution Algorithm, 2019; "
+        "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+)
+
+POINTWISE: dict[str, Any] = {
+    "algorithm": "pointwise",
+    "target": "cpu",
+    "declines": pointwise_cpu.declines,
+    "layout": "NCHW",
+    "summary": "A 1x1 window is a product with lanes over the pixels of planes, read where they are: nothing is converted.",
+    "source": "Goto & van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008; "
+    "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+}
+
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
+FORWARD[:0] = [
+    Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, **POINTWISE),
+    Kernel(
+        "conv",
+        "forward",
+        "direct",
+        "cpu",
+        direct_cpu.Forward,
+        layout="NCHW",
+        summary="Lanes over pixels, shifted planes read where they are: for groups of few channels.",
+        source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+]
+BACKWARD_INPUT[:0] = [
+    Kernel(
+        "conv",
+        "backward_input",
+        plan=pointwise_cpu.BackwardInput,
+        refuses=pointwise_cpu.refuses_gradient,
+        **POINTWISE,
+    ),
+    Kernel(
+        "conv",
+        "backward_input",
+        "direct",
+        "cpu",
+        direct_cpu.backward_input,
+        refuses=direct_cpu.refuses_transpose,
+        summary="Lanes over pixels, of a gradient in planes or transposed to them in registers: for groups of few channels.",
+        source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+    Kernel(
+        "conv",
+        "backward_input",
+        "col2im",
+        "cpu",
+        col2im_cpu.BackwardInput,
+        summary="A product with lanes over pixels and windows as rows, then col2im in the cache: for images of few channels.",
+        source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
+    ),
+]
+
+BACKWARD_WEIGHT[:0] = [
+    Kernel(
+        "conv",
+        "backward_weight",
+        "direct",
+        "cpu",
+        direct_weight_cpu.BackwardWeight,
+        layout="NCHW",
+        summary="Lanes over pixels, a sum for each tap of a vector of gradients: for groups of few channels.",
+        source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+    )
+]
+
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))
