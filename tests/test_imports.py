@@ -76,6 +76,10 @@ def test_kernels_know_numpy_and_numba_alone(path: Path) -> None:
         assert not [name for name in imported(path) if name.partition(".")[0] in ("numba", "llvmlite")]
 
 
+TABLES = "__init__.py", "for_cpu.py", "with_pooling.py"
+"""The files that bring algorithms together."""
+
+
 @cache
 def algorithms() -> frozenset[str]:
     """The modules that registered kernels are made in; what several of them share is in others."""
@@ -85,8 +89,8 @@ def algorithms() -> frozenset[str]:
 
 @pytest.mark.parametrize("path", sources(KERNELS), ids=module_of)
 def test_algorithms_do_not_import_each_other(path: Path) -> None:
-    if path.name == "__init__.py":
-        return  # the tables bring them together
+    if path.name in TABLES:
+        return
     others = {name for name in algorithms() if name != module_of(path)}
     assert len(others) > 10
     for name in imported(path):
