@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -95,17 +96,23 @@ class Training:
     @property
     def flops(self) -> int:
         """Of a step, by the definition of what its layers compute."""
-        return sum(getattr(noted.problem, "flops", 0) for noted in self._computed())
+        return _work_of_a_step(self)[0]
 
     @property
     def bytes(self) -> int:
         """Of a step, with every array that goes from one layer to another."""
-        return sum(getattr(noted.problem, "bytes", 0) for noted in self._computed())
+        return _work_of_a_step(self)[1]
 
-    def _computed(self) -> list[Any]:
-        from fastconv import zoo
 
-        return list(zoo.build(self.model, self.shape, self.classes).network.problems(self.N, training=True))
+@cache
+def _work_of_a_step(training: Training) -> tuple[int, int]:
+    """(flops, bytes)."""
+    from fastconv import zoo
+
+    network = zoo.build(training.model, training.shape, training.classes).network
+    computed = [noted.problem for noted in network.problems(training.N, training=True)]
+    flops, moved = ([getattr(problem, name, 0) for problem in computed] for name in ("flops", "bytes"))
+    return sum(flops), sum(moved)
 
 
 RATE = 1e-3
