@@ -41,6 +41,23 @@ def test_it_agrees_with_what_ran_on_the_layers_of_resnet50(monkeypatch: pytest.M
             assert ran == [fc.explain(problem).chosen], case.text
 
 
+class Taken(Exception):
+    """A plan was taken: what it computes is not waited for."""
+
+
+@pytest.mark.parametrize("direction", ["backward_input", "backward_weight"])
+def test_it_agrees_with_what_would_run_backward(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(lender: dispatch.Lender) -> None:
+        raise Taken(lender.kernel.name)
+
+    monkeypatch.setattr(dispatch.Lender, "take", take)
+    for case in cases.cases("conv", direction, ["resnet50"], batch=1):
+        call, _ = tuning.CALLS["conv"](direction, case.problem)
+        with pytest.raises(Taken) as taken:
+            call("auto")
+        assert str(taken.value) == fc.explain(case.problem, direction=direction).chosen, case.text
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_it_agrees_with_what_a_network_plans(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     network = zoo.build("mnist-cnn").network
