@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.bench import serve, suites
 from fastconv.bench.cases import READERS, Case
 from fastconv.bench.contestants import on_device, ours
 from fastconv.bench.contestants.operands import Operands
@@ -246,19 +247,20 @@ def test_views_of_a_device_array_are_numpy_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "direction", "text"),
+    ("operator", "direction", "text", "precision"),
     [
-        ("conv", "forward", "n1 c2 4x4 k2 3x3 p1"),
-        ("conv", "backward_weight", "n1 c2 4x4 k2 3x3 p1"),
-        ("matmul", "forward", "3x2x4"),
+        ("conv", "forward", "n1 c2 4x4 k2 3x3 p1", "tf32"),
+        ("conv", "backward_weight", "n1 c2 4x4 k2 3x3 p1", None),
+        ("matmul", "forward", "3x2x4", None),
+        ("pool", "forward", "max n1 c2 4x4 2x2 s2", "tf32"),
     ],
 )
-def test_the_benchmark_asks_a_device(operator: str, direction: str, text: str) -> None:
+def test_the_benchmark_asks_a_device(operator: str, direction: str, text: str, precision: str | None) -> None:
     case = Case(operator, direction, READERS[operator][1](text), text)
     operands = Operands(case)
     right = ours.entry(case, operands, 1, algorithm="reference")
-    for options in ({}, {"layout": "NCHW"}, {"moved": True}):
-        entry = on_device.entry(case, operands, 1, **options)
+    for contestant in suites.with_device(suites.Suite(operator, direction, (), ()), precision).contestants:
+        entry = on_device.entry(case, operands, 1, **contestant.options)
         assert entry.kernel.endswith("_cuda")
-        np.testing.assert_allclose(entry.result(entry.call()), right.result(right.call()), rtol=1e-5, atol=1e-5)
+        serve.verify(entry, np.array(right.result(right.call())))
     assert on_device.entry(Case("train", "step", None, ""), operands, 1) is None

@@ -134,7 +134,7 @@ def _contesting(suite: Suite, request: Request) -> Suite:
     if request.algorithm:
         suite = suites.with_algorithm(suite, request.algorithm)
     if "cuda" in request.targets:
-        suite = replace(suite, contestants=(*suite.contestants, *suites.ON_DEVICE))
+        suite = suites.with_device(suite, request.precision)
     absent = {library for peer, library in PEERS.items() if peer not in request.against or peer in request.missing}
     absent |= set() if "cpu" in request.targets else {"ours"}
     return replace(suite, contestants=tuple(each for each in suite.contestants if each.library not in absent))

@@ -25,11 +25,6 @@ OUR_KERNELS = tuple(Contestant(f"fastconv {layout}", "ours", {"layout": layout})
 OUR_CALLS = tuple(
     Contestant(f"fastconv call {layout}", "ours", {"layout": layout, "public": True}) for layout in ("NHWC", "NCHW")
 )
-ON_DEVICE = (
-    *(Contestant(f"fastconv cuda {layout}", "on_device", {"layout": layout}) for layout in ("NHWC", "NCHW")),
-    Contestant("fastconv cuda, there and back", "on_device", {"moved": True}),
-)
-"""Ours on a GPU."""
 FORMATS = {"NCHW": "NCHW", "channels_last": "NHWC"}
 TORCH = tuple(Contestant(f"torch {name}", "pytorch", {"layout": layout}) for name, layout in FORMATS.items())
 TORCH_BY_DEFAULT = tuple(
@@ -141,6 +136,15 @@ def with_algorithm(suite: Suite, algorithm: str) -> Suite:
     ]
     others = [contestant for contestant in suite.contestants if contestant.library != "ours"]
     return replace(suite, contestants=(*ours, *others))
+
+
+def with_device(suite: Suite, precision: str | None) -> Suite:
+    """The suite with ours on a GPU, too: their arrays there, in either layout, and their way there and back."""
+    layouts = [""] if suite.operator == "matmul" else [f" {layout}" for layout in LAYOUTS]
+    ways: dict[str, dict[str, Any]] = {name: {"layout": name.strip() or LAYOUTS[0]} for name in layouts}
+    ways[", there and back"] = {"moved": True}
+    ours = [Contestant(f"fastconv cuda{name}", "on_device", way | {"precision": precision}) for name, way in ways.items()]
+    return replace(suite, contestants=(*suite.contestants, *ours))
 
 
 def without_default_malloc(suite: Suite) -> Suite:

@@ -239,7 +239,7 @@ def _bench(commands: Commands) -> None:
     command.add_argument(
         "--targets", "--target", metavar="LIST", default="cpu", help="where ours run: cpu, cuda or cpu,cuda (default: cpu)"
     )
-    command.add_argument("--precision", metavar="NAME", help="fp32 (the default) or tf32")
+    command.add_argument("--precision", metavar="NAME", help="on cuda: fp32 (the default), tf32, bf16 or fp16")
     command.add_argument(
         "--against", metavar="LIST", default="torch,numpy", help="torch, numpy, scipy, cupy (default: torch,numpy)"
     )

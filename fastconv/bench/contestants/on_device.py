@@ -19,18 +19,29 @@ from . import Entry
 from .operands import Operands
 from .ours import PUBLIC, outward
 
+ROUNDED = 4.0
+"""Times the error of a product, relative to the largest result, that one of rounded operands may be off."""
 
-def entry(case: Case, operands: Operands, threads: int, layout: str = "NHWC", moved: bool = False) -> Entry | None:
+
+def entry(
+    case: Case, operands: Operands, threads: int, layout: str = "NHWC", moved: bool = False, precision: str | None = None
+) -> Entry | None:
     """From the host's call to the device's result; ``moved``: the arrays are the host's before and after."""
     if (case.operator, case.direction) not in PUBLIC:
         return None
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)
     call, out = PUBLIC[case.operator, case.direction](problem, operands, None)
-    kernel = dispatch.choose(case.operator, case.direction, problem, target="cuda").name
+    if precision and case.operator != "pool":
+        call = partial(call, precision=precision)
+    with dispatch.use(precision=precision):
+        kernel = dispatch.choose(case.operator, case.direction, problem, target="cuda")
+    tolerance = max(Entry.tolerance, ROUNDED * kernel.product_error)
     if moved:
-        return Entry(partial(call, target="cuda"), partial(outward, out, case.direction, layout), kernel)
+        made, result = partial(call, target="cuda"), partial(outward, out, case.direction, layout)
+        return Entry(made, result, kernel.name, tolerance=tolerance)
     there = partial(call.func, *map(_there, call.args), **{name: _there(value) for name, value in call.keywords.items()})
-    return Entry(_awaited(there), partial(_outward, there.keywords["out"], case.direction, layout), kernel)
+    result = partial(_outward, there.keywords["out"], case.direction, layout)
+    return Entry(_awaited(there), result, kernel.name, tolerance=tolerance)
 
 
 def _there(value: Any) -> Any:
