@@ -95,6 +95,7 @@ def explain(
     target: str | None = None,
     accuracy: str | None = None,
     threads: int | None = None,
+    precision: str | None = None,
     converting: bool = True,
     **keywords: Any,
 ) -> Explanation:
@@ -108,7 +109,7 @@ def explain(
         state its problem (up to ``groups``, and ``layout``), shapes in place of arrays, and then a ``dtype``, if one likes.
     operator, direction : str
         Of a problem: ``operator`` is needed where several have problems of its kind, as "softmax" and "cross_entropy" do.
-    algorithm, target, accuracy, threads
+    algorithm, target, accuracy, threads, precision
         See ``fastconv.use``.
     converting : bool
         Whether images may be brought into another layout for a kernel, as calls do and the layers of a network do not.
@@ -136,7 +137,7 @@ def explain(
     else:
         problem = getattr(what, "problem", what)
         operator = operator or _operator_of(problem)
-    asked = Settings(target, algorithm, threads, accuracy)
+    asked = Settings(target, algorithm, threads, accuracy, precision)
     walked = dispatch.walk(operator, direction, problem, asked, converting)
     found = dispatch.measured(operator, direction, problem, asked)
     try:

@@ -5,6 +5,8 @@ Without it the same calls say what is missing (``test_bad_input.py``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +25,7 @@ from targets import SIMULATED
 if not SIMULATED:
     pytest.skip("needs the simulator: NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
-from fastconv_kernels.cuda import libraries
+from fastconv_kernels.cuda import launch, libraries
 from fastconv_kernels.cuda.libraries import SimulatedArray
 
 RNG = np.random.default_rng(0)
@@ -45,6 +47,8 @@ CALLS = {
     "conv2d, one image, sigmoid": lambda x, w, bias, y: fc.conv2d(x[0], w, bias, activation="sigmoid"),
     "conv2d, backward_input": lambda x, w, bias, y: fc.conv2d_backward_input(y, w, x.shape, padding=1),
     "conv2d, backward_weight": lambda x, w, bias, y: fc.conv2d_backward_weight(y, x, w.shape, padding=1),
+    "conv_transpose2d": lambda x, w, bias, y: fc.conv_transpose2d(x, w, None, 2, 1, activation="relu"),
+    "adaptive_max_pool2d": lambda x, w, bias, y: fc.adaptive_max_pool2d(x, (3, 2), return_indices=True),
     "max_pool2d": lambda x, w, bias, y: fc.max_pool2d(x, 2, return_indices=True),
     "avg_pool2d": lambda x, w, bias, y: fc.avg_pool2d(x, 2, padding=1),
     "relu": lambda a, b: fc.relu(a),
@@ -168,6 +172,21 @@ REFUSED = {
         "numpy.pad",
         lambda: fc.conv2d(THERE["X"], THERE["W"], None, 1, 1, padding_mode="reflect"),
     ),
+    "transposed, with a bias": (
+        fc.UnsupportedError,
+        "bias: expected None",
+        lambda: fc.conv_transpose2d(THERE["X"], THERE["W"], THERE["bias"]),
+    ),
+    "indices alone": (
+        fc.UnsupportedError,
+        "kernel_size: expected",
+        lambda: fc.max_pool2d_backward(THERE["X"], fc.to_device(np.zeros(X.shape, "int64")), (1, 2, 8, 6)),
+    ),
+    "another precision": (
+        fc.UnsupportedError,
+        '(.|\n)*precision="bf16" was asked for, it rounds to tf32',
+        lambda: fc.matmul(THERE["A"], THERE["B"], precision="bf16", algorithm="tensor_core_tf32"),
+    ),
     "strides below 0": (fc.UnsupportedError, "an array on a device with strides", lambda: fc.relu(OnDevice(A[::-1]))),
     "overlapping host arrays": (fc.ArgumentError, "out: expected memory", lambda: fc.relu(A[:2], out=A[1:], target="cuda")),
 }
@@ -217,6 +236,52 @@ def test_libraries_make_their_own_arrays_on_their_own_streams() -> None:
     assert torch.empty((2, 3), np.dtype("float32"), 1) == "a tensor"
     assert asked == [((2, 3), {"dtype": "torch.float32", "device": "cuda:1"})]
     assert torch.stream(2) == 42
+
+
+def test_kernels_run_on_the_caller_s_stream_behind_those_of_other_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnStream(OnDevice):
+        stream: int | None = None
+
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            return {**super().__cuda_array_interface__, "stream": self.stream}
+
+    seen = []
+
+    @contextmanager
+    def working_on(device: int, stream: int, others: Any) -> Iterator[None]:
+        seen.append((device, stream, list(others)))
+        yield
+
+    a, b = OnStream(A), OnStream(B)
+    a.stream, b.stream = 7, 9
+    monkeypatch.setattr(launch, "working_on", working_on)
+    monkeypatch.setattr(libraries.Simulated, "stream", lambda self, device: 7)
+    fc.matmul(a, b)
+    assert seen == [(0, 7, [9])]
+
+
+def test_arrays_that_record_gradients_are_no_arrays_here() -> None:
+    class Recording(OnDevice):
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            raise RuntimeError("detach it first")
+
+    with pytest.raises(fc.DtypeError, match=r"^a: expected an array, but reading it as one fails: detach it first"):
+        fc.matmul(Recording(A), THERE["B"])
+
+
+def test_networks_say_that_they_run_on_the_host() -> None:
+    model = fc.zoo.build("softmax")
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    with fc.use(target="cuda"), pytest.raises(fc.TargetUnavailableError, match=r"^target: .*networks run on the host"):
+        model.fit(np.zeros((2, 1, 28, 28), "uint8"), np.zeros(2, int), epochs=1, verbose=0)
+
+
+def test_explain_takes_a_precision() -> None:
+    problem = fc.Matmul(256, 256, 256)
+    assert fc.explain(problem, target="cuda", precision="fp32").chosen == "matmul_forward__tensor_core_split_cuda"
+    assert "tf32" in str(fc.explain(problem, target="cuda", precision="tf32").chosen)
 
 
 def test_views_of_a_device_array_are_numpy_s() -> None:

@@ -20,9 +20,9 @@ def fused(activation: str | None) -> str | None:
     return activation if activation == "relu" else None
 
 
-def activate(activation: str | None, out: Array, target: str) -> None:
-    """Apply to ``out``, in place, what of ``activation`` the plan did not."""
-    if activation is None or fused(activation):
+def activate(activation: str | None, out: Array, target: str, had_fused: bool = True) -> None:
+    """Apply ``activation`` to ``out``, in place, unless the plan ``had_fused`` what can be."""
+    if activation is None or (had_fused and fused(activation)):
         return
     problem = Elementwise(activation, out.size, out.dtype.name, PARAMETERS.get(activation, 0.0))
     with dispatch.leased("elementwise", "forward", problem, target=target) as plan:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from functools import cache, wraps
+from inspect import Parameter, signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -66,33 +66,45 @@ def elsewhere(call: Callable[..., Any], given: tuple[Any, ...], named: Mapping[s
     DeviceError, DeviceMemoryError
         The device or its driver failed.
     """
-    arguments, asked = _arguments(signature(call), given, named)
-    arrays = {name: value for name, value in arguments.items() if _is_array(value)}
-    there = next((name for name, value in arrays.items() if on_cuda(value)), None)
+    arguments, asked = _arguments(call, given, named)
+    on_device = {name: value for name, value in arguments.items() if on_cuda(value)}
+    arrays = {name: value for name, value in arguments.items() if name in on_device or _is_array(value)}
+    there = next(iter(on_device), None)
     if there and asked not in (None, "auto", "cuda"):
         raise ArgumentError(f"target: expected cuda, where {there} lives, got {asked!r}")
     needs_cuda(f"{there}: lives on a CUDA device, which" if there else "target: cuda")
     with errors_of_the_device():
-        placed = _on_their_device(arrays, there) if there else _copied(arrays)
+        placed = _on_their_device(arrays, on_device, there) if there else _copied(arrays)
         with working(next(iter(placed.values())), placed.values()):
             result = call(**{**arguments, **placed})
-            return _each(given_back, result) if there else _brought_back(result, arrays, placed)
+            written = {name: placed[name] for name in WRITTEN if name in placed}
+            if not there:
+                for name, copy in written.items():
+                    fetched(copy, arrays[name])
+            own = {id(copy.owner): arrays[name] for name, copy in written.items()}
+            return _each(given_back if there else fetched, result, own)
 
 
-def _arguments(form: Signature, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+@cache
+def _form(call: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+    """(the names of a call's arguments, whether its target is a setting: cross_entropy's is what is to be learned)."""
+    parameters = signature(call).parameters
+    known = parameters.get("target")
+    return tuple(parameters), known is None or known.kind is Parameter.KEYWORD_ONLY
+
+
+def _arguments(
+    call: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]
+) -> tuple[dict[str, Any], str | None]:
     """(all that are given but the target, by name; the target that is asked for)."""
-    arguments = dict(form.bind(*given, **named).arguments)
-    for parameter in form.parameters.values():
-        if parameter.kind is Parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(parameter.name, {})
-    known = form.parameters.get("target")
-    is_setting = known is None or known.kind is Parameter.KEYWORD_ONLY  # cross_entropy's is what is to be learned
-    asked = arguments.pop("target", None) if is_setting else None
+    names, has_target = _form(call)
+    arguments = {**dict(zip(names, given, strict=False)), **named}
+    asked = arguments.pop("target", None) if has_target else None
     return arguments, asked or getattr(arguments.get("self"), "target", None) or settings().target
 
 
 def _is_array(value: Any) -> bool:
-    return on_cuda(value) or (hasattr(value, "__array__") and not isinstance(value, np.generic))
+    return hasattr(value, "__array__") and not isinstance(value, np.generic)
 
 
 def needs_cuda(what: str) -> None:
@@ -131,18 +143,20 @@ def errors_of_the_device() -> Iterator[None]:
         raise kind(f"the CUDA device {what}: {error}") from error
 
 
-def _each(change: Callable[[DeviceArray], Any], result: Any) -> Any:
-    """The result of a call, its arrays on a device changed."""
+def _each(change: Callable[[DeviceArray], Any], result: Any, own: Mapping[int, Any]) -> Any:
+    """The result of a call, its arrays on a device changed; those of ``own`` owners are what the caller gave."""
     if isinstance(result, tuple):
-        return tuple(_each(change, part) for part in result)
-    return change(result) if isinstance(result, DeviceArray) else result
+        return tuple(_each(change, part, own) for part in result)
+    if not isinstance(result, DeviceArray):
+        return result
+    return own[id(result.owner)] if id(result.owner) in own else change(result)
 
 
 # ------------------------------------------------------------------------------------------------------- arrays of a device
 
 
-def _on_their_device(arrays: Arrays, first: str) -> dict[str, DeviceArray]:
-    placed = {name: device_array(name, value) for name, value in arrays.items() if on_cuda(value)}
+def _on_their_device(arrays: Arrays, on_device: Arrays, first: str) -> dict[str, DeviceArray]:
+    placed = {name: device_array(name, value) for name, value in on_device.items()}
     place = placed[first].device
     for name in arrays:
         if name not in placed:
@@ -236,14 +250,3 @@ def _copied(arrays: Arrays) -> dict[str, DeviceArray]:
             native = value.astype(value.dtype.newbyteorder("="), copy=False)
             placed[name] = copied_to(0, native, fill=name != "out")
     return placed
-
-
-def _brought_back(result: Any, arrays: Arrays, placed: Mapping[str, DeviceArray]) -> Any:
-    """The result with NumPy's arrays, those among them that the caller gave to be written."""
-    written = {id(placed[name].owner): fetched(placed[name], arrays[name]) for name in WRITTEN if name in placed}
-
-    def host(array: DeviceArray) -> Any:
-        given = written.get(id(array.owner))
-        return fetched(array) if given is None else given
-
-    return _each(host, result)

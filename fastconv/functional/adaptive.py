@@ -12,11 +12,13 @@ from ..errors import ArgumentError
 from . import _check
 from ._check import Array, Shape
 from ._layout import entering, image_view, leaving, room
+from ._placement import anywhere
 from ._pooling import batched_shape, unbatched
 
 Sizes = int | tuple[int | None, int | None] | None
 
 
+@anywhere
 def adaptive_avg_pool2d(
     x: Any,
     output_size: Sizes,
@@ -56,6 +58,7 @@ def adaptive_avg_pool2d(
     return pooled
 
 
+@anywhere
 def adaptive_max_pool2d(
     x: Any,
     output_size: Sizes,
@@ -74,6 +77,7 @@ def adaptive_max_pool2d(
     return pooled if indices is None else (pooled, indices)
 
 
+@anywhere
 def adaptive_avg_pool2d_backward(
     grad_output: Any,
     input_shape: Shape,
@@ -111,13 +115,13 @@ def _forward(
     lender = dispatch.lender("pool", "forward", problem, asked)
     images, where = result.reshape(shape), lender.kernel.target
     written = room(images, layout, inner)
-    places = np.empty(problem.out_shape, np.int64) if wanted else None
+    places = _check.new(problem.out_shape, np.int64, x) if wanted else None
     with lender.lend() as plan:
         plan(entering(x, layout, inner, where), written, places)
     leaving(written, images, layout, where)
     if places is None:
         return result, None
-    return result, np.ascontiguousarray(image_view(places, inner, layout)).reshape(result.shape)
+    return result, _check.contiguous(image_view(places, inner, layout)).reshape(result.shape)
 
 
 def _problem(mode: str, shape: Shape, output_size: Any, layout: str, dtype: np.dtype[Any], name: str) -> Pool:

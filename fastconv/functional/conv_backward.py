@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from fastconv_kernels.cuda.device_array import DeviceArray
 
 from .. import dispatch
 from ..dispatch import Conv, Settings
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedError
 from . import _check
 from ._check import Array, Ints
-from ._epilogue import activate, fused, known_activation
+from ._epilogue import activate, known_activation
 from ._launch import run_backward_input, run_backward_weight
 from ._placement import anywhere
 
@@ -197,6 +197,8 @@ def conv_transpose2d(
     weight = _check.weights("weight", weight, layout, dtype)
     problem = _transposed_problem(x.shape, weight.shape, stride, padding, output_padding, dilation, groups, dtype.name, layout)
     shape = problem.x_shape if batched else problem.x_shape[1:]
+    if isinstance(bias, DeviceArray):
+        raise UnsupportedError("bias: expected None on a CUDA device, where transposed convolutions have none in this version")
     bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, (problem.C,), dtype))
     out = _check.output(out, shape, dtype, {"x": x, "weight": weight, "bias": bias})
     lender = dispatch.lender(
@@ -205,9 +207,7 @@ def conv_transpose2d(
     run_backward_input(lender, layout, x, weight, out.reshape(problem.x_shape))
     if bias is not None:
         out += bias if layout == "NHWC" else bias[:, None, None]
-    if fused(activation):
-        np.maximum(out, 0, out=out)
-    activate(activation, out, lender.kernel.target)
+    activate(activation, out, lender.kernel.target, had_fused=False)
     return out
 
 

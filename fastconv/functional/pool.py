@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv_kernels.cuda.device_array import DeviceArray
+
 from .. import dispatch
 from ..dispatch import Settings
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedError
 from . import _check
 from ._check import Array, Ints, Shape
 from ._placement import anywhere
@@ -286,6 +288,10 @@ def global_avg_pool(
 
 def _scattered(grad: Array, indices: Any, shape: Shape, batched: bool, layout: str, out: Array | None) -> Array:
     """The gradient of the input from the indices alone."""
+    if isinstance(grad, DeviceArray):
+        raise UnsupportedError(
+            "kernel_size: expected the size of the windows; without it gradients of the host alone are added"
+        )
     channel = 1 if layout == "NCHW" else 3
     if (grad.shape[0], grad.shape[channel]) != (shape[0], shape[channel]):
         raise ArgumentError(f"grad_output: expected the images and channels of input_shape {shape}, got shape {grad.shape}")

@@ -97,6 +97,8 @@ class DeviceArray:
     @property
     def flags(self) -> Flags:
         dense = c_strides(self.shape, self.itemsize)
+        if self.strides == dense:
+            return Flags(True, self.writeable)
         gapless = all(own == other or size == 1 for own, other, size in zip(self.strides, dense, self.shape, strict=True))
         return Flags(gapless or self.size == 0, self.writeable)
 

@@ -48,7 +48,11 @@ class Cupy:
 
     def imported(self, array: Any) -> Any:
         """An array of another library as one of this, in the same memory."""
-        return self.module.from_dlpack(array)
+        return self.module.from_dlpack(array) if hasattr(array, "__dlpack__") else self.shown(array)
+
+    def shown(self, array: Any) -> Any:
+        """One that has an interface for CUDA arrays alone."""
+        return self.module.asarray(array)
 
 
 class Torch(Cupy):
@@ -62,6 +66,9 @@ class Torch(Cupy):
 
     def stream(self, device: int) -> int:
         return int(self.module.cuda.current_stream(device).cuda_stream)
+
+    def shown(self, array: Any) -> Any:
+        return self.module.as_tensor(array, device="cuda")
 
 
 class Simulated:
@@ -146,7 +153,7 @@ def on_device(array: Any) -> DeviceArray:
         return wrapped(array, library(name))
     own = preferred()
     if not isinstance(array, SimulatedArray):
-        array = own.imported(array) if hasattr(array, "__dlpack__") else own.module.asarray(array)
+        array = own.imported(array)
     return wrapped(array, own)
 
 
