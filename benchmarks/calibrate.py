@@ -38,6 +38,7 @@ HOPELESS = 4
 """A kernel that is predicted to need so many times as long as the fastest is not measured."""
 BATCH = 2
 RANDOM = 60
+GROUPED = 20
 SAMPLE = 0.006
 """Seconds."""
 
@@ -57,10 +58,21 @@ def random_shapes(count: int) -> Iterator[Conv]:
         count -= 1
 
 
+def random_groups(count: int) -> Iterator[Conv]:
+    """Convolutions in groups of few channels."""
+    draw = np.random.default_rng(0)
+    for _ in range(count):
+        size, window, stride = int(draw.integers(7, 40)), int(draw.choice([3, 3, 5])), int(draw.choice([1, 1, 2]))
+        groups, (C, K) = int(2 ** draw.uniform(1, 6)), (int(2 ** draw.uniform(0, 5)) for _ in range(2))
+        pads, batch = (window // 2, window // 2), int(draw.integers(1, 9))
+        shape = batch, groups * C, size, size, groups * K, window, window, (stride, stride), (pads, pads)
+        yield Conv(*shape, groups=groups, layout="NHWC")
+
+
 def problems() -> list[Conv]:
     """In both layouts."""
     found = {case.problem for direction in DIRECTIONS[:1] for case in cases("conv", direction, NETWORKS, BATCH, False)}
-    channels_last = sorted(found, key=str) + list(random_shapes(RANDOM))
+    channels_last = sorted(found, key=str) + list(random_shapes(RANDOM)) + list(random_groups(GROUPED))
     return [problem.with_layout(layout) for problem in channels_last for layout in ("NHWC", "NCHW")]
 
 

@@ -18,6 +18,12 @@ def test_lanes_without_a_channel_are_counted() -> None:
     assert narrow == wide or narrow == wide / 4 or narrow == wide / 2  # one vector of 16, 8 or 4 lanes
 
 
+def test_rows_of_a_tile_without_a_channel_are_counted_in_the_gradient_of_the_weight() -> None:
+    depthwise, grouped = (replace(PROBLEM, C=C, K=64, groups=64) for C in (64, 512))
+    few, eight = (WORK["implicit_gemm"](problem, "backward_weight")["products"] for problem in (depthwise, grouped))
+    assert few == eight
+
+
 def test_winograd_multiplies_less_but_transforms() -> None:
     plain, four, two = (WORK[name](PROBLEM, "forward")["products"] for name in ("implicit_gemm", "winograd", "winograd_2x2"))
     assert plain / four == pytest.approx(4.0, rel=0.02)

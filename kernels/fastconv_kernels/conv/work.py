@@ -31,6 +31,10 @@ LEAST_ROWS = 2
 """Of the tiles with lanes over pixels: one row takes as long as two, because each vector of pixels is loaded for it alone."""
 
 
+CHANNEL_ROWS = 8
+"""Of the tiles with rows of channels of one tap."""
+
+
 def modelled(kernel: Kernel) -> Kernel:
     """``kernel`` with its prediction, if its algorithm has a model and its units were measured."""
     if kernel.algorithm not in WORK or kernel.name not in COSTS:
@@ -63,10 +67,15 @@ def _turned(problem: Conv) -> dict[str, float]:
 
 
 def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
-    """Tiles of pixels and channels: lanes that have no channel work for nothing, and every tile is set up and stored."""
-    _, wide, pixels = _sides(problem, direction)
+    """Tiles of pixels and channels: lanes that have no channel work for nothing, and every tile is set up and stored.
+
+    In the weight's gradient so do rows of a tile, which are channels of one tap; of framed images they are of several taps.
+    """
+    deep, wide, pixels = _sides(problem, direction)
     lanes, taps = _lanes(problem), problem.R * problem.S
     waste = _up(wide, lanes) / wide
+    if direction == "backward_weight" and (problem.groups > 1 or problem.S == 1):
+        waste *= max(1, CHANNEL_ROWS / deep)
     return {
         "products": problem.flops / 2 * waste,
         "stores": pixels * problem.groups * _up(wide, lanes),
