@@ -208,7 +208,13 @@ def test_nothing_is_left_on_the_device_after_an_error() -> None:
 
 def test_errors_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = fc.to_device(A), fc.to_device(B)
-    for raised, expected in ((MemoryError("full"), fc.DeviceMemoryError), (RuntimeError("lost"), fc.DeviceError)):
+    of_the_driver = type("CUDAError", (Exception,), {"__module__": "cuda.core"})
+    for raised, expected in (
+        (MemoryError("full"), fc.DeviceMemoryError),
+        (of_the_driver("CUDA_ERROR_OUT_OF_MEMORY: …"), fc.DeviceMemoryError),
+        (RuntimeError("lost"), fc.DeviceError),
+        (of_the_driver("CUDA_ERROR_DEVICE_UNAVAILABLE"), fc.DeviceError),
+    ):
 
         def fail(*_: Any, error: Exception = raised) -> None:
             raise error

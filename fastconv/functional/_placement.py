@@ -39,6 +39,9 @@ Arrays = Mapping[str, Any]
 WRITTEN = "out", "grad_residual", "running_mean", "running_var"
 """Arguments that calls write; of ``out`` they read nothing."""
 
+OF_CUDA = "cuda", "cupy", "cupy_backends", "torch"
+"""Packages whose exceptions tell of a device or its driver; some are no ``RuntimeError``."""
+
 
 def anywhere(call: Callable[Given, Result]) -> Callable[Given, Result]:
     """``call``, with arrays on a device too."""
@@ -135,10 +138,12 @@ def errors_of_the_device() -> Iterator[None]:
         raise UnsupportedError(str(refused)) from None
     except Missing as missing:
         raise TargetUnavailableError(f"target: cuda cannot be used: {missing}") from None
-    except (FastconvError, TypeError, ValueError):
+    except FastconvError:
         raise
-    except (RuntimeError, MemoryError) as error:
-        full = isinstance(error, MemoryError) or "memory" in f"{type(error).__name__} {error}".lower()
+    except Exception as error:
+        if not (isinstance(error, (RuntimeError, MemoryError)) or type(error).__module__.partition(".")[0] in OF_CUDA):
+            raise
+        full = isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error) or "OutOfMemory" in type(error).__name__
         kind, what = (DeviceMemoryError, "has no memory left") if full else (DeviceError, "failed")
         raise kind(f"the CUDA device {what}: {error}") from error
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from .arrays import View, view
 from .asm import SIMULATED
+from .launch import stream_here
+from .transfers import move
 from .warpgroup import ROW
 
 WORDS = 16
@@ -58,12 +60,8 @@ def encoded(matrix: View, height: int) -> np.ndarray[Any, Any]:
 
 def copied_to_device(words: np.ndarray[Any, Any]) -> Any:
     """A buffer of the device with these words in it."""
-    from cuda.bindings import driver
     from cuda.core import Device
 
-    device = Device()
-    buffer = device.allocate(words.nbytes, stream=device.default_stream)
-    (status,) = driver.cuMemcpyHtoD(int(buffer.handle), words.ctypes.data, words.nbytes)
-    if status != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"the description of a matrix cannot be copied to the device: {status.name}")
+    buffer = Device().allocate(words.nbytes, stream=stream_here())
+    move(int(buffer.handle), words.ctypes.data, words.nbytes, "cuMemcpyHtoDAsync")
     return buffer

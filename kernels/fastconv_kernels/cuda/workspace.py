@@ -15,7 +15,7 @@ import numpy as np
 
 from .arrays import View, c_strides, view
 from .asm import SIMULATED
-from .launch import rehearsed
+from .launch import rehearsed, stream_here
 
 
 class Workspace:
@@ -37,8 +37,7 @@ class Workspace:
             return np.full(self.shape, np.nan, "float32")
         from cuda.core import Device
 
-        device = Device()
-        return device.allocate(max(1, self.nbytes), stream=device.default_stream)
+        return Device().allocate(max(1, self.nbytes), stream=stream_here())
 
     @cached_property
     def _on_device(self) -> View:
