@@ -92,6 +92,13 @@ def test_it_needs_nothing_beside_it_and_escapes() -> None:
     assert page.count("plotly-graph-div") == 6, "two rooflines, two of ratios, a crossover, the scaling"
 
 
+def test_without_others_it_shows_how_near_to_the_roof_each_is() -> None:
+    alone = row(1, seconds={"fastconv NHWC": 1e-5}, least={"fastconv NHWC": 1e-5}, spread={"fastconv NHWC": 0.0})
+    page = report.page(session(alone))
+    assert "no other library" in text(page)
+    assert page.count("plotly-graph-div") == 2, "the roofline, the share of it"
+
+
 def test_a_session_that_was_interrupted_at_once_has_a_page() -> None:
     assert "numba 0.68" in text(report.page(session()))
 

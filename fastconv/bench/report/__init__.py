@@ -45,8 +45,10 @@ def _sections(session: Session) -> list[str]:
     rows = session["rows"]
     found = [("The roofline", words.ROOFLINE, [figures.roofline(session, threads) for threads in figures.thread_counts(rows)])]
     for suite, own in by_suite(rows).items():
-        pictures = [figures.ratio_chart(own)] + ([figures.crossover(own)] if figures.has_choice(own) else [])
-        found.append((words.TITLES.get(suite, suite), words.RATIOS, [*pictures, tables.rows(own)]))
+        chart = figures.ratio_chart(own)
+        text = words.RATIOS if chart else words.SHARES
+        pictures = [chart or figures.share_chart(own)] + ([figures.crossover(own)] if figures.has_choice(own) else [])
+        found.append((words.TITLES.get(suite, suite), text, [*pictures, tables.rows(own)]))
     if scaling := figures.scaling(rows):
         found.append(("Threads", words.SCALING, [scaling]))
     found.append(("CPU and GPU", words.devices(session), [tables.devices(session)]))

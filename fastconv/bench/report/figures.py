@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .facts import Row, best, by_suite, kernel, ours, ratios, work
+from .facts import Row, best, by_suite, kernel, ours, ratios, share, work
 from .words import TITLES
 
 INK, GRID = "#7d8590", "rgba(128, 136, 144, 0.25)"
@@ -78,6 +78,18 @@ def ratio_chart(rows: list[Row]) -> str:
     height = 120 + BAR * len(rows) * (1 if len(bars) == 1 else 1.5)
     axes = {"xaxis": _axis("times as long as ours"), "yaxis": _categories()}
     return _drawn(bars, {"height": height, "shapes": [even], **axes})
+
+
+def share_chart(rows: list[Row]) -> str:
+    """How much of the roofline every problem reaches."""
+    known = [(_label(row, rows), reached, kernel(row)) for row in rows if (reached := share(row)) is not None]
+    if not known:
+        return ""
+    names, reached, kernels = zip(*known, strict=True)
+    bars: dict[str, Any] = {"type": "bar", "orientation": "h", "y": names, "x": reached, "customdata": kernels}
+    bars |= {"marker": {"color": COLOURS[0]}, "hovertemplate": "%{y}<br>%{x:.0%} with %{customdata}<extra></extra>"}
+    axes = {"xaxis": _axis("of the roof") | {"tickformat": ".0%"}, "yaxis": _categories()}
+    return _drawn([bars], {"height": 120 + BAR * len(known), **axes})
 
 
 def has_choice(rows: list[Row]) -> bool:

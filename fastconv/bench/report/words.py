@@ -24,6 +24,7 @@ ROOFLINE = (
     "that multiply less than the definition says, as Winograd's do, can lie above the lines."
 )
 RATIOS = "How many times as long the others take: above 1 we are faster. Each is the best of its layouts."
+SHARES = "How near to the roofline each is; there was no other library to compare with."
 SCALING = "How many times as fast a kernel is with all threads as with one."
 
 
