@@ -93,16 +93,19 @@ def _conv(torch: Any, case: Case, place: Any) -> Callable[[], Any]:
 
 def _pool(torch: Any, case: Case, place: Any) -> Callable[[], Any]:
     p = case.problem
-    x = place(case.arguments()[0]).permute(0, 3, 1, 2)
+    x = place(case.arguments()[0])
+    x = x.permute(0, 3, 1, 2) if p.layout == "NHWC" else x
     call = torch.nn.functional.max_pool2d if p.mode == "max" else torch.nn.functional.avg_pool2d
     padding = [before for before, _ in p.padding]
     more = {"return_indices": True} if p.mode == "max" else {}
     return lambda: call(x, (p.R, p.S), p.stride, padding, **more)
 
 
-def _relu(torch: Any, case: Case, place: Any) -> Callable[[], Any]:
-    x = place(case.arguments()[0])
-    return lambda: torch.relu(x)
+def _activation(torch: Any, case: Case, place: Any) -> Callable[[], Any]:
+    x, p = place(case.arguments()[0]), case.problem
+    call = getattr(torch.nn.functional, p.function)
+    more = (p.parameter,) if p.function in ("leaky_relu", "elu") else ()
+    return lambda: call(x, *more)
 
 
 def _softmax(torch: Any, case: Case, place: Any) -> Callable[[], Any]:
@@ -127,7 +130,7 @@ TORCH: dict[tuple[str, str], Callable[[Any, Case, Any], Callable[[], Any]]] = {
     ("conv", "backward_input"): _conv,
     ("conv", "backward_weight"): _conv,
     ("pool", "forward"): _pool,
-    ("elementwise", "forward"): _relu,
+    ("elementwise", "forward"): _activation,
     ("softmax", "forward"): _softmax,
     ("log_softmax", "forward"): _softmax,
     ("channel_sum", "forward"): _channel_sum,
