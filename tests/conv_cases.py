@@ -36,6 +36,7 @@ PROBLEMS = {
     "tile - 1": Conv(2, 8, 1, 5, 63, 1, 1),
     "tile": Conv(2, 8, 3, 8, 64, 1, 1),
     "tile + 1": Conv(2, 8, 5, 15, 65, 1, 1),
+    "1x1, blocks of pixels": Conv(2, 12, 19, 17, 20, 1, 1),
     "several slices": Conv(2, 300, 5, 7, 15, 1, 1),
     "1x1 over the ends of images": Conv(3, 20, 7, 7, 26, 1, 1, groups=2),
     "few channels": Conv(2, 1, 28, 28, 32, 3, 3, padding=ONE),

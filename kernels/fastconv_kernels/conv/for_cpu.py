@@ -15,6 +15,7 @@ from . import (
     implicit_gemm_cpu,
     implicit_gemm_weight_cpu,
     pointwise_cpu,
+    pointwise_weight_cpu,
     winograd_cpu,
     winograd_weight_cpu,
 )
@@ -150,13 +151,20 @@ BACKWARD_WEIGHT[:0] = [
     Kernel(
         "conv",
         "backward_weight",
+        plan=pointwise_weight_cpu.BackwardWeight,
+        refuses=pointwise_weight_cpu.refuses,
+        **POINTWISE | {"summary": "A product whose sum runs over pixels, planes transposed in registers as they are packed."},
+    ),
+    Kernel(
+        "conv",
+        "backward_weight",
         "direct",
         "cpu",
         direct_weight_cpu.BackwardWeight,
         layout="NCHW",
         summary="Lanes over pixels, a sum for each tap of a vector of gradients: for groups of few channels.",
         source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
-    )
+    ),
 ]
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))
