@@ -24,7 +24,7 @@ pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv.cli import main
-from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_weight_cuda
+from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import build, channel_sums, k_major, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import stream_cuda as activations
@@ -58,7 +58,8 @@ KERNELS = {
     "conv simt": (lambda: conv("Simt", (4, 4)), 128, "FFMA", 1024, 0.7),
     "conv tf32": (lambda: conv("Tf32", (4, 4)), 255, "HMMA", 128, 0.15),
     "conv tf32, few channels": (lambda: conv("Tf32", (1, 4)), 255, "HMMA", 128, 0.05),
-    "conv tf32, backward_input": (lambda: conv("Tf32", (4, 4), transposed=True), 255, "HMMA", 64, 0.1),
+    "conv simt, backward_input": (lambda: conv("Simt", (4, 4), transposed=True), 255, "FFMA", 1024, 0.4),
+    "conv tf32, backward_input": (lambda: conv("Tf32", (4, 4), transposed=True), 255, "HMMA", 128, 0.15),
     "conv split, backward_input": (lambda: conv("Split", (4, 4), transposed=True), 255, "HMMA", 192, 0.2),
     "conv simt, backward_weight": (lambda: conv_weight("Simt"), 128, "FFMA", 1024, 0.75),
     "conv tf32, backward_weight": (lambda: conv_weight("Tf32"), 255, "HMMA", 128, 0.12),
@@ -104,8 +105,9 @@ def matmul(engine: str, a: tuple[str, int], b: tuple[str, int]) -> Any:
 
 def conv(arithmetic: str, widths: tuple[int, int], transposed: bool = False, turned: bool = False) -> Any:
     """The kernel of the largest tile."""
-    about = getattr(implicit_gemm_cuda, "BackwardInput" * transposed + arithmetic).keywords
-    return implicit_gemm_cuda.variant(about["engine"], about["tiles"][0], widths, 4, transposed, turned)
+    module = implicit_gemm_input_cuda if transposed else implicit_gemm_cuda
+    about, turn = getattr(module, arithmetic).keywords, {"turned": True} if turned else {}
+    return module.variant(about["engine"], about["tiles"][0], widths, 4, **turn)
 
 
 def conv_weight(arithmetic: str) -> Any:

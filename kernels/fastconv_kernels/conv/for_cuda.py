@@ -39,18 +39,18 @@ def _on_hopper(problem: Any) -> tuple[str, ...]:
     return _beyond(problem) or _needs_hopper(problem)
 
 
-_needs_hopper = deferred("conv.implicit_gemm_cuda", "needs_hopper")
+_needs_hopper = deferred("cuda.launch", "needs_hopper")
 
 
-def _implicit_gemm(direction: str, module: str, plan: str, idea: str) -> list[Kernel]:
-    """The rows of one direction, one for each arithmetic; ``plan`` begins the names of the plans in ``module``."""
+def _implicit_gemm(direction: str, module: str, idea: str) -> list[Kernel]:
+    """The rows of one direction, one for each arithmetic, which is what a plan is called in ``module``."""
     return [
         Kernel(
             "conv",
             direction,
             f"implicit_gemm_{arithmetic.lower().replace('warpgroup', 'warpgroup_')}",
             "cuda",
-            deferred(f"conv.{module}", plan + arithmetic),
+            deferred(f"conv.{module}", arithmetic),
             refuses=_on_hopper if arithmetic.startswith("Warpgroup") else _beyond,
             layout="NHWC",
             summary=f"{idea}, {how}.",
@@ -77,14 +77,13 @@ def _direct(direction: str, plan: str) -> Kernel:
 
 
 FORWARD = [
-    *_implicit_gemm("forward", "implicit_gemm_cuda", "", "The matrix of windows copied from the image slice by slice"),
+    *_implicit_gemm("forward", "implicit_gemm_cuda", "The matrix of windows copied from the image slice by slice"),
     _direct("forward", "Forward"),
 ]
 BACKWARD_INPUT = [
     *_implicit_gemm(
         "backward_input",
-        "implicit_gemm_cuda",
-        "BackwardInput",
+        "implicit_gemm_input_cuda",
         "For each input pixel the output's gradients that its taps have reached",
     ),
     _direct("backward_input", "BackwardInput"),
@@ -93,7 +92,6 @@ BACKWARD_WEIGHT = [
     *_implicit_gemm(
         "backward_weight",
         "implicit_gemm_weight_cuda",
-        "",
         "The sum over all pixels split into parts, which are added in their order",
     ),
     _direct("backward_weight", "BackwardWeight"),

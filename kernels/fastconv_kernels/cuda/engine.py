@@ -33,7 +33,7 @@ class Engine(NamedTuple):
     ``multiply(sums, fragments, shared, slot, thread)`` adds the product of the panels at word ``slot`` of shared memory,
     A's and behind it B's, to this thread's ``sums``; ``fragments`` are registers for it.  Panels that are ``boxes`` begin at
     multiples of 1024 bytes, and other units than those that copy them read them.
-    ``finish(c, sums, bias, addend, thread, row0, column0, M, N, epilogue)`` writes them into C.
+    ``finish(c, sums, bias, addend, quotient, thread, row0, column0, g, epilogue)`` writes them into C.
     """
 
     tile: Tile

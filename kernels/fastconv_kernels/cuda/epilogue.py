@@ -23,20 +23,26 @@ class Epilogue(NamedTuple):
 STORES = {1: store_one, 2: store_pair, 4: store_four}
 
 
+@device
+def same_row(quotient, row, g):
+    """C's rows lie in memory as they are counted."""
+    return row
+
+
 @cache
-def writer(count, width):
+def writer(count, width, rows=same_row):
     """The function that finishes ``count`` sums side by side in a row and stores them, ``width`` at a time.
 
-    ``write(c, sums, bias, addend, row, column, M, N, epilogue)``; what lies beyond M x N is left out.  A ``width`` above one
-    needs N to be a multiple of it.
+    ``write(c, sums, bias, addend, quotient, row, column, g, epilogue)``; what lies beyond M x N of the geometry ``g`` is left
+    out.  A ``width`` above one needs N to be a multiple of it.  ``rows(quotient, row, g)`` tells where a row is in memory.
     """
     store = STORES[width]
 
     @device
-    def write(c, sums, bias, addend, row, column, M, N, epilogue):
+    def write(c, sums, bias, addend, quotient, row, column, g, epilogue):
         for first in unroll(0, count, width):
-            if row < M and column + first < N:
-                place = row * N + column + first
+            if row < g.M and column + first < g.N:
+                place = rows(quotient, row, g) * g.N + column + first
                 for i in unroll(first, first + width):
                     if epilogue.biased:
                         sums[i] += bias[column + i]

@@ -131,6 +131,11 @@ def is_hopper():
         return False
 
 
+def needs_hopper(problem):
+    """Why the instructions of Hopper cannot compute ``problem`` here."""
+    return () if SIMULATED or is_hopper() else ("the device is not of the generation Hopper, sm_90",)
+
+
 def architecture(capability: tuple[int, int]) -> str:
     """What to build for: with the instructions that only this generation has, from Hopper on."""
     major, minor = capability

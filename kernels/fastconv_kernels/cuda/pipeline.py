@@ -158,6 +158,6 @@ def product(engine, a_filler, b_filler, geometry):
             reading = reading + engine.stage if reading + engine.stage < base + engine.ring else base
             filling = filling + engine.stage if filling + engine.stage < base + engine.ring else base
 
-        finish(c, sums, bias, addend, thread, row0, column0, g.M, g.N, epilogue)
+        finish(c, sums, bias, addend, at(quotient, 0), thread, row0, column0, g, epilogue)
 
     return run

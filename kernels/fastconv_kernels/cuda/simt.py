@@ -20,7 +20,7 @@ import numpy as np
 from .asm import SIMULATED
 from .build import device
 from .engine import Engine, Tile
-from .epilogue import writer
+from .epilogue import same_row, writer
 from .memory import at, load_four
 from .panel import ACROSS, Panel, addresses
 from .unrolling import unroll
@@ -57,12 +57,12 @@ else:
 
 
 @cache
-def engine(tile, _a_order, _b_order, store):
+def engine(tile, _a_order, _b_order, store, rows=same_row):
     """The engine for a tile; panels lie as it wants them, whatever order the operands have in memory."""
     a_panel, b_panel = panel(tile.rows), panel(tile.columns)
     a_address, b_address = addresses(a_panel), addresses(b_panel)
     b_start = a_panel.size
-    write = writer(4, store)
+    write = writer(4, store, rows)
 
     @device
     def multiply(sums, fragments, shared, slot, thread):
@@ -77,13 +77,13 @@ def engine(tile, _a_order, _b_order, store):
             multiply_lines(sums, at(fragments, 0), at(fragments, 8))
 
     @device
-    def finish(c, sums, bias, addend, thread, row0, column0, M, N, epilogue):
+    def finish(c, sums, bias, addend, quotient, thread, row0, column0, g, epilogue):
         warp, lane = thread // 32, thread % 32
         row = row0 + warp // tile.warps_across * 32 + lane // 8 * 4
         column = column0 + warp % tile.warps_across * 64 + lane % 8 * 4
         for i in unroll(8):
             for j in unroll(2):
                 here = at(sums, 8 * i + 4 * j)
-                write(c, here, bias, addend, row + i // 4 * 16 + i % 4, column + 32 * j, M, N, epilogue)
+                write(c, here, bias, addend, quotient, row + i // 4 * 16 + i % 4, column + 32 * j, g, epilogue)
 
     return Engine(tile, a_panel, b_panel, sums=64, fragments=16, fragment_type="float32", multiply=multiply, finish=finish)

@@ -27,7 +27,7 @@ import numpy as np
 
 from .build import device
 from .engine import Engine, Tile
-from .epilogue import writer
+from .epilogue import same_row, writer
 from .matrices import (
     load_matrices,
     multiply_bf16,
@@ -102,14 +102,14 @@ def load_b(panel, warp_columns):
 
 
 @cache
-def engine(tile, a_order, b_order, store, arithmetic="tf32"):
+def engine(tile, a_order, b_order, store, rows=same_row, arithmetic="tf32"):
     """The engine for a tile and for panels that lie as the operands do in memory; ``arithmetic`` as above."""
     a_panel, b_panel = panel(a_order, tile.rows), panel(b_order, tile.columns)
     load_rows, load_columns = load_a(a_panel), load_b(b_panel, tile.warp_columns)
     b_start = a_panel.size
     down, across = tile.warp_rows // 16, tile.warp_columns // 8
     b_count, sums_count = 2 * across, 4 * down * across
-    write = writer(2, min(store, 2))
+    write = writer(2, min(store, 2), rows)
     multiply_halves, pack = HALVES.get(arithmetic, HALVES["bf16"])
 
     @device
@@ -169,7 +169,7 @@ def engine(tile, a_order, b_order, store, arithmetic="tf32"):
                     multiply_halves(at(sums, 4 * (across * i + j)), packed_a, at(packed_b, 2 * j))
 
     @device
-    def finish(c, sums, bias, addend, thread, row0, column0, M, N, epilogue):
+    def finish(c, sums, bias, addend, quotient, thread, row0, column0, g, epilogue):
         """Of each product of 16 x 8 a lane holds two neighbours in row GROUP and two in row GROUP + 8."""
         warp, lane = thread // 32, thread % 32
         row = row0 + warp // tile.warps_across * tile.warp_rows + lane // 4
@@ -181,7 +181,7 @@ def engine(tile, a_order, b_order, store, arithmetic="tf32"):
                     for p in unroll(2):
                         if abs(sums[place + p]) <= LARGEST:
                             sums[place + p] += sums[sums_count + place + p]
-                write(c, at(sums, place), bias, addend, row + 8 * i, column + 8 * j, M, N, epilogue)
+                write(c, at(sums, place), bias, addend, quotient, row + 8 * i, column + 8 * j, g, epilogue)
 
     multiplies = {"tf32": multiply, "split": multiply_split}
     return Engine(

@@ -18,7 +18,7 @@ from functools import cache
 
 from .build import device
 from .engine import Engine, Tile
-from .epilogue import writer
+from .epilogue import same_row, writer
 from .memory import at, shared_at
 from .panel import ALONG, Panel
 from .unrolling import unroll
@@ -29,13 +29,13 @@ TILES = (Tile(128, 128, 16, 128, stages=3, blocks=2),)
 
 
 @cache
-def engine(tile, a_order, b_order, store):
+def engine(tile, a_order, b_order, store, rows=same_row):
     """The engine; both operands must lie along K."""
     if (a_order, b_order) != (ALONG, ALONG):
         raise ValueError(f"expected operands along K, got A {a_order} and B {b_order}")
     a_panel, b_panel = (Panel(ALONG, length, DEPTH, pitch=DEPTH, mask=7, shift=2) for length in (tile.rows, tile.columns))
     product, b_start, half = PRODUCTS["tf32", tile.columns], a_panel.size, 64 * DEPTH
-    across, write = tile.columns // 8, writer(2, min(store, 2))
+    across, write = tile.columns // 8, writer(2, min(store, 2), rows)
 
     @device
     def multiply(sums, fragments, shared, slot, thread):
@@ -48,11 +48,11 @@ def engine(tile, a_order, b_order, store):
         wait_products(0)
 
     @device
-    def finish(c, sums, bias, addend, thread, row0, column0, M, N, epilogue):
+    def finish(c, sums, bias, addend, quotient, thread, row0, column0, g, epilogue):
         """A thread holds two neighbours in row GROUP of its warp's 16 and two in row GROUP + 8, of every 8 columns."""
         row, column = row0 + thread // 32 * 16 + thread % 32 // 4, column0 + thread % 4 * 2
         for j in unroll(across):
             for i in unroll(2):
-                write(c, at(sums, 4 * j + 2 * i), bias, addend, row + 8 * i, column + 8 * j, M, N, epilogue)
+                write(c, at(sums, 4 * j + 2 * i), bias, addend, quotient, row + 8 * i, column + 8 * j, g, epilogue)
 
     return Engine(tile, a_panel, b_panel, 4 * across, 1, "uint32", multiply, finish, boxes=True)

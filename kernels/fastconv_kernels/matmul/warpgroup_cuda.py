@@ -86,12 +86,12 @@ def persistent(precision, store):
         return shared_at(shared, barriers + 4 * slot + 2)
 
     @device
-    def finish(c, sums, bias, addend, thread, row0, column0, g, epilogue):
+    def finish(c, sums, bias, addend, quotient, thread, row0, column0, g, epilogue):
         row = row0 + thread // 32 * 16 + thread % 32 // 4
         column = column0 + thread % 4 * 2
         for j in unroll(32):
             for i in unroll(2):
-                write(c, at(sums, 4 * j + 2 * i), bias, addend, row + 8 * i, column + 8 * j, g.M, g.N, epilogue)
+                write(c, at(sums, 4 * j + 2 * i), bias, addend, quotient, row + 8 * i, column + 8 * j, g, epilogue)
 
     signature = types.void(FLOATS, MAPS, MAPS, FLOATS, FLOATS, numbers(Tiles), numbers(Epilogue))
 
@@ -149,7 +149,7 @@ def persistent(precision, store):
                 wait_products(0)
                 if before >= 0 and thread % GROUP == 0:
                     arrive(empty(shared, barriers, before))
-                finish(c, sums, bias, addend, thread % GROUP, row + 64 * group, column, g, epilogue)
+                finish(c, sums, bias, addend, at(quotient, 0), thread % GROUP, row + 64 * group, column, g, epilogue)
 
     return run
 
