@@ -85,8 +85,8 @@ def share_chart(rows: list[Row]) -> str:
     known = [(_label(row, rows), reached, kernel(row)) for row in rows if (reached := share(row)) is not None]
     if not known:
         return ""
-    names, reached, kernels = zip(*known, strict=True)
-    bars: dict[str, Any] = {"type": "bar", "orientation": "h", "y": names, "x": reached, "customdata": kernels}
+    names, shares, kernels = zip(*known, strict=True)
+    bars: dict[str, Any] = {"type": "bar", "orientation": "h", "y": names, "x": shares, "customdata": kernels}
     bars |= {"marker": {"color": COLOURS[0]}, "hovertemplate": "%{y}<br>%{x:.0%} with %{customdata}<extra></extra>"}
     axes = {"xaxis": _axis("of the roof") | {"tickformat": ".0%"}, "yaxis": _categories()}
     return _drawn([bars], {"height": 120 + BAR * len(known), **axes})
