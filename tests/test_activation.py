@@ -35,7 +35,7 @@ def kernels(ranked: Any) -> Any:
     )
 
 
-def skip_if_refused(kernel: Any, problem: Elementwise) -> None:
+def skip_if_refused(kernel: Any, problem: Elementwise | Maxout) -> None:
     if reasons := kernel.refuses(problem):
         pytest.skip("; ".join(reasons))
 
@@ -161,6 +161,7 @@ MAXOUTS = [
 @kernels(MAXOUT_FORWARD)
 def test_maxout(kernel: Any, problem: Maxout, dtype: str, rng: np.random.Generator) -> None:
     problem = Maxout(problem.outer, problem.channels, problem.inner, problem.pieces, dtype)
+    skip_if_refused(kernel, problem)
     backward = next(other for other in MAXOUT_BACKWARD_INPUT if other.target == kernel.target)
     x, grad = rng.integers(-2, 3, problem.x_shape).astype(dtype), integers(rng, problem.out_shape, dtype)
     if x.size:

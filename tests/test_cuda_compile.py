@@ -27,6 +27,7 @@ from fastconv.cli import main
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import build, channel_sums, k_major, stream
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
+from fastconv_kernels.elementwise import maxout_cuda
 from fastconv_kernels.elementwise import stream_cuda as activations
 from fastconv_kernels.layout import tiles_cuda
 from fastconv_kernels.loss import row, rows_cuda
@@ -76,6 +77,8 @@ STREAMS = {
         2,
         1,
     ),  # y is not needed
+    "maxout": (lambda: maxout_cuda.forward(), 0, 0),
+    "maxout, backwards": (lambda: maxout_cuda.backward(), 0, 0),
     "adam": (lambda: stream.streaming(optimizers.adam_element, 4, 3, 4, optimizers.AdamRates), 4, 3),
     "max pooling": (lambda: windows_cuda.maximum(WINDOWS, "int64"), 1, 1),
     "max pooling, backwards": (lambda: windows_cuda.maximum_backward(WINDOWS, "int64"), 1, 1),

@@ -2,7 +2,7 @@
 
 unrolling   loops and conditions over constants, written out before Numba sees them
 asm         how a line of PTX becomes a *word*, and what a word's operands are
-lanes       what the simulator lacks: the 32 lanes of a warp acting together, copies that arrive late
+lanes       what the simulator lacks: the lanes of a warp acting together, copies that arrive late
 memory · copies · matrices · warp · integers      the words, each with its twin in Python
 build       a kernel becomes machine code, on any machine; launch starts it, on a GPU or in the simulator
 arrays      arrays of any library as addresses, shapes and strides
@@ -13,7 +13,9 @@ epilogue    what becomes of a sum before it is written
 engine · simt · tensor_core      how a block multiplies two slices
 pipeline    the product of two operands, around any engine: the loop along K with copies that run ahead
 barriers · warpgroup · tensor_map      the words of Hopper: copies of boxes, products of warpgroups, who waits for what
+warpgroup_engine      an engine for the pipeline, of Hopper's warpgroups
 k_major     an operand brought into the form that warpgroups multiply
+implicit    the plan of a convolution as a product, what its directions have in common
 operands    on the host: which variant of a kernel the arrays of a call need
 
 Nothing here is imported before a kernel for CUDA is asked for.  ``available`` says without importing anything whether one can

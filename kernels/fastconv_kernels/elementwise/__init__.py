@@ -32,13 +32,21 @@ BACKWARD_INPUT = [
     Kernel("elementwise", "backward_input", "reference", "numpy", reference.BackwardInput, summary=_REFERENCE),
 ]
 
+
+def _maxout_on_cuda(direction: str, plan: str) -> Kernel:
+    made, summary = deferred("elementwise.maxout_cuda", plan), "A thread for each result."
+    return Kernel("maxout", direction, "loop", "cuda", made, refuses=single_precision, summary=summary, source=_MAXOUT)
+
+
 MAXOUT_FORWARD = [
     Kernel("maxout", "forward", "loop", "cpu", maxout_cpu.MaxoutForward, summary=_LOOP, source=_MAXOUT),
+    _maxout_on_cuda("forward", "MaxoutForward"),
     Kernel("maxout", "forward", "reference", "numpy", reference.MaxoutForward, summary=_REFERENCE, source=_MAXOUT),
 ]
 
 MAXOUT_BACKWARD_INPUT = [
     Kernel("maxout", "backward_input", "loop", "cpu", maxout_cpu.MaxoutBackwardInput, summary=_LOOP, source=_MAXOUT),
+    _maxout_on_cuda("backward_input", "MaxoutBackwardInput"),
     Kernel(
         "maxout", "backward_input", "reference", "numpy", reference.MaxoutBackwardInput, summary=_REFERENCE, source=_MAXOUT
     ),
