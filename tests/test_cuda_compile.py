@@ -25,7 +25,7 @@ pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv.cli import main
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
-from fastconv_kernels.cuda import build, channel_sums, k_major, stream
+from fastconv_kernels.cuda import build, channel_sums, k_major, stream, strided
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import maxout_cuda
 from fastconv_kernels.elementwise import stream_cuda as activations
@@ -94,6 +94,7 @@ STREAMS = {
     "batch norm": (lambda: passes_cuda.normalise(passes_cuda.Parts(4, 0, 1, 1, 1, 1)), 2, 1),
     "batch norm, backwards, in planes": (lambda: passes_cuda.differentiate(passes_cuda.Parts(4, 1, 1, 0, 1, 1)), 3, 2),
     "rounding to BF16 along K": (lambda: k_major.pack("bf16", "across"), 0, 0),
+    "copy of any strides": (lambda: strided.copying(4), 0, 0),
     "change of layout": (lambda: tiles_cuda.transpose(), 0, 0),
 }
 
