@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from fastconv import dispatch
-from fastconv.dispatch import BatchNorm, Conv, Elementwise, Matmul, Pool, Rows, Transposition, Update
+from fastconv.dispatch import BatchNorm, Conv, Elementwise, Matmul, Maxout, Pool, Rows, Transposition, Update
 
 from .cases import Arguments, Array, Case
 
@@ -88,6 +88,16 @@ def elementwise(function: str, size: int) -> list[Case]:
     return [
         Case("elementwise", "forward", label, p, _rooms((size,), (size,)), (1,)),
         Case("elementwise", "backward_input", label, p, backward, (3,)),
+    ]
+
+
+def maxout(outer: int, channels: int, inner: int, pieces: int) -> list[Case]:
+    """Maxout and its gradient."""
+    p = Maxout(outer, channels, inner, pieces)
+    label, x, y = f"{outer} of {channels}x{inner}, {pieces} pieces", p.x_shape, p.out_shape
+    return [
+        Case("maxout", "forward", label, p, _rooms(x, y), (1,), tolerance=0.0),
+        Case("maxout", "backward_input", label, p, _rooms(y, x, x), (2,), tolerance=0.0),
     ]
 
 

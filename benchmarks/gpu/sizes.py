@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastconv.dispatch import Conv, Pool
 
 from .cases import Case
-from .operators import batch_norm, conv, elementwise, matmul, pool, rows, transposition, update
+from .operators import batch_norm, conv, elementwise, matmul, maxout, pool, rows, transposition, update
 
 ONE = ((1, 1), (1, 1))
 
@@ -19,6 +19,7 @@ def tiny() -> list[Case]:
         *pool("max 3x3", Pool("max", 1, 4, 5, 6, 3, 3, (2, 2), ONE, layout="NHWC")),
         *pool("average 2x2", Pool("average", 1, 3, 4, 4, 2, 2, (2, 2), layout="NCHW")),
         *(case for function in ("relu", "gelu") for case in elementwise(function, 37)),
+        *maxout(2, 3, 5, 2),
         *rows(3, 11),
         *batch_norm(2, 3, 5, "NCHW"),
         *batch_norm(2, 4, 3, "NHWC"),
@@ -41,6 +42,7 @@ def middle() -> list[Case]:
         *pool("max 2x2, planes", Pool("max", 4, 33, 28, 28, 2, 2, (2, 2), layout="NCHW")),
         *pool("average 3x3", Pool("average", 4, 33, 28, 28, 3, 3, (2, 2), layout="NCHW")),
         *(case for function in ("leaky_relu", "elu", "sigmoid", "tanh", "silu") for case in elementwise(function, 100_003)),
+        *maxout(17, 33, 61, 3),
         *rows(1000, 1000),
         *batch_norm(16, 67, 777, "NCHW"),
         *batch_norm(16, 68, 777, "NHWC"),
@@ -59,6 +61,7 @@ def large() -> list[Case]:
         *conv("n32 c3 224x224 k64 7x7 p3 s2", Conv(32, 3, 224, 224, 64, 7, 7, (2, 2), ((3, 3), (3, 3)))),
         *pool("n32 c64 112x112 3x3 s2 p1", Pool("max", 32, 64, 112, 112, 3, 3, (2, 2), ONE, layout="NHWC")),
         *elementwise("relu", 1 << 25),
+        *maxout(64, 128, 784, 2),
         *rows(8192, 1000),
         *batch_norm(64, 256, 784, "NHWC"),
         *update(1 << 25),
