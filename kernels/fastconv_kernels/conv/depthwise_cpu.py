@@ -79,11 +79,13 @@ def convolve_row(tile, window, image, meetings, ahead, strides, weights, extent,
         for k in range(begin, last, tile.columns):
             count = channels - k
             source, panel = image + (column * channels + k), weights + k * taps
-            total = spread_columns(tile, columns(tile, bias + k, count))
+            place = target + (q * channels + k)
             if inside and count >= tile.columns:
+                total = spread_columns(tile, columns(tile, bias + k, tile.columns))
                 total = sum_rows(tile, window, total, source, pitches, meetings, panel)
             else:
                 edge = -column, width - column, count
+                total = spread_columns(tile, columns(tile, bias + k, count))
                 total = sum_rows_at_edge(tile, window, total, source, pitches, meetings, panel, edge)
             for row in range(ahead[1]):
                 fetch(tile, window, source + (ahead[0] + row) * pitches[0], channels)
@@ -92,7 +94,6 @@ def convolve_row(tile, window, image, meetings, ahead, strides, weights, extent,
                 total = add_tile(total, load_tile(tile, other))
             if rectifies:
                 total = rectify(total)
-            place = target + (q * channels + k)
             if pixels - q < tile.rows or count < tile.columns:
                 store_tile(total, block(tile, place, channels, pixels - q, count))
             elif streams:
