@@ -143,7 +143,7 @@ def compared(measured: list[Row], costs: dict[str, dict[str, float]]) -> Iterato
         able = [
             replace(kernel, work=partial(model.WORK[kernel.algorithm], direction=direction), costs=costs[kernel.name])
             for kernel in kernels("conv", direction)
-            if kernel.algorithm in times
+            if kernel.target == "cpu" and kernel.algorithm in times
         ]
         chosen, best = fastest(able, problem).algorithm, min(times, key=times.__getitem__)
         yield {

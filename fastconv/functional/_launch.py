@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..dispatch import Lender
 from ._check import Array, new
-from ._layout import entering, filters, leaving, room, weight_view
+from ._layout import entering, filters, leaving, room, weight_leaving, weight_view
 
 
 def run_forward(
@@ -64,4 +62,4 @@ def run_backward_weight(lender: Lender, layout: str, grad_output: Array, x: Arra
     with lender.lend() as plan:
         plan(entering(grad_output, layout, inner, target), entering(x, layout, inner, target), result)
     if result is not view:
-        np.copyto(view, result)
+        weight_leaving(result, out, inner, layout, target)

@@ -27,6 +27,33 @@ def filters(weight: Array, layout: str, wanted: str) -> Array:
     return view.contiguous() if isinstance(view, DeviceArray) else view
 
 
+FEW = 1 << 16
+"""Elements of a weight that NumPy brings into another order before a kernel would have begun."""
+
+
+def weight_leaving(weight: Array, out: Array, layout: str, wanted: str, target: str) -> None:
+    """Bring ``weight``, in the layout ``layout``, to ``out`` in the layout ``wanted``; both C-contiguous.
+
+    It is moved twice as images are: the output channels past all others, and the window past the input channels.
+    """
+    if out.size < FEW:
+        np.copyto(out, weight_view(weight, layout, wanted))
+        return
+    K, depth, R, S = out.shape if wanted == "NCHW" else weight.shape
+    first, second = (1, 1, R * S * depth, K), (K, R, S, depth)
+    alike = 1 in (R * S, depth)  # past a single element nothing moves
+    between = (out if wanted == "NCHW" else weight) if alike else new((K, R * S * depth), out.dtype, out)
+    lines = between.reshape(1, K, 1, R * S * depth)
+    if wanted == "NCHW":
+        _transpose(weight.reshape(first), lines, wanted, target)
+        if not alike:
+            _transpose(between.reshape(second), out, wanted, target)
+    else:
+        if not alike:
+            _transpose(weight, between.reshape(second), wanted, target)
+        _transpose(lines, out.reshape(first), wanted, target)
+
+
 def image_view(images: Array, layout: str, wanted: str) -> Array:
     """The same images, seen as ``wanted`` has them: (N, C, H, W) or (N, H, W, C)."""
     if layout == wanted:
