@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fastconv.bench.cases import RATE, Case, Training
 
-from . import Entry, pytorch_streams
+from . import OPENMP_SPINS, Entry, pytorch_streams
 from .networks import network
 from .operands import TO_NCHW, Operands
 
@@ -26,13 +26,14 @@ def entry(case: Case, operands: Operands, threads: int, layout: str = "NCHW") ->
         torch.set_num_threads(threads)
     if case.operator == "matmul":
         a, b = (torch.from_numpy(operands.matrix(name)) for name in "ab")
-        return Entry(partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N)), _numbers)
+        call = partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N))
+        return Entry(call, _numbers, spins=OPENMP_SPINS)
     if case.operator == "stream":
         return pytorch_streams.entry(case.problem, operands)
     if case.operator == "train":
         return _training(case.problem, operands, layout)
     call = (_convolution if case.operator == "conv" else _pooling)(case, operands, layout)
-    return Entry(call, _numbers)
+    return Entry(call, _numbers, spins=OPENMP_SPINS)
 
 
 def _numbers(result: Any) -> Any:
@@ -115,4 +116,4 @@ def _training(problem: Training, operands: Operands, layout: str) -> Entry:
             total += loss.item()
         return total / problem.steps
 
-    return Entry(call, np.array, steps=problem.steps, tolerance=1e-3)
+    return Entry(call, np.array, steps=problem.steps, spins=OPENMP_SPINS, tolerance=1e-3)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fastconv.bench.cases import RATE, Stream
 
-from . import Entry
+from . import OPENMP_SPINS, Entry
 from .operands import TO_NCHW, Operands
 from .our_streams import MOMENTUM, labels
 
@@ -97,4 +97,4 @@ STREAMS: dict[tuple[str, str], Callable[[_Stream], Call]] = {
 def entry(stream: Stream, operands: Operands) -> Entry | None:
     """The function that does the same; None: there is none."""
     make = STREAMS.get((stream.operator, stream.direction))
-    return make and Entry(make(_Stream(stream, operands)), lambda result: result.reshape(-1).numpy())
+    return make and Entry(make(_Stream(stream, operands)), lambda result: result.reshape(-1).numpy(), spins=OPENMP_SPINS)
