@@ -20,6 +20,9 @@ GRAIN = 1 << 15
 BLOCK = 1 << 10
 """Elements of each piece: what is known of them so far stays in the nearest cache from piece to piece."""
 
+NARROW = 16
+"""With fewer elements of a piece side by side, as where channels are last, they are taken one after the other."""
+
 larger = inlined(functions.larger)
 
 
@@ -45,16 +48,30 @@ def give(source, inner, pieces, first, end, best, left, nothing, target):
             left[i - first] = nothing if wins else remaining
 
 
+@inlined
+def largest_of(source, inner, pieces, i):
+    """The largest of the pieces' elements ``i``, and which piece has it first."""
+    value, winner = source[i], 0
+    for piece in range(1, pieces):
+        challenger = source[piece * inner + i]
+        if value == value and (challenger > value or challenger != challenger):
+            value, winner = challenger, piece
+    return value, winner
+
+
 @threaded
 def maxout(x, out, channels, inner, pieces, threads):
     """out (channels, inner) from x (channels, pieces, inner); ``channels`` counts those of all images."""
     for thread in prange(threads):
         start, stop = share(thread, threads, channels)
         for channel in range(start, stop):
-            source = elements(x, channel * pieces * inner)
-            for first in range(0, inner, BLOCK):
-                best = elements(out, channel * inner + first)
-                largest(source, inner, pieces, first, min(first + BLOCK, inner), best)
+            source, best = elements(x, channel * pieces * inner), elements(out, channel * inner)
+            if inner < NARROW:
+                for i in range(inner):
+                    best[i] = largest_of(source, inner, pieces, i)[0]
+            else:
+                for first in range(0, inner, BLOCK):
+                    largest(source, inner, pieces, first, min(first + BLOCK, inner), best + first)
 
 
 @threaded
@@ -66,13 +83,19 @@ def maxout_backward(gradient, x, out, buffers, channels, inner, pieces, threads)
         left = elements(buffers, (thread * 2 + 1) * BLOCK)
         for channel in range(start, stop):
             source, target = elements(x, channel * pieces * inner), elements(out, channel * pieces * inner)
-            given = elements(gradient, channel * inner)
-            for first in range(0, inner, BLOCK):
-                end = min(first + BLOCK, inner)
-                largest(source, inner, pieces, first, end, best)
-                for i in range(first, end):
-                    left[i - first] = given[i]
-                give(source, inner, pieces, first, end, best, left, x.dtype.type(0), target)
+            given, nothing = elements(gradient, channel * inner), x.dtype.type(0)
+            if inner < NARROW:
+                for i in range(inner):
+                    _, winner = largest_of(source, inner, pieces, i)
+                    for piece in range(pieces):
+                        target[piece * inner + i] = given[i] if piece == winner else nothing
+            else:
+                for first in range(0, inner, BLOCK):
+                    end = min(first + BLOCK, inner)
+                    largest(source, inner, pieces, first, end, best)
+                    for i in range(first, end):
+                        left[i - first] = given[i]
+                    give(source, inner, pieces, first, end, best, left, nothing, target)
 
 
 class _Maxout:
