@@ -306,6 +306,6 @@ def plan_for(
     """
     request = request_for(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
     kernel = selected(operator, direction, problem, request, converting=False)
-    if kernel.target == "cuda":
-        raise TargetUnavailableError("target: cuda computes the public calls; networks run on the host alone in this version")
+    if kernel.target == "cuda" and settings().device is None:
+        raise TargetUnavailableError("target: cuda was asked for after the model had begun on the host; compile it anew")
     return planned(kernel, problem, request.threads)

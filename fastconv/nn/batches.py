@@ -1,4 +1,4 @@
-"""Data on its way into a network: checks at the edge, once; then one batch after the other into a buffer of its own."""
+"""Data on its way into a network: what is checked, once, before batch after batch is taken from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from fastconv.functional import to_host
 
 from .layers.base import Shape
 from .parameters import Array
-from .planning import Memory
 
 
 def check_images(x: Any, input_shape: Shape, name: str = "x") -> Array:
@@ -75,47 +74,3 @@ def _from_one_hot(y: Array, name: str) -> Array:
         raise ArgumentError(f"{name}: expected integers or one-hot rows, but some row has not exactly one 1, the rest 0")
     labels: Array = y.argmax(1).astype(np.int64)
     return labels
-
-
-class Input:
-    """Where the batches of one size arrive, as the network wants them: its dtype, (N, H, W, C), bytes scaled to [0, 1].
-
-    Attributes
-    ----------
-    images : (N, H, W, C) or (N, features)
-        The batch that was loaded last.
-    labels : (N,) int64
-    """
-
-    def __init__(self, memory: Memory, batch: int, input_shape: Shape, source_dtype: Any, dtype: str) -> None:
-        inside = input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])
-        self.images = memory.take("input.images", (batch, *inside), dtype)
-        self.labels = memory.take("input.labels", (batch,), np.int64)
-        self._scale = self.images.dtype.type(1 / 255) if source_dtype == np.uint8 else None
-        # The images in the source's order of axes: where they are copied to, converted and transposed in one pass.
-        as_given = np.moveaxis(self.images, -1, 1) if len(inside) == 3 else self.images
-        if inside[-1] == 1:  # the same memory either way, but only as a reshape is it known to be contiguous
-            as_given = self.images.reshape(batch, *input_shape)
-        self._as_given = as_given
-        direct = as_given.flags.c_contiguous and source_dtype == self.images.dtype
-        self._staged = as_given if direct else memory.take("input.staged", (batch, *input_shape), source_dtype)
-
-    def gather(self, x: Array, y: Array, order: Array) -> None:
-        """Load the images and labels at the indices ``order`` (N,)."""
-        # "clip" checks no indices, and so writes straight into the buffer; "raise" would go through a temporary array
-        x.take(order, 0, out=self._staged, mode="clip")
-        y.take(order, 0, out=self.labels, mode="clip")
-        self._convert(self._staged)
-
-    def slice(self, x: Array, start: int, y: Array | None = None) -> None:
-        """Load the images (and labels) from ``start`` on."""
-        stop = start + len(self.images)
-        if y is not None:
-            np.copyto(self.labels, y[start:stop])
-        self._convert(x[start:stop])
-
-    def _convert(self, source: Array) -> None:
-        if source is not self._as_given:
-            np.copyto(self._as_given, source, casting="same_kind")
-        if self._scale is not None:
-            np.multiply(self.images, self._scale, out=self.images)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fastconv import dispatch
 
 from . import checks
@@ -36,23 +34,23 @@ class CrossEntropy:
     ----------
     grad : (N, classes)
         Of the mean loss with respect to the logits: (softmax - one-hot) / N.
+    losses : (N,)
     """
 
     def __init__(self, engine: Engine, memory: Memory, batch: int, classes: int) -> None:
         self._plan = engine.plan("cross_entropy", "forward", dispatch.Rows(batch, classes, engine.dtype))
-        self._losses = memory.take("loss.losses", (batch,), engine.dtype)
+        self.losses = memory.take("loss.losses", (batch,), engine.dtype)
         self.grad = memory.take("loss.grad", (batch, classes), engine.dtype)
 
-    def __call__(self, logits: Array, labels: Array) -> float:
-        """The sum of the losses of the batch; ``grad`` is that of their mean.
+    def __call__(self, logits: Array, labels: Array) -> None:
+        """Fill ``losses``, and ``grad``, which is that of their mean.
 
         Parameters
         ----------
         logits : (N, classes) float
         labels : (N,) int64
         """
-        self._plan(logits, labels, self._losses, self.grad)
-        return float(np.add.reduce(self._losses))
+        self._plan(logits, labels, self.losses, self.grad)
 
 
 LOSSES = ("sparse_categorical_crossentropy", "categorical_crossentropy")

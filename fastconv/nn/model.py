@@ -101,7 +101,10 @@ class Sequential:
 
     @property
     def parameters(self) -> Mapping[str, Array]:
-        """The parameters by name, as "conv2d_1.weight": views, so that writing into them changes the model."""
+        """The parameters by name, as "conv2d_1.weight": views, so that writing into them changes the model.
+
+        Where the model is on a CUDA device, so are they, and ``fastconv.to_host`` copies one.
+        """
         return self.network.parameters.value
 
     @property
@@ -141,8 +144,9 @@ class Sequential:
         seed : int, optional
             Of the order of the images and of what is dropped; by default the model's.
         threads : int, optional
-        target : "auto", "cpu" or "numpy", optional
-            By default what ``fastconv.use`` and the environment say when a batch size is first met.
+        target : "auto", "cpu", "cuda" or "numpy", optional
+            By default what ``fastconv.use`` and the environment say when the model is first used.  On a CUDA device data,
+            weights, activations and the optimizer's state stay there; ``parameters`` are then arrays there.
 
         Raises
         ------
@@ -206,7 +210,8 @@ class Sequential:
         data = self._data(x, y)
         data, validation = self._split(data, checks.number("validation_split", validation_split, below=1.0), validation_data)
         self.history = history = History()
-        with progress_for(checks.integer("verbose", verbose, least=0), len(data.x), epochs, trainer.accuracy) as progress:
+        bar = progress_for(checks.integer("verbose", verbose, least=0), len(data.x), epochs, trainer.accuracy)
+        with bar as progress, self.network.working():
             trainer.fit(data, validation, epochs, batch_size, shuffle, progress, history)
         return history
 
@@ -214,7 +219,9 @@ class Sequential:
         """{"loss": mean loss, "accuracy": share classified right} of images and labels as ``fit`` takes them."""
         batch_size = checks.integer("batch_size", batch_size)
         trainer = self._ready(x)
-        return trainer.evaluate(self._data(x, y), batch_size)
+        data = self._data(x, y)
+        with self.network.working():
+            return trainer.evaluate(data, batch_size)
 
     def predict(self, x: Any, batch_size: int = 128) -> Array:
         """The outputs of the last layer: logits (N, classes), after a Softmax probabilities; images as (N, C, H, W)."""
@@ -223,14 +230,17 @@ class Sequential:
         network = self.network
         images = batches.check_images(x, network.input_shape)
         out = np.empty((len(images), *network.output_shape), self._engine.dtype)
-        for start in range(0, len(images), batch_size):
-            size = min(batch_size, len(images) - start)
-            plan = network.plan(size)
-            if start == 0 or size < batch_size:
-                plan.prepare()
-                arrived = batches.Input(network.memory, size, network.input_shape, images.dtype, self._engine.dtype)
-            arrived.slice(images, start)
-            out[start : start + size] = plan.forward(arrived.images)
+        with network.working():
+            place = network.place
+            brought = place.put(images)
+            for start in range(0, len(images), batch_size):
+                size = min(batch_size, len(images) - start)
+                plan = network.plan(size)
+                if start == 0 or size < batch_size:
+                    plan.prepare()
+                    arrived = place.input(network.memory, size, network.input_shape, brought.dtype, self._engine.dtype)
+                arrived.slice(brought, start)
+                out[start : start + size] = place.fetch(plan.forward(arrived.images))
         return out if out.ndim == 2 else np.ascontiguousarray(np.moveaxis(out, -1, 1))
 
     def predict_proba(self, x: Any, batch_size: int = 128) -> Array:
@@ -238,10 +248,11 @@ class Sequential:
         outputs = self.predict(x, batch_size)
         if self.network.ends_in_softmax or not outputs.size:
             return outputs
-        plan = self._engine.plan("softmax", "forward", dispatch.Rows(len(outputs), outputs.shape[1], self._engine.dtype))
-        probabilities = np.empty_like(outputs)
-        plan(outputs, probabilities)
-        return probabilities
+        rows = dispatch.Rows(len(outputs), outputs.shape[1], self._engine.dtype)
+        with self.network.working():
+            plan, probabilities = self._engine.plan("softmax", "forward", rows), self.network.place.put(outputs)
+            plan(probabilities, probabilities)
+            return self.network.place.fetch(probabilities)
 
     # ---------------------------------------------------------------------------------------------- weights
 
@@ -279,7 +290,8 @@ class Sequential:
             raise ArgumentError(f"layers: a loss needs (classes,) from the last layer, it gives {network.output_shape}")
         if self._trainer is None:
             network.reseed(seed)
-            updates = optimizer.start(network.parameters, self._engine)
+            with network.working():
+                updates = optimizer.start(network.parameters, self._engine, network.place)
             self._trainer = Trainer(network, loss, accuracy, updates, generator(seed, ORDER))
         return self._trainer
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .host import Host
 from .layers import Chain, Layer, Softmax, Stage
 from .layers.base import Shape, through, written
 from .parameters import Array, Parameters, State
 from .planning import Engine, Memory, Noted, Planning, Turns
+
+if TYPE_CHECKING:
+    from .device import Device
 
 PLANS = 8
 """Plans that are kept: training, validation and prediction, each with a last, smaller batch, and two more."""
@@ -44,6 +50,11 @@ class NetworkPlan:
         for stage in self.stages:
             stage.prepare()
 
+    def draw(self) -> None:
+        """Draw what is left to chance in the next ``forward``."""
+        for stage in self.stages:
+            stage.draw()
+
     def forward(self, x: Array) -> Array:
         """The outputs for the images ``x`` (N, H, W, C)."""
         for stage in self.stages:
@@ -75,6 +86,8 @@ class Network:
         Named "conv2d_2.weight" and so on.
     state : State
         As "batchnorm_1.running_mean".
+    place : Host or Device
+        Where all arrays are.
 
     Raises
     ------
@@ -95,7 +108,8 @@ class Network:
                 values[name][...] = parameter.draw(streams[index])
         self._chance: list[np.random.Generator] = []
         self.reseed(seed)
-        self.memory = Memory()
+        self.place: Host | Device = Host()
+        self.memory, self._settled = Memory(self.place), False
         self._plans: dict[tuple[int, bool, bool], NetworkPlan] = {}
 
     @property
@@ -114,8 +128,25 @@ class Network:
 
     def run_on(self, engine: Engine) -> None:
         """Compute elsewhere, or with other threads, from now on."""
-        self.engine = engine
+        self.engine, self._settled = engine, False
         self._plans.clear()
+
+    def working(self) -> AbstractContextManager[None]:
+        """What all computing has to be inside of; the arrays are then where the engine computes.
+
+        Raises
+        ------
+        TargetUnavailableError, DeviceError
+        """
+        if not self._settled:
+            place = self.engine.place()
+            if type(place) is not type(self.place):
+                self.parameters.move(self.place, place)
+                self.state.move(self.place, place)
+                self.place, self.memory = place, Memory(place)
+                self._plans.clear()
+            self._settled = True
+        return self.place.working()
 
     def plan(self, batch: int, training: bool = False, logits: bool = False) -> NetworkPlan:
         """The network for ``batch`` images, from the plans that are kept or new.

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv import dispatch
 from fastconv.errors import ArgumentError
 
 from . import checks
-from .parameters import Array, Parameters, aligned
+from .host import Host
+from .parameters import Array, Parameters
 from .planning import Engine
+
+if TYPE_CHECKING:
+    from .device import Device
 
 Schedule = Callable[[int], float]
 
@@ -50,9 +54,9 @@ class Optimizer:
         """The kernel's arguments but for the rate; ``step``, if the kernel wants it, is counted."""
         raise NotImplementedError
 
-    def start(self, parameters: Parameters, engine: Engine) -> Updates:
+    def start(self, parameters: Parameters, engine: Engine, place: Host | Device) -> Updates:
         """The optimizer at work on one model's parameters."""
-        return Updates(self, parameters, engine)
+        return Updates(self, parameters, engine, place)
 
 
 @dataclass(frozen=True)
@@ -135,10 +139,10 @@ class Updates:
         As flat as the parameters.
     """
 
-    def __init__(self, optimizer: Optimizer, parameters: Parameters, engine: Engine) -> None:
+    def __init__(self, optimizer: Optimizer, parameters: Parameters, engine: Engine, place: Host | Device) -> None:
         self.step = 0
         self._values, self._gradients = parameters.values, parameters.gradients
-        self.state: list[Array] = [aligned(self._values.size, engine.dtype) for _ in range(optimizer.states)]
+        self.state: list[Array] = [place.zeros(self._values.size, engine.dtype) for _ in range(optimizer.states)]
         self._plan = engine.plan(optimizer.operator, "update", dispatch.Update(self._values.size, engine.dtype))
         self._arguments = optimizer.constants
         self._counts = "step" in self._arguments

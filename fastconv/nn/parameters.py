@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .device import Device
+    from .host import Host
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LINE_BYTES = 64
@@ -50,10 +54,19 @@ class Parameters:
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-        layout = _Layout(shapes, dtype)
+        self._layout, self._dtype = _Layout(shapes, dtype), dtype
         self.count = sum(prod(shape) for shape in shapes.values())
-        self.values, self.gradients = aligned(layout.size, dtype), aligned(layout.size, dtype)
-        self.value, self.gradient = layout.views(self.values), layout.views(self.gradients)
+        self._live_in(aligned(self._layout.size, dtype), aligned(self._layout.size, dtype))
+
+    def _live_in(self, values: Array, gradients: Array) -> None:
+        self.values, self.gradients = values, gradients
+        self.value, self.gradient = self._layout.views(values), self._layout.views(gradients)
+
+    def move(self, before: Host | Device, place: Host | Device) -> None:
+        """Have all arrays at another place."""
+        values = place.zeros(self._layout.size, self._dtype)
+        place.write(values, before.fetch(self.values))
+        self._live_in(values, place.zeros(self._layout.size, self._dtype))
 
 
 class State:
@@ -66,14 +79,23 @@ class State:
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-        layout = _Layout(shapes, dtype)
-        self._values, self._kept = aligned(layout.size, dtype), aligned(layout.size, dtype)
-        self.value = layout.views(self._values)
+        self._layout, self._dtype = _Layout(shapes, dtype), dtype
+        self._live_in(aligned(self._layout.size, dtype), aligned(self._layout.size, dtype))
+
+    def _live_in(self, values: Array, kept: Array) -> None:
+        self.values, self._kept = values, kept
+        self.value = self._layout.views(values)
+
+    def move(self, before: Host | Device, place: Host | Device) -> None:
+        """Have all arrays at another place."""
+        values = place.zeros(self._layout.size, self._dtype)
+        place.write(values, before.fetch(self.values))
+        self._live_in(values, place.zeros(self._layout.size, self._dtype))
 
     def keep(self) -> None:
         """Remember all values, for a step that may come to nothing."""
-        np.copyto(self._kept, self._values)
+        np.copyto(self._kept, self.values)
 
     def restore(self) -> None:
         """Go back to what was kept."""
-        np.copyto(self._values, self._kept)
+        np.copyto(self.values, self._kept)

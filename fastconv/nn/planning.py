@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastconv import dispatch
+from fastconv.errors import UnsupportedError
 
-from .parameters import Array, Parameters, State, aligned
+from .host import Host
+from .parameters import Array, Parameters, State
+
+if TYPE_CHECKING:
+    from .device import Device
 
 
 class Memory:
@@ -22,7 +27,8 @@ class Memory:
     No two batches are computed at the same time, so that a last, smaller batch and the evaluation cost no memory of their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Host | Device) -> None:
+        self.place = place
         self._flat: dict[tuple[str, str], Array] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -30,7 +36,7 @@ class Memory:
         key, size = (name, np.dtype(dtype).name), prod(shape)
         flat = self._flat.get(key)
         if flat is None or flat.size < size:
-            flat = self._flat[key] = aligned(size, dtype)
+            flat = self._flat[key] = self.place.zeros(size, dtype)
         return flat[:size].reshape(shape)
 
 
@@ -57,6 +63,22 @@ class Engine:
     def plan(self, operator: str, direction: str, problem: Any) -> Any:
         """A kernel's plan that is ours alone."""
         return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads)
+
+    def place(self) -> Host | Device:
+        """Where all arrays have to be: as was asked for, else as is asked for around here."""
+        if (self.target or dispatch.settings().target) != "cuda":
+            return Host()
+        from .device import Device
+
+        return Device()
+
+    def computes(self, operator: str, direction: str, problem: Any) -> bool:
+        """Whether any kernel computes ``problem`` as asked."""
+        try:
+            dispatch.choose(operator, direction, problem, target=self.target)
+        except UnsupportedError:
+            return False
+        return True
 
     def offers(self, operator: str, direction: str, problem: Any) -> bool:
         """Whether a kernel computes ``problem`` where all is computed: not the reference, unless that is asked for."""

@@ -27,6 +27,10 @@ class Progress:
     def start_epoch(self, epoch: int) -> None:
         """Epochs count from 1."""
 
+    def due(self) -> bool:
+        """Whether ``step`` would show anything now."""
+        return False
+
     def step(self, images: int, loss: float, correct: int) -> None:
         """After a step: images of this epoch so far, the sum of their losses, and how many were classified right."""
 
@@ -81,10 +85,13 @@ class Bar(Lines):
         self._began = perf_counter()
         self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}")
 
+    def due(self) -> bool:
+        return perf_counter() >= self._next
+
     def step(self, images: int, loss: float, correct: int) -> None:
-        now = perf_counter()
-        if now < self._next:
+        if not self.due():
             return
+        now = perf_counter()
         self._next = now + REFRESH_SECONDS
         rate = images / max(now - self._began, 1e-9)
         done = self._before + images

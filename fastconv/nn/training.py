@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from math import isfinite
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastconv.errors import TrainingError
 
-from .batches import Input
 from .history import History
+from .host import Tally as HostTally
+from .host import Unusable
 from .losses import Loss
-from .metrics import Correct
 from .network import Network
 from .optimizers import Updates
 from .parameters import Array
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from .device import Tally as DeviceTally
 
 
 class Data(NamedTuple):
@@ -31,27 +34,46 @@ class Batch:
     """The network, its input, its loss and its metrics for one batch size: everything one step needs."""
 
     def __init__(self, network: Network, loss: Loss, accuracy: bool, size: int, data: Data, training: bool) -> None:
-        memory, engine = network.memory, network.engine
+        memory, engine, place = network.memory, network.engine, network.place
         self.state = network.state
         self.plan = network.plan(size, training, logits=True)
-        self.input = Input(memory, size, network.input_shape, data.x.dtype, engine.dtype)
+        self.input = place.input(memory, size, network.input_shape, data.x.dtype, engine.dtype)
         self.loss = loss.plan(engine, memory, size, network.output_shape[0])
-        self._correct = Correct(memory, size) if accuracy else None
+        self.tally = place.tally(memory, size, accuracy)
+        self.learn = place.repeated(self._learn)
 
-    def measure(self) -> tuple[float, int]:
-        """(sum of losses, images classified right) of the loaded batch."""
-        outputs = self.plan.forward(self.input.images)
-        loss = self.loss(outputs, self.input.labels)
-        return loss, 0 if self._correct is None else self._correct(outputs, self.input.labels)
+    def measure(self) -> None:
+        """Add the losses of the loaded batch, and the images classified right, to the tally."""
+        outputs, labels = self.plan.forward(self.input.images), self.input.labels
+        self.loss(outputs, labels)
+        self.tally.add(outputs, labels, self.loss.losses)
+
+    def _learn(self) -> None:
+        """Measure, and compute the gradients of all parameters; ``learn`` does the same.
+
+        Raises
+        ------
+        Unusable
+            The loss is no longer finite; gradients and state are as they were.
+        """
+        self.plan.prepare()
+        self.state.keep()
+        self.measure()
+        try:
+            self.tally.check()
+        except Unusable:
+            self.state.restore()
+            raise
+        self.plan.backward(self.loss.grad)
 
     def rehearse(self) -> None:
         """Run a step on nothing, so that all kernels are compiled; parameters and state stay as they are."""
         if not self.plan.rehearsed:
-            self.state.keep()
             self.input.images.fill(0)
             self.input.labels.fill(0)
-            self.measure()
-            self.plan.backward(self.loss.grad)
+            self.plan.draw()
+            self.tally.start()
+            self.learn()
             self.state.restore()
             self.plan.rehearsed = True
 
@@ -81,6 +103,7 @@ class Trainer:
     ) -> None:
         """Train, recording into ``history`` after each epoch."""
         began = perf_counter()
+        data, validation = self._brought(data), validation and self._brought(validation)
         batches = self.batches(data, batch_size, training=True)
         for batch in batches.values():
             batch.rehearse()
@@ -95,7 +118,7 @@ class Trainer:
             metrics = self._epoch(data, batches, order, epoch, progress)
             seconds = perf_counter() - began
             if validation is not None:
-                metrics |= {f"val_{name}": value for name, value in self.evaluate(validation, batch_size).items()}
+                metrics |= {f"val_{name}": value for name, value in self._evaluated(validation, batch_size).items()}
             history.record(metrics, len(order), seconds)
             progress.end_epoch(metrics, seconds)
 
@@ -106,54 +129,82 @@ class Trainer:
             size: Batch(self.network, self.loss, self.accuracy, size, data, training) for size in sorted(sizes, reverse=True)
         }
 
-    def _epoch(self, data: Data, batches: dict[int, Batch], order: Array, epoch: int, progress: Progress) -> dict[str, float]:
-        total, right, done, size = 0.0, 0, 0, max(batches)
-        while done < len(order):
-            indices = order[done : done + size]
-            batch = batches[len(indices)]
-            loss, correct = self.step(batch, data, indices, epoch, done // size + 1)
-            total += loss
-            right += correct
-            done += len(indices)
-            progress.step(done, total, right)
-        return self._means(total, right, done)
+    def _brought(self, data: Data) -> Data:
+        """The data set where the network is."""
+        return Data(*map(self.network.place.put, data))
 
-    def step(self, batch: Batch, data: Data, indices: Array, epoch: int, step: int) -> tuple[float, int]:
-        """One update from the images at ``indices``: (sum of losses, images classified right), both before the update.
+    def _epoch(self, data: Data, batches: dict[int, Batch], order: Array, epoch: int, progress: Progress) -> dict[str, float]:
+        done, size = 0, max(batches)
+        place, tally = self.network.place, batches[size].tally
+        tally.start()
+        indices, before = place.put(order), self._kept()
+        while done < len(order):
+            batch = batches[min(size, len(order) - done)]
+            end = done + len(batch.input.images)
+            self.step(batch, data, indices[done:end], epoch, done // size + 1)
+            done = end
+            if progress.due():
+                progress.step(done, *self._read(tally, before, epoch))
+        return self._means(*self._read(tally, before, epoch), done)
+
+    def step(self, batch: Batch, data: Data, indices: Array, epoch: int, step: int) -> None:
+        """One update from the images at ``indices``; the batch's tally counts what they were before it.
 
         Raises
         ------
         TrainingError
-            The loss is no longer finite; the parameters are those before the step.
+            The loss is no longer finite; the parameters are those before the step.  Where reading it would mean waiting,
+            nobody looks before the epoch's end.
         """
         batch.input.gather(data.x, data.y, indices)
-        batch.plan.prepare()
-        batch.state.keep()
-        loss, correct = batch.measure()
-        if not isfinite(loss):
-            batch.state.restore()
-            raise TrainingError(
-                f"loss: it is {loss} at step {step} of epoch {epoch}; the weights are as they were before this step. "
-                "Try a smaller learning rate, and look for NaN or huge values in x"
-            )
-        batch.plan.backward(batch.loss.grad)
+        batch.plan.draw()
+        try:
+            batch.learn()
+        except Unusable:
+            loss, _ = batch.tally.read()
+            raise _no_number(loss, f"at step {step} of epoch {epoch}", "step") from None
         self.updates.apply()
-        return loss, correct
+
+    def _kept(self) -> list[tuple[Array, Array]]:
+        """All that a step changes, and where it is kept if steps cannot look at their losses."""
+        if not self.network.place.waits:
+            return []
+        changing = [self.network.parameters.values, self.network.state.values, *self.updates.state]
+        return [(array, array.copy()) for array in changing]
+
+    def _read(self, tally: HostTally | DeviceTally, before: list[tuple[Array, Array]], epoch: int) -> tuple[float, int]:
+        """(sum of losses, images classified right); where the sum is not finite, all is as it was ``before`` the epoch."""
+        loss, right = tally.read()
+        if not isfinite(loss):
+            for array, kept in before:
+                np.copyto(array, kept)
+            raise _no_number(loss, f"in epoch {epoch}", "epoch")
+        return loss, right
 
     def evaluate(self, data: Data, batch_size: int) -> dict[str, float]:
         """The mean loss and the accuracy."""
+        return self._evaluated(self._brought(data), batch_size)
+
+    def _evaluated(self, data: Data, batch_size: int) -> dict[str, float]:
         batches = self.batches(data, batch_size, training=False)
         for batch in batches.values():
             batch.plan.prepare()
-        total, right, done, size = 0.0, 0, 0, max(batches)
+        done, size = 0, max(batches)
+        tally = batches[size].tally
+        tally.start()
         while done < len(data.x):
             batch = batches[min(size, len(data.x) - done)]
             batch.input.slice(data.x, done, data.y)
-            loss, correct = batch.measure()
-            total += loss
-            right += correct
+            batch.measure()
             done += len(batch.input.images)
-        return self._means(total, right, done)
+        return self._means(*tally.read(), done)
 
     def _means(self, total: float, right: int, images: int) -> dict[str, float]:
         return {"loss": total / images} | ({"accuracy": right / images} if self.accuracy else {})
+
+
+def _no_number(loss: float, where: str, before: str) -> TrainingError:
+    return TrainingError(
+        f"loss: it is {loss} {where}; the weights are as they were before this {before}. "
+        "Try a smaller learning rate, and look for NaN or huge values in x"
+    )

@@ -53,7 +53,8 @@ def _tensors(network: Network) -> dict[str, Any]:
 
 def save(path: str | os.PathLike[str], network: Network, metadata: Mapping[str, str]) -> None:
     """Write parameters and state by name, and the model's description beside the caller's ``metadata``."""
-    checkpoint.save(path, _tensors(network), {**metadata, ARCHITECTURE: json.dumps(describe(network))})
+    tensors = {name: network.place.fetch(value) for name, value in _tensors(network).items()}
+    checkpoint.save(path, tensors, {**metadata, ARCHITECTURE: json.dumps(describe(network))})
 
 
 def load(path: str | os.PathLike[str], network: Network) -> None:
@@ -71,7 +72,7 @@ def load(path: str | os.PathLike[str], network: Network) -> None:
     if ARCHITECTURE in metadata and (theirs := _parsed(path, metadata)) != (ours := describe(network)):
         raise CheckpointError(f"{path}: weights of another model, {json.dumps(theirs)}, expected {json.dumps(ours)}")
     for name, value in expected.items():
-        value[...] = tensors[name]
+        network.place.write(value, tensors[name])
 
 
 def description(path: str | os.PathLike[str]) -> tuple[list[Layer], tuple[int, ...]]:

@@ -38,7 +38,8 @@ class ConvPool2D(Layer):
     def stages(self, shape: Shape, planning: Planning) -> list[Stage]:
         if self._in_registers:
             problem = dispatch.ConvPool(self.convolution.problem(shape, planning.batch, planning.dtype))
-            return [ConvPoolStage(problem, planning, self.convolution.use_bias)]
+            if planning.engine.computes("conv_pool", "forward", problem):
+                return [ConvPoolStage(problem, planning, self.convolution.use_bias)]
         made = self.convolution.stages(shape, planning)
         pooled = self.pooling.stages(self.convolution.output_shape(shape), planning.following("pool"))
         if planning.training and isinstance(made[-1], ConvolutionStage) and isinstance(pooled[0], MaxPoolStage):

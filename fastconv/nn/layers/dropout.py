@@ -34,18 +34,24 @@ class Dropout(Layer):
 
 
 class DropoutStage(Stage):
-    """Keeps the factors of the forward pass for the backward pass."""
+    """The factors are drawn by NumPy, wherever they are used, and kept from the forward pass for the backward pass."""
 
     def __init__(self, rate: float, shape: Shape, planning: Planning) -> None:
         self._rate, self._generator = rate, planning.generator
         self._factors, self._out = planning.buffer("factors", shape), planning.buffer("out", shape)
-        self._kept = planning.buffer("kept", shape, np.bool_)
+        self._place = planning.memory.place
+        self._drawn = self._place.drawing(self._factors)
+        self._kept = np.empty(self._drawn.shape, np.bool_)
+
+    def draw(self) -> None:
+        drawn = self._drawn
+        self._generator.random(out=drawn, dtype=drawn.dtype.type)
+        np.greater_equal(drawn, self._rate, out=self._kept)
+        np.copyto(drawn, self._kept)
+        np.multiply(drawn, 1.0 / (1.0 - self._rate), out=drawn)
+        self._place.write(self._factors, drawn)
 
     def forward(self, x: Array) -> Array:
-        self._generator.random(out=self._factors, dtype=self._factors.dtype.type)
-        np.greater_equal(self._factors, self._rate, out=self._kept)
-        np.copyto(self._factors, self._kept)
-        np.multiply(self._factors, 1.0 / (1.0 - self._rate), out=self._factors)
         np.multiply(x, self._factors, out=self._out)
         return self._out
 

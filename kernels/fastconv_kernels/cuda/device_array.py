@@ -115,7 +115,16 @@ class DeviceArray:
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise Refused("this is computed from arrays of the host alone, and fastconv.to_host copies them there")
 
-    __array_ufunc__ = __array__
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, out: Any = (None,)) -> Any:
+        from .arithmetic import compute
+
+        known = method == "__call__" and len(given) == 2 and isinstance(out[0], DeviceArray)
+        if not known or not compute(ufunc, given[0], given[1], out[0]):
+            self.__array__()
+        return out[0]
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     # ------------------------------------------------------------------------------------- other views of the same memory
 
@@ -138,6 +147,11 @@ class DeviceArray:
     def __getitem__(self, index: Any) -> DeviceArray:
         if index is None:
             return self._as((1, *self.shape), (self.reach, *self.strides))
+        if isinstance(index, slice):
+            first, end, step = index.indices(len(self))
+            part = self._as((len(range(first, end, step)), *self.shape[1:]), (step * self.strides[0], *self.strides[1:]))
+            part.address += first * self.strides[0]
+            return part
         part = self._as(self.shape[1:], self.strides[1:])  # an integer: a row, a plane, …
         part.address += int(index) * self.strides[0]
         return part
@@ -173,6 +187,14 @@ class DeviceArray:
         copy = self.empty(self.shape, self.dtype)
         copy.take(self)
         return copy
+
+    def fill(self, value: float) -> None:
+        """Set every element to 0; there must be no gaps."""
+        from .transfers import clear
+
+        if value != 0 or not self.flags.c_contiguous:
+            raise Refused(f"arrays on a device are filled with 0 alone, and without gaps, this is {self}")
+        clear(self)
 
     def take(self, source: DeviceArray) -> None:
         """Copy the elements of ``source``, which has the same shape and dtype."""

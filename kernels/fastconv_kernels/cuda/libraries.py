@@ -148,6 +148,8 @@ def preferred() -> Any:
 
 def on_device(array: Any) -> DeviceArray:
     """An array of any library that lives on a CUDA device."""
+    if isinstance(array, DeviceArray):
+        return array
     name = type(array).__module__.partition(".")[0]
     if name in OTHERS and name in sys.modules:
         return wrapped(array, library(name))

@@ -32,6 +32,21 @@ def fetch(array: DeviceArray, values: Host) -> None:
         move(values.ctypes.data, source.address, values.nbytes, "cuMemcpyDtoHAsync")
 
 
+def clear(array: DeviceArray) -> None:
+    """Set every byte of ``array``, C-contiguous, to zero, behind what is under way on the current stream."""
+    if array.size == 0 or rehearsed.get() is not None:
+        return
+    size = array.size * array.itemsize
+    if SIMULATED:
+        ctypes.memset(array.address, 0, size)
+        return
+    from cuda.bindings import driver
+
+    (status,) = driver.cuMemsetD8Async(array.address, 0, size, stream_here().handle)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"cuMemsetD8Async: {status.name}")
+
+
 def move(target: int, source: int, size: int, copy: str) -> None:
     """Copy on the current stream, behind what is under way there, and wait."""
     if rehearsed.get() is not None:
