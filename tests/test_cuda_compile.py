@@ -25,7 +25,7 @@ pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv.cli import main
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
-from fastconv_kernels.cuda import build, channel_sums, k_major, stream, strided
+from fastconv_kernels.cuda import arithmetic, batches, build, channel_sums, k_major, stream, strided, tally
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.elementwise import maxout_cuda
 from fastconv_kernels.elementwise import stream_cuda as activations
@@ -95,6 +95,9 @@ STREAMS = {
     "batch norm, backwards, in planes": (lambda: passes_cuda.differentiate(passes_cuda.Parts(4, 1, 1, 0, 1, 1)), 3, 2),
     "rounding to BF16 along K": (lambda: k_major.pack("bf16", "across"), 0, 0),
     "copy of any strides": (lambda: strided.copying(4), 0, 0),
+    "sum of two arrays": (lambda: stream.streaming(arithmetic.add, 2, 1, 4, arithmetic.Number), 2, 1),
+    "batch of bytes": (lambda: batches.gathering("uint8"), 0, 0),
+    "losses and right answers": (lambda: tally.counting(), 0, 0),
     "change of layout": (lambda: tiles_cuda.transpose(), 0, 0),
 }
 

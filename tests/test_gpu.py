@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import dispatch
+from fastconv import dispatch, nn, zoo
 from fastconv.devices import cuda_status
 from targets import SIMULATED
 
@@ -73,6 +73,21 @@ def test_public_calls_agree_with_the_host() -> None:
     x, w = rng.standard_normal((1, 3, 5, 4), dtype=np.float32), rng.standard_normal((4, 3, 3, 3), dtype=np.float32)
     there = fc.conv2d(fc.to_device(x), fc.to_device(w), padding=1, accuracy="exact", target="cuda")
     np.testing.assert_allclose(fc.to_host(there), fc.conv2d(x, w, padding=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(SIMULATED, reason="test_cuda_network.py trains smaller ones there")
+def test_a_network_learns_what_it_learns_on_the_host() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (300, 1, 12, 12), np.uint8), rng.integers(0, 10, 300)
+    models = [zoo.build("mnist-cnn", (1, 12, 12)) for _ in range(2)]
+    for model, target in zip(models, ("cpu", "cuda"), strict=True):
+        model.compile(nn.SGD(0.05, momentum=0.9), target=target)
+        model.fit(x, y, 3, 32, verbose=0)  # the third step of a batch size is the first that only starts the record
+    here, there = models
+    np.testing.assert_allclose(there.history["loss"], here.history["loss"], rtol=1e-4)
+    for name, value in here.parameters.items():
+        np.testing.assert_allclose(fc.to_host(there.parameters[name]), value, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(there.predict(x), here.predict(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.skipif(not SIMULATED, reason="it would take minutes, and write results")

@@ -1,7 +1,7 @@
 """``python -m benchmarks.gpu``: kernels for CUDA on a GPU, verified in float64, then timed against cuBLAS, cuDNN and CuPy.
 
 Times are the device's, between events, with its level-2 cache flushed; "transferred" is a public call of NumPy's arrays, there
-and back, by the host's clock.  Kernels are compared with what rounds products as they do.  Results go to
+and back, by the host's clock, as epochs of MNIST are.  Kernels are compared with what rounds products alike.  Results go to
 ``benchmarks/results/gpu.json``.  In the simulator (NUMBA_ENABLE_CUDASIM=1) the smallest cases go through it all, and nothing
 is written.
 """
@@ -21,10 +21,11 @@ import numpy as np
 import fastconv as fc
 from benchmarks import record
 from fastconv.bench.circumstances import circumstances
+from fastconv import data
 from fastconv.devices import cuda_status, simulated
 from fastconv.dispatch import Kernel
 
-from . import peers
+from . import peers, training
 from .cases import Case, OnDevice
 from .sizes import large, tiny
 from .timing import HostClock, clock, interleaved
@@ -106,6 +107,9 @@ def main(words: list[str]) -> int:
             print(line(row), flush=True)
     if late:
         print(f"not measured, the time was up: {', '.join(late)}")
+    if not simulated() and arguments.match in "training mnist-cnn":
+        rows.append(training.measured(data.load()))
+        print(training.line(rows[-1]), flush=True)
     if not simulated():
         result = {**circumstances(), **timer.about, "copied GB/s": timer.bandwidth() * 1e-9, "late": late, "rows": rows}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

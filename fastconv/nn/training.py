@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,14 +67,15 @@ class Batch:
             raise
         self.plan.backward(self.loss.grad)
 
-    def rehearse(self) -> None:
-        """Run a step on nothing, so that all kernels are compiled; parameters and state stay as they are."""
+    def rehearse(self, data: Data) -> None:
+        """Run a step on black images, so that all kernels are compiled; parameters and state stay as they are."""
         if not self.plan.rehearsed:
+            self.input.slice(data.x, 0, data.y)
             self.input.images.fill(0)
-            self.input.labels.fill(0)
             self.plan.draw()
             self.tally.start()
-            self.learn()
+            with suppress(Unusable):
+                self.learn()
             self.state.restore()
             self.plan.rehearsed = True
 
@@ -106,7 +108,7 @@ class Trainer:
         data, validation = self._brought(data), validation and self._brought(validation)
         batches = self.batches(data, batch_size, training=True)
         for batch in batches.values():
-            batch.rehearse()
+            batch.rehearse(data)
         self.updates.rehearse()
         order = np.arange(len(data.x))
         history.compile_seconds = perf_counter() - began

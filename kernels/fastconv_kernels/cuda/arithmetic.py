@@ -8,11 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..elementwise.functions import larger
 from .build import device
 from .stream import stream
-
-of_two = device(larger)
 
 
 class Number(NamedTuple):
@@ -33,7 +30,8 @@ def multiply(values, results, rates):
 
 @device
 def at_least(values, results, rates):
-    results[0] = of_two(rates.number, values[0])
+    value = values[0]
+    results[0] = rates.number if value < rates.number else value  # a NaN stays one
 
 
 OF_ARRAYS = {np.add: add, np.multiply: multiply}
@@ -46,7 +44,13 @@ def compute(ufunc: Any, first: Any, second: Any, out: Any) -> bool:
         element, read, number = WITH_NUMBER.get(ufunc), [first], float(second)
     else:
         element, read, number = OF_ARRAYS.get(ufunc), [first, second], 0.0
-    if element is None or any(array.dtype != np.float32 or array.shape != out.shape for array in (*read, out)):
+    if element is None or not all(_streams(array, out.shape) for array in (*read, out)):
         return False
     stream(element, read, [out], Number(number))
     return True
+
+
+def _streams(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is an array on a device, of ``shape`` and float32, without gaps."""
+    there = hasattr(array, "__cuda_array_interface__") and array.shape == shape
+    return there and array.dtype == np.float32 and bool(array.flags.c_contiguous)

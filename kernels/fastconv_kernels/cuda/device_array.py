@@ -115,10 +115,10 @@ class DeviceArray:
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise Refused("this is computed from arrays of the host alone, and fastconv.to_host copies them there")
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, out: Any = (None,)) -> Any:
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, out: Any = (None,), **others: Any) -> Any:
         from .arithmetic import compute
 
-        known = method == "__call__" and len(given) == 2 and isinstance(out[0], DeviceArray)
+        known = method == "__call__" and len(given) == 2 and not others and isinstance(out[0], DeviceArray)
         if not known or not compute(ufunc, given[0], given[1], out[0]):
             self.__array__()
         return out[0]

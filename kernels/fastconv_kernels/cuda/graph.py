@@ -40,7 +40,7 @@ def recorded(work):
     """The graph of all kernels that ``work()`` would start on the current device; none of them runs."""
     from cuda.core import Device
 
-    builder = Device().create_stream().create_graph_builder().begin_building("thread_local")
+    builder = Device().create_stream().create_graph_builder().begin_building()
     try:
         with on_stream(builder):
             work()
