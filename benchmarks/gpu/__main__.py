@@ -20,8 +20,8 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import record
-from fastconv.bench.circumstances import circumstances
 from fastconv import data
+from fastconv.bench.circumstances import circumstances
 from fastconv.devices import cuda_status, simulated
 from fastconv.dispatch import Kernel
 

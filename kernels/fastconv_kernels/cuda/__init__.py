@@ -10,8 +10,7 @@ grid · stream      loops over single elements: how many blocks share them; one 
 channel_sums · workspace      sums for each channel, in a fixed order; memory that a plan keeps
 panel       an operand's slice in shared memory: where each element lies, and how it comes there
 epilogue    what becomes of a sum before it is written
-arithmetic · batches · tally · graph      what a network on a device needs: sums of arrays, batches of a data set, its losses, its
-            step as a record
+arithmetic · batches · tally · graph      for a network: sums of arrays, batches of a data set, its losses, a step as a record
 engine · simt · tensor_core      how a block multiplies two slices
 pipeline    the product of two operands, around any engine: the loop along K with copies that run ahead
 barriers · warpgroup · tensor_map      the words of Hopper: copies of boxes, products of warpgroups, who waits for what
