@@ -81,7 +81,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights_of_the_last_epoch() -> None
     model = model_of("dropout", "cuda")
     before = values(model)
     with pytest.raises(TrainingError, match="in epoch 1; the weights are as they were before this epoch"):
-        model.fit(np.where(X == X.max(), np.nan, X / 255), Y, batch_size=3, verbose=0)
+        model.fit(np.where(X.max() == X, np.nan, X / 255), Y, batch_size=3, verbose=0)
     np.testing.assert_array_equal(values(model), before)
 
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv.functional import _placement
-from fastconv_kernels.cuda import batches, graph, tally, transfers
+from fastconv.functional import _on_device, _placement
 
 if TYPE_CHECKING:
     from .planning import Memory
@@ -53,7 +52,7 @@ class Device:
 
     def write(self, array: Any, values: Host) -> None:
         with self.working():
-            transfers.fill(array, np.ascontiguousarray(values, array.dtype))
+            _on_device.fill(array, np.ascontiguousarray(values, array.dtype))
 
     def fetch(self, array: Any) -> Host:
         with self.working():
@@ -63,7 +62,7 @@ class Device:
         return np.empty(array.shape, array.dtype)
 
     def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
-        return graph.Repeated(work)
+        return _on_device.Repeated(work)
 
     def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
         return Input(memory, batch, shape, source_dtype, dtype)
@@ -84,7 +83,7 @@ class Input:
         memory.place.write(self._in_order, np.arange(batch))
 
     def gather(self, x: Any, y: Any, order: Any) -> None:
-        batches.gather(x, y, order, self.images, self.labels, self._scale)
+        _on_device.gather(x, y, order, self.images, self.labels, self._scale)
 
     def slice(self, x: Any, start: int, y: Any = None) -> None:
         stop = start + len(self.images)
@@ -102,7 +101,7 @@ class Tally:
         self._totals.fill(0)
 
     def add(self, outputs: Any, labels: Any, losses: Any) -> None:
-        tally.count(outputs, labels, losses, self._totals)
+        _on_device.count(outputs, labels, losses, self._totals)
 
     def check(self) -> None:
         """Nothing is known without waiting."""
