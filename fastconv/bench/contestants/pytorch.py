@@ -26,8 +26,8 @@ def entry(case: Case, operands: Operands, threads: int, layout: str = "NCHW") ->
         torch.set_num_threads(threads)
     if case.operator == "matmul":
         a, b = (torch.from_numpy(operands.matrix(name)) for name in "ab")
-        call = partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N))
-        return Entry(call, _numbers, spins=OPENMP_SPINS)
+        product = partial(torch.matmul, a, b, out=torch.empty(case.problem.M, case.problem.N))
+        return Entry(product, _numbers, spins=OPENMP_SPINS)
     if case.operator == "stream":
         return pytorch_streams.entry(case.problem, operands)
     if case.operator == "train":
