@@ -17,7 +17,8 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.sums import add_parts
-from ..cpu.tile import Tile, add_tile, fold, load_tile, pointer, store_tile, zero
+from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
+from ..cpu.tile_rows import fold
 from ..cpu.window import Window, fetch, slide_gradient, slide_gradient_at_edge
 from ..cpu.workspace import even
 from .frame_cpu import clear

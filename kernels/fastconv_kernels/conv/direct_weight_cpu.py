@@ -15,7 +15,8 @@ from ..cpu.compile import inlined, jit, serial, threaded
 from ..cpu.pack import square, transpose
 from ..cpu.places import block, columns, rows_at
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.tile import Tile, add_rows, add_tile, along, load_tile, pointer, store_tile
+from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile
+from ..cpu.tile_rows import add_rows, along
 from ..cpu.workspace import workspace
 from .frame_cpu import ask_for, clear, frame_planes
 from .strips import frame_shape, offset_table

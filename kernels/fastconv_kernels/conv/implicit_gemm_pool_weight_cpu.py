@@ -19,7 +19,8 @@ from ..cpu.pooled import one_windows_positions, received, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
-from ..cpu.tile import add_tile, fitting, load_tile, one_row, pointer, prefetch_tile, rank1, store_tile, zero
+from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
+from ..cpu.tile_rows import one_row
 from ..cpu.workspace import workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import frame_band

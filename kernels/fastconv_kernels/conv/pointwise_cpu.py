@@ -23,20 +23,8 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import between, block, columns, panel, rows_apart
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import prefetch
-from ..cpu.tile import (
-    Tile,
-    add_tile,
-    fitting,
-    load_row,
-    load_tile,
-    one_row,
-    pointer,
-    prefetch_tile,
-    rank1,
-    rectify,
-    spread_rows,
-    store_tile,
-)
+from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, rectify, spread_rows, store_tile
+from ..cpu.tile_rows import load_row, one_row
 from ..cpu.workspace import caches, even, unwritten, workspace
 from .frame_cpu import copy_phase
 

@@ -18,7 +18,8 @@ from ..cpu.places import block
 from ..cpu.pooled import lowest, received_by
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry, register_bytes
-from ..cpu.tile import add_scaled, load_tile, pointer, store_tile
+from ..cpu.tile import load_tile, pointer, store_tile
+from ..cpu.tile_rows import add_scaled
 from ..cpu.workspace import aligned, caches, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import clear, copy

@@ -19,7 +19,8 @@ from ..cpu.pooled import pixel_of, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry, load_first, nothing, store_first
 from ..cpu.sums import add_parts
-from ..cpu.tile import Tile, add_scaled, add_tile, load_tile, pointer, store_tile, zero
+from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
+from ..cpu.tile_rows import add_scaled
 from ..cpu.workspace import aligned, workspace
 from .frame_cpu import frame_band
 from .pooled_windows import SUMS, fills_too_little, geometry, pieces_of, tile_of

@@ -13,7 +13,8 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel, rows_apart
 from ..cpu.share import share
-from ..cpu.tile import column, pointer, rank1, store_tile, zero
+from ..cpu.tile import pointer, rank1, store_tile, zero
+from ..cpu.tile_rows import column
 from ..cpu.transform import inputs_unchanged, outputs_unchanged, transform_patch, transform_points
 from .patches_cpu import corner, offset_of
 

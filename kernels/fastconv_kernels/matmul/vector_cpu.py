@@ -18,18 +18,8 @@ from ..cpu.pack import transpose
 from ..cpu.places import block, columns, rows_apart
 from ..cpu.share import stripe
 from ..cpu.simd import prefetch, registers
-from ..cpu.tile import (
-    Tile,
-    add_rows,
-    add_tile,
-    along,
-    load_tile,
-    rank1,
-    spread_columns,
-    spread_rows,
-    store_tile,
-    zero,
-)
+from ..cpu.tile import Tile, add_tile, load_tile, rank1, spread_columns, spread_rows, store_tile, zero
+from ..cpu.tile_rows import add_rows, along
 from .operands import Epilogue, Matrix, Product, at, begin, buffer, finish, matrices, of_product, products_of
 
 FEW = 4

@@ -12,17 +12,8 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.fold import (
-    add_where,
-    divided,
-    extent,
-    filled_with,
-    larger,
-    load_strip,
-    place_of_larger,
-    positions,
-    store_strip,
-)
+from ..cpu.fold import add_where, divided, extent, filled_with, larger, place_of_larger, positions
+from ..cpu.pixel_rows import load_strip, store_strip
 from ..cpu.share import share, threads_for
 from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, pointer, zero

@@ -9,7 +9,8 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.elements import elements
-from ..cpu.fold import load_neighbours, load_strip, sum_of_lanes
+from ..cpu.fold import sum_of_lanes
+from ..cpu.pixel_rows import load_neighbours, load_strip
 from ..cpu.share import share, threads_for
 from ..cpu.tile import Tile, add_tile, pointer, zero
 from ..problems import NO_PADDING, Pool

@@ -13,18 +13,8 @@ from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.elements import elements
-from ..cpu.fold import (
-    extent,
-    filled_with,
-    larger,
-    load_neighbours,
-    load_row,
-    place_of_larger,
-    positions,
-    positions_in,
-    quotients,
-    store_strip_first,
-)
+from ..cpu.fold import extent, filled_with, larger, place_of_larger, positions, positions_in, quotients
+from ..cpu.pixel_rows import load_neighbours, load_row, store_strip_first
 from ..cpu.share import share, threads_for
 from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, pointer, zero
