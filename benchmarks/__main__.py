@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from fastconv.bench import suites
+from fastconv.bench import ceilings, suites
 from fastconv.bench.cases import READERS, Case
 from fastconv.bench.suites import SUITES, Suite
 from fastconv.bench.text import line
@@ -60,7 +60,8 @@ def run(name: str, threads: int, arguments: argparse.Namespace) -> None:
             )
     print(f"-- {perf_counter() - began:.0f} s", flush=True)
     if arguments.kept:
-        measured = {"rounds": arguments.rounds, "sample seconds": arguments.seconds, "GB/s": suites.ceilings(threads)}
+        rates = ceilings.measured(threads).rates
+        measured = {"rounds": arguments.rounds, "sample seconds": arguments.seconds, "GB/s": dict(rates)}
         print(record.write(name, threads, measured | {"rows": rows}, arguments.folder), flush=True)
 
 

@@ -1,6 +1,7 @@
 """Whether ``fastconv bench --compare`` finds a slower kernel, and nothing else: ``python -m benchmarks.regressions``.
 
-Convolutions are measured again and again on the same tree.  Two X
+Convolutions are measured again and again on the same tree: two sessions of it must not differ,
+and a third, with the calls of one algorithm made to take 20% longer, must differ in the kernels of that algorithm alone.
 """
 
 from __future__ import annotations

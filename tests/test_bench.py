@@ -12,7 +12,9 @@ import pytest
 
 from benchmarks import regressions
 from command_line import fails
-from fastconv.bench import cases, comparison, guard, roofline, session, suites
+from fastconv.bench import cases, ceilings, comparison, guard, roofline, session, suites
+from fastconv.bench.ceilings import Ceilings
+from fastconv.bench.contestants import Answer, sizes
 from fastconv.bench.session import Request
 from fastconv.cli import bench as cli_bench
 from fastconv.cli import main
@@ -94,7 +96,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def test_what_is_wrong_is_named_and_not_timed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     failed = {"fastconv NHWC": "AssertionError: wrong: it differs by 1"}
     monkeypatch.setattr(suites, "rows", lambda *_: iter([row(seconds={}, spread={}, failed=failed)]))
-    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
     assert main(ONE) == 1
     printed = capsys.readouterr()
     assert "WRONG, and not timed: c: fastconv NHWC" in printed.err
@@ -107,7 +109,7 @@ def test_an_interruption_keeps_the_finished_rows(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr(suites, "rows", interrupted)
-    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
     file = tmp_path / "rows.json"
     assert main([*ONE, "--json", str(file)]) == 130
     assert len(json.loads(file.read_text())["rows"]) == 1
@@ -166,16 +168,74 @@ def test_a_slowed_kernel_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert now[0] == pytest.approx(20.0, abs=1.0)
 
 
-def test_the_roof_is_what_the_machine_allows() -> None:
+def test_the_roof_is_what_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "_cache", {2: (100_000, 1), 3: (1_000_000, 8)}.__getitem__)
+    sizes.places.cache_clear()
     rates = {"L2": 200.0, "L3": 100.0, "memory": 40.0}
     found = partial(roofline.least_seconds, rates=rates)
     assert found(row(bytes=1e4)) == pytest.approx(1e9 / 100e9), "it multiplies"
     assert found(row(flops=1.0, bytes=1e5)) == pytest.approx(1e5 / 200e9), "in L2"
-    assert found(row(flops=1.0, bytes=1e6)) == pytest.approx(1e6 / 100e9), "in L3"
-    assert found(row(flops=1.0, bytes=1e6, threads=2)) == pytest.approx(1e6 / 200e9), "half for each"
-    assert found(row(flops=1.0, bytes=1e9)) == pytest.approx(1e9 / 40e9)
-    assert found(row(flops=1.0, bytes=1e9, copy=50.0)) == pytest.approx(1e9 / 50e9), "measured beside it"
+    assert found(row(flops=1.0, bytes=3e5)) == pytest.approx(1e5 / 200e9 + 2e5 / 100e9), "some of it in L3"
+    assert found(row(flops=1.0, bytes=2e5, threads=2)) == pytest.approx(2e5 / 200e9), "half for each"
+    assert found(row(flops=1.0, bytes=1.1e9)) == pytest.approx(1.1e9 / 40e9, rel=1e-3), "nearly all in memory"
+    assert found(row(flops=1.0, bytes=1e6, footprint=1e5)) == pytest.approx(1e6 / 200e9), "the same arrays again"
+    assert found(row(flops=1.0, bytes=1e5), rates={"memory": 40.0}) == pytest.approx(1e5 / 40e9)
     assert roofline.least_seconds({"threads": 1, "seconds": {}}, rates) is None
+    sizes.places.cache_clear()
+
+
+def test_what_is_copied_is_found_in_its_cache_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for caches in ({2: (1 << 20, 1), 3: (32 << 20, 8)}, {2: (2 << 20, 2), 3: (96 << 20, 24)}):
+        monkeypatch.setattr(sizes, "_cache", caches.__getitem__)
+        for threads in (1, 2, 24):
+            sizes.places.cache_clear()
+            inner = 0
+            for place in sizes.places(threads):
+                assert 2 * place.copied * threads > inner
+                assert place.capacity is None or 2 * place.copied * threads <= place.capacity
+                inner = place.capacity or 0
+    sizes.places.cache_clear()
+    monkeypatch.setattr(sizes, "_cache", lambda level: (1 << 20, 4))
+    assert [place.name for place in sizes.places(4)] == ["L2", "memory"], "a third level that is no larger"
+    sizes.places.cache_clear()
+
+
+def test_the_caches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index, said in enumerate((("2", "Unified", "512K", "0"), ("3", "Unified", "16384K", "0-3,8-11"), ("x", "", "", ""))):
+        (folder := tmp_path / f"index{index}").mkdir()
+        for name, text in zip(("level", "type", "size", "shared_cpu_list"), said, strict=True):
+            (folder / name).write_text(f"{text}\n")
+    monkeypatch.setattr(sizes, "CACHES", tmp_path)
+    read = sizes._cache.__wrapped__
+    assert (read(2), read(3)) == ((512 << 10, 1), (16 << 20, 8))
+    monkeypatch.setattr(sizes, "CACHES", tmp_path / "none")
+    assert read(3) == sizes.UNKNOWN[3]
+
+
+def test_ceilings_are_measured_until_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = iter([1.0, 0.4, 0.99])
+
+    class Machine:
+        def __init__(self, contestants: Any, threads: int) -> None:
+            self.rates = {each.name: rate for each, rate in zip(contestants, (500.0, 20.0, 100.0, 40.0), strict=True)}
+
+        def __enter__(self) -> Machine:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def measure(self, *_: object) -> Any:
+            speed = next(speeds)
+            answers = {name: Answer(flops=int(1e9)) for name in self.rates}
+            return answers, {name: [1 / rate / speed, 1.2 / rate / speed] for name, rate in self.rates.items()}
+
+    monkeypatch.setattr(ceilings, "Field", Machine)
+    found = ceilings.measured(1)
+    assert found == Ceilings(500.0, {"L2": 100.0, "L3": 100.0, "memory": 40.0})
+    assert str(found) == "multiply-adds 500 GFLOP/s; copying in L2 100 GB/s, L3 100 GB/s, memory 40 GB/s"
+    speeds = iter([1.0, 0.5, 0.3, 0.2, 0.1])
+    assert "may be too low" in str(ceilings.measured(1))
 
 
 def test_a_training_step_has_work() -> None:
@@ -188,7 +248,7 @@ def test_a_training_step_has_work() -> None:
 def test_places_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Request] = []
     monkeypatch.setattr(session, "parts", lambda request: asked.append(request) or [])
-    monkeypatch.setattr(suites, "ceilings", lambda threads: {"memory": 1.0})
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
     monkeypatch.setattr(cli_bench, "cuda_status", lambda: CudaStatus(False, 0, "there is no driver"))
     monkeypatch.setattr(session, "find_spec", lambda name: None)
     assert main([*ONE, "--targets", "cpu,cuda", "--against", "cupy"]) == 0
@@ -199,11 +259,17 @@ def test_places_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[st
 
 
 def test_the_guard_tells_a_busy_machine_and_a_slowed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [0.0]
+    monkeypatch.setattr(guard, "others", lambda: used[0])
     watching = guard.Guard()
     assert watching.disturbance(row()) == ""
     assert watching.disturbance(row(peak=70.0)) == "the machine multiplies at 70% of its best speed in this session"
     assert watching.disturbance(row(peak=70.0, threads=2)) == ""
     assert watching.disturbance(row(spread={"fastconv": 0.4, "torch": 0.9})) == "samples of ours differ by 40%"
+    assert watching.disturbance(row(roof=1.3)) == "at 130% of the roof, which must have been measured too low"
+    assert watching.disturbance(row(roof=1.3, kernels={"fastconv": "conv_forward__winograd_cpu"})) == ""
+    used[0] += 1e6
+    assert watching.disturbance(row(threads=1)).startswith("other processes kept")
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 1.0, 1.0), raising=False)
     assert guard.busy().startswith("about 3.0 other processes")
     assert list(comparison.compared([row()], [])) == []

@@ -153,6 +153,15 @@ class Stream:
         """Read once and written once; twice where the last result decides about the first."""
         return int(self.passes * prod(self.x_shape) * 4)
 
+    @property
+    def footprint(self) -> int:
+        """Of all arrays: less than ``bytes`` where one is read and written, or read twice."""
+        return int(ARRAYS.get((self.operator, self.direction), self.passes) * prod(self.x_shape) * 4)
+
+
+ARRAYS = {("sgd", "update"): 3, ("adam", "update"): 4, ("batch_norm", "forward"): 2, ("batch_norm", "backward"): 3}
+"""How many arrays there are, where that is not the number of passes."""
+
 
 def stream(text: str) -> Stream:
     """The stream on a line: operator, direction, n images, c channels, HxW, passes."""

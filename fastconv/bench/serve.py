@@ -24,8 +24,11 @@ import numpy as np
 
 from fastconv.bench import timing
 from fastconv.bench.cases import Case
-from fastconv.bench.contestants import Answer, Contestant, Entry, library
+from fastconv.bench.contestants import OPENMP_SPINS, Answer, Contestant, Entry, library
 from fastconv.bench.contestants.operands import Operands
+
+JUDGE_SPINS = OPENMP_SPINS
+"""Of PyTorch, which says what is right."""
 
 
 def expected(case: Case, operands: Operands) -> Any:
@@ -44,7 +47,7 @@ class Desk:
         self.entries: dict[str, tuple[Entry, int]] = {}
 
     def prepare(self, case: Case | None, contestants: Sequence[Contestant], seconds: float) -> dict[str, Answer]:
-        """Make, verify and rehearse every contestant that takes the case."""
+        """Make, verify and rehearse every contestant that takes the case, and wait until their threads are asleep."""
         self.entries.clear()
         operands = None if case is None else Operands(case)
         right = None if case is None or operands is None else expected(case, operands)
@@ -60,14 +63,19 @@ class Desk:
                 answers[contestant.name] = Answer(entry.kernel, entry.flops)
             except Exception as error:  # noqa: BLE001 - whatever a contestant dies of, the others go on
                 answers[contestant.name] = Answer(failed=f"{type(error).__name__}: {error}".splitlines()[0])
+        self._rest(max([JUDGE_SPINS, *(entry.spins for entry, _ in self.entries.values())]))
         return answers
 
     def sample(self, name: str) -> float:
         """Seconds of one call."""
         entry, calls = self.entries[name]
         seconds = timing.repeat(entry.call, calls) / entry.steps
-        sleep(entry.spins if self.threads > 1 else 0)
+        self._rest(entry.spins)
         return seconds
+
+    def _rest(self, spins: float) -> None:
+        """Leave the cores to others until threads that look for work for so long have gone to sleep."""
+        sleep(spins if self.threads > 1 else 0)
 
     def grown(self, case: Case, contestant: Contestant) -> int | None:
         """Bytes by which the process grew at most in making and calling an entry, its operands and its result not counted."""

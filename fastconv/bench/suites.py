@@ -13,14 +13,12 @@ import llvmlite.binding as llvm
 from fastconv.dispatch import LAYOUTS, kernels
 from fastconv.errors import ArgumentError
 
+from . import ceilings, timing
 from .cases import NETWORKS, READERS, Case, cases, files
+from .ceilings import COPY, PEAK
 from .contestants import KEEP_MEMORY, Contestant
-from .contestants.sizes import COPIED
 from .workers import Field, Worker
 
-PEAK = Contestant("FMA peak", "ceiling")
-COPY = Contestant("copy", "ceiling", {"copied": "memory"})
-BANDWIDTHS = tuple(Contestant(name, "ceiling", {"copied": name}) for name in COPIED)
 OUR_KERNELS = tuple(Contestant(f"fastconv {layout}", "ours", {"layout": layout}) for layout in ("NHWC", "NCHW"))
 OUR_CALLS = tuple(
     Contestant(f"fastconv call {layout}", "ours", {"layout": layout, "public": True}) for layout in ("NHWC", "NCHW")
@@ -174,7 +172,7 @@ def rows(found: list[Case], suite: Suite, threads: int, rounds: int, seconds: fl
 def _about(case: Case) -> dict[str, Any]:
     """The row of a case, before it was measured."""
     row: dict[str, Any] = {"case": case.text, "direction": case.direction, "occurs": dict(case.occurs)}
-    row |= {name: getattr(case.problem, name) for name in ("flops", "bytes") if hasattr(case.problem, name)}
+    row |= {name: getattr(case.problem, name) for name in ("flops", "bytes", "footprint") if hasattr(case.problem, name)}
     return row | ({"depthwise": True} if case.depthwise else {})
 
 
@@ -187,12 +185,10 @@ def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, A
     answers, samples = field.measure(case, rounds, seconds)
     times = {name: median(taken) for name, taken in samples.items()}
     row = _about(case)
-    for ceiling, name in ((PEAK, "peak"), (COPY, "copy")):
-        if taken := times.pop(ceiling.name, None):
-            row[name] = round((answers[ceiling.name].flops or 0) / taken / 1e9, 1)
+    ceilings.beside(row, times, {name: answer.flops for name, answer in answers.items()})
     row["seconds"] = {name: float(f"{taken:.4g}") for name, taken in times.items()}
     row["least"] = {name: float(f"{min(samples[name]):.4g}") for name in times}
-    row["spread"] = {name: round(max(abs(each / taken - 1) for each in samples[name]), 3) for name, taken in times.items()}
+    row["spread"] = {name: round(timing.spread(samples[name]), 3) for name in times}
     row["kernels"] = {name: answer.kernel for name, answer in answers.items() if answer.kernel}
     if failed := {name: answer.failed for name, answer in answers.items() if answer.failed}:
         row["failed"] = failed
@@ -209,10 +205,3 @@ def _grown(case: Case, contestants: list[Contestant], threads: int) -> dict[str,
         if grown is not None:
             row["memory"][contestant.name] = grown
     return row
-
-
-def ceilings(threads: int) -> dict[str, float]:
-    """GB/s copied within each cache and in memory; what is read and what is written both count."""
-    with Field(BANDWIDTHS, threads) as field:
-        answers, samples = field.measure(None, 5, 0.05)
-    return {name: round((answers[name].flops or 0) / median(taken) / 1e9, 1) for name, taken in samples.items()}

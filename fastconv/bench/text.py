@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import roofline
+
+FEWER = "of roof*"
+"""What is said of kernels that multiply less than the definition."""
+
 
 def line(row: dict[str, Any], unit: str) -> str:
     """A row to read: what was best of ours, and how many times as much each other needs."""
@@ -26,7 +31,9 @@ def line(row: dict[str, Any], unit: str) -> str:
         rate = row.get("flops", 0) / times[best] / 1e9
         speed = f"{rate:6.1f} GF/s"
     if "roof" in row:
-        speed += f" {row['roof'] / times[best]:4.0%} of roof"
+        share = row["roof"] / times[best]
+        fewer = share > 1 and roofline.multiplies_less(row, best)
+        speed += f" {share:4.0%} {FEWER if fewer else 'of roof '}"
     elif ceiling := row.get("copy") or row.get("peak"):
         speed += f" {rate / ceiling:4.0%} of {'a copy' if 'copy' in row else 'peak'}"
     others = "  ".join(f"{name} {other / times[best]:.2f}" for name, other in times.items() if name != best)

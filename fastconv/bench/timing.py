@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -33,3 +34,9 @@ def interleaved(samples: Mapping[str, Callable[[], float]], rounds: int) -> dict
         for name, sample in samples.items():
             found[name].append(sample())
     return found
+
+
+def spread(samples: list[float]) -> float:
+    """By how much of their median samples differ from it at most."""
+    middle = median(samples)
+    return max(abs(each / middle - 1) for each in samples)

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastconv import dispatch
-from fastconv.bench import comparison, guard, report, roofline, session, suites
+from fastconv.bench import ceilings, comparison, guard, report, roofline, session
+from fastconv.bench.ceilings import Ceilings
 from fastconv.bench.circumstances import circumstances
-from fastconv.bench.text import line
+from fastconv.bench.text import FEWER, line
 from fastconv.devices import cuda_status
 from fastconv.errors import ArgumentError
 
@@ -36,14 +37,14 @@ def bench(arguments: Namespace) -> int:
     if disturbed := guard.busy():
         say(f"the machine is busy: {disturbed}; ratios are worth more than times")
     rows: list[session.Row] = []
-    ceilings: dict[str, dict[str, float]] = {}
+    limits: dict[int, Ceilings] = {}
     try:
         for threads in request.threads:
-            ceilings[str(threads)] = suites.ceilings(threads)
-            print(_ceilings(threads, ceilings[str(threads)]), flush=True)
-        _measure(todo, request.quick, rows, ceilings)
+            limits[threads] = ceilings.measured(threads)
+            print(f"{threads} thread{'s' * (threads != 1)}: {limits[threads]}", flush=True)
+        _measure(todo, request.quick, rows, limits)
     finally:  # what was measured until an interruption is kept
-        result = {**circumstances(), "GB/s": ceilings, "rows": rows}
+        result = {**circumstances(), **_kept(limits), "rows": rows}
         if arguments.json:
             write_json(arguments.json, result)
         if arguments.report:
@@ -90,28 +91,30 @@ def _is_name(shape: str) -> bool:
     return shape.replace("-", "").isalnum()
 
 
-def _measure(
-    todo: list[session.Part], quick: bool, rows: list[session.Row], ceilings: Mapping[str, Mapping[str, float]]
-) -> None:
+def _kept(limits: Mapping[int, Ceilings]) -> dict[str, Any]:
+    """Ceilings as a session's file has them."""
+    peaks = {str(threads): found.peak for threads, found in limits.items()}
+    return {"GFLOP/s": peaks, "GB/s": {str(threads): dict(found.rates) for threads, found in limits.items()}}
+
+
+def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row], limits: Mapping[int, Ceilings]) -> None:
     """Append the rows to ``rows`` as they come, and print them."""
     watching = guard.Guard()
     with _progress(sum(len(part.cases) for part in todo)) as advance:
         for part in todo:
             print(f"-- {part.operator} {part.suite.direction}, {part.threads} thread(s): x is the other's time over ours")
             for row in session.rows(part, quick):
-                if least := roofline.least_seconds(row, ceilings[str(part.threads)]):
+                if least := roofline.least_seconds(row, limits[part.threads].rates):
                     row["roof"] = least
                 if disturbance := watching.disturbance(row):
                     row["disturbed"] = disturbance
                 rows.append(row)
                 print(line(row, "seconds") + (f"  ! {disturbance}" if disturbance else ""), flush=True)
                 advance()
+    if any(FEWER in line(row, "seconds") for row in rows):
+        print(f"{FEWER}: multiplications are the definition's; Winograd's kernels have fewer, and can be faster than the roof")
     if disturbed := sum("disturbed" in row for row in rows):
         say(f"{disturbed} of {len(rows)} rows were disturbed, by other processes or by a clock that drifts")
-
-
-def _ceilings(threads: int, rates: dict[str, float]) -> str:
-    return f"copying, {threads} thread(s): " + ", ".join(f"{place} {rate:.0f} GB/s" for place, rate in rates.items())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from fastconv.functional import ceilings
 
 from . import Entry
 from .operands import Operands, empty
-from .sizes import COPIED
+from .sizes import places
 
 Work: TypeAlias = tuple[Callable[[], object], int]
 """(a call, how much it does)."""
@@ -21,11 +21,12 @@ def peak(threads: int) -> Work:
     return ceilings.peak(threads)
 
 
-def copies(threads: int, place: str) -> Work:
-    """Copies within a place of ``COPIED``."""
-    source, target = (empty((threads, COPIED[place] // 4)) for _ in range(2))
+def copies(threads: int, name: str) -> Work:
+    """Copies within a place of ``sizes.places``."""
+    known = {place.name: place.copied for place in places(threads)}
+    source, target = (empty((threads, known[name] // 4)) for _ in range(2))
     source.fill(1)
-    return ceilings.copying(source, target, COPIED["memory"] // COPIED[place])
+    return ceilings.copying(source, target, known["memory"] // known[name])
 
 
 def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
