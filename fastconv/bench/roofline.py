@@ -1,8 +1,8 @@
 """How near to what the machine can do: the least time that a problem's products and its bytes allow, over the time taken.
 
 By the definition of a problem: each array comes or goes once, and every product is computed.  Winograd's kernels compute
-fewer, and can be faster than that.  A benchmark calls again and again, so that arrays are found where the last call left them: in a
-cache as far as they fit, the rest a level further out.  Bytes take what copying as many takes there.
+fewer, and can be faster than that.  A benchmark calls again and again, so that arrays are found where the last call left
+them: in a cache as far as they fit, the rest a level further out.  Bytes take what copying as many takes there.
 
 Sources: Williams, Waterman & Patterson, "Roofline: An Insightful Visual Performance Model for Multicore Architectures", 2009;
 a line for each cache: Ilic, Pratas & Sousa, "Cache-aware Roofline Model: Upgrading the Loft", 2014.
