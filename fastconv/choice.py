@@ -35,6 +35,7 @@ OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
     ("elementwise", "backward_input"): ("elementwise", "BACKWARD_INPUT"),
     ("maxout", "forward"): ("elementwise", "MAXOUT_FORWARD"),
     ("maxout", "backward_input"): ("elementwise", "MAXOUT_BACKWARD_INPUT"),
+    ("dropout", "forward"): ("dropout", "FORWARD"),
     ("softmax", "forward"): ("loss", "SOFTMAX_FORWARD"),
     ("softmax", "backward_input"): ("loss", "SOFTMAX_BACKWARD_INPUT"),
     ("log_softmax", "forward"): ("loss", "LOG_SOFTMAX_FORWARD"),

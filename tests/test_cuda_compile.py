@@ -27,6 +27,7 @@ from fastconv.cli import main
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import arithmetic, batches, build, channel_sums, k_major, stream, strided, tally
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
+from fastconv_kernels.dropout import philox_cuda
 from fastconv_kernels.elementwise import maxout_cuda
 from fastconv_kernels.elementwise import stream_cuda as activations
 from fastconv_kernels.layout import tiles_cuda
@@ -80,6 +81,12 @@ STREAMS = {
     "maxout": (lambda: maxout_cuda.forward(), 0, 0),
     "maxout, backwards": (lambda: maxout_cuda.backward(), 0, 0),
     "adam": (lambda: stream.streaming(optimizers.adam_element, 4, 3, 4, optimizers.AdamRates), 4, 3),
+    "adam, rates from memory": (
+        lambda: stream.scheduled(optimizers.adam_element, 4, 3, 4, optimizers.adam_at, 9),
+        4,
+        3,
+    ),
+    "dropout": (lambda: philox_cuda.dropping(4), 1, 1),
     "max pooling": (lambda: windows_cuda.maximum(WINDOWS, "int64"), 1, 1),
     "max pooling, backwards": (lambda: windows_cuda.maximum_backward(WINDOWS, "int64"), 1, 1),
     "average pooling, dilated": (lambda: windows_cuda.average(DILATED), 0, 0),
@@ -97,6 +104,7 @@ STREAMS = {
     "copy of any strides": (lambda: strided.copying(4), 0, 0),
     "sum of two arrays": (lambda: stream.streaming(arithmetic.add, 2, 1, 4, arithmetic.Number), 2, 1),
     "batch of bytes": (lambda: batches.gathering("uint8"), 0, 0),
+    "count of steps": (lambda: batches.advancing(), 0, 0),
     "losses and right answers": (lambda: tally.counting(), 0, 0),
     "change of layout": (lambda: tiles_cuda.transpose(), 0, 0),
 }

@@ -20,7 +20,7 @@ if not SIMULATED:
     pytest.skip("needs the simulator: NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
 from fastconv.nn.device import Device
-from fastconv_kernels.cuda import graph
+from fastconv_kernels.cuda import graph, libraries, transfers
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 256, (3, 1, 2, 2), np.uint8), RNG.integers(0, 2, 3)
@@ -62,6 +62,27 @@ def test_steps_and_batches_are_those_of_the_host() -> None:
         np.testing.assert_allclose(there.history[metric], here.history[metric], rtol=1e-4)
     np.testing.assert_allclose(values(there), values(here), rtol=1e-3, atol=1e-5)
     assert there.evaluate(X, Y, 2) == pytest.approx(here.evaluate(X, Y, 2), rel=1e-4)
+
+
+def test_a_step_waits_for_nothing_and_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: dict[str, int] = {}
+
+    def counting(what: str, call: Any) -> Any:
+        def counted_call(*given: Any) -> Any:
+            counted[what] = counted.get(what, 0) + 1
+            return call(*given)
+
+        return counted_call
+
+    monkeypatch.setattr(transfers, "move", counting("copies that wait", transfers.move))
+    monkeypatch.setattr(libraries.Simulated, "empty", counting("arrays", libraries.Simulated.empty))
+    seen = []
+    for images in (2, 4):  # and as many steps
+        model = model_of("dropout", "cuda")
+        counted.clear()
+        model.fit(np.repeat(X[:1], images, 0), np.repeat(Y[:1], images), 1, 1, verbose=0)
+        seen.append(dict(counted))
+    assert seen[0] == seen[1]
 
 
 def test_weights_are_saved_from_the_device_and_loaded_to_it(tmp_path: Path) -> None:

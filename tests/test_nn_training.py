@@ -75,12 +75,13 @@ def test_a_step_allocates_no_arrays() -> None:
     model.compile(target="cpu")
     trainer = model._ready(x)
     data = Data(x, y)
-    batch = Batch(model.network, trainer.loss, trainer.accuracy, images, data, training=True)
+    batch = Batch(model.network, trainer.loss, trainer.accuracy, images, data, trainer.updates)
     order = np.arange(images)
 
     def steps() -> None:
         for _ in range(3):
-            trainer.step(batch, data, order, 1, 1)
+            trainer.updates.begin(order, images)
+            trainer.step(batch, 1, 1)
 
     steps()
     gc.collect()
@@ -154,7 +155,10 @@ def test_every_image_is_seen_once_an_epoch_in_the_seeds_order() -> None:
     model.compile()
     trainer, seen = model._ready(x), []
     step = trainer.step
-    trainer.step = lambda batch, data, indices, *at: (seen.append(indices.copy()), step(batch, data, indices, *at))[1]  # type: ignore[method-assign]
+    trainer.step = lambda batch, *at: (  # type: ignore[method-assign]
+        seen.append(trainer.updates.steps.indices(len(batch.input.labels)).copy()),  # type: ignore[union-attr]
+        step(batch, *at),
+    )[1]
     model.fit(x, np.zeros(10, int), epochs=2, batch_size=4, verbose=0)
     assert [len(indices) for indices in seen] == [4, 4, 2, 4, 4, 2]
     orders = np.concatenate(seen).reshape(2, 10)

@@ -27,6 +27,7 @@ from .activation import (
     tanh_backward,
 )
 from .adaptive import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, adaptive_max_pool2d
+from .chance import dropout
 from .conv import conv1d, conv2d
 from .conv_backward import conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
 from .loss import (
@@ -64,6 +65,7 @@ __all__ = [
     "conv2d_backward_weight",
     "conv_transpose2d",
     "cross_entropy",
+    "dropout",
     "elu",
     "elu_backward",
     "gelu",

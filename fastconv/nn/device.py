@@ -8,22 +8,19 @@ NOT YET RUN ON HARDWARE: proven in Numba's simulator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastconv.functional import _on_device, _placement
 
-if TYPE_CHECKING:
-    from .planning import Memory
-
-Host = np.ndarray[Any, Any]
+from .place import Arguments, Array, Memory
 
 
 class Device:
-    """Memory of device 0; the questions are those of ``host.Host``."""
+    """Memory of device 0; the questions are those of ``place``."""
 
     waits = True
 
@@ -43,32 +40,62 @@ class Device:
             array.fill(0)
         return array
 
-    def put(self, values: Host) -> Any:
+    def put(self, values: Array) -> Any:
         """A copy; float16 and float64 become float32."""
         kept = values.dtype.kind in "iu" or values.dtype == np.float32
         native = values.astype(values.dtype.newbyteorder("=") if kept else np.float32, copy=False)
         with _placement.errors_of_the_device():
             return _placement.copied_to(0, native)
 
-    def write(self, array: Any, values: Host) -> None:
+    def write(self, array: Any, values: Array) -> None:
         with self.working():
             _on_device.fill(array, np.ascontiguousarray(values, array.dtype))
 
-    def fetch(self, array: Any) -> Host:
+    def fetch(self, array: Any) -> Array:
         with self.working():
             return _placement.fetched(array)  # type: ignore[no-any-return]
 
-    def drawing(self, array: Any) -> Host:
-        return np.empty(array.shape, array.dtype)
-
     def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
         return _on_device.Repeated(work)
+
+    def steps(self, memory: Memory, update: Any, arrays: Sequence[Any]) -> Steps:
+        return Steps(memory, update, arrays)
 
     def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
         return Input(memory, batch, shape, source_dtype, dtype)
 
     def tally(self, memory: Memory, batch: int, accuracy: bool) -> Tally:
         return Tally(memory, accuracy)
+
+
+class Steps:
+    """Counts, order and the optimizer's rates are in the device's memory before an epoch begins.
+
+    Its kernels read there what differs from one step to the next, so that a step is one record, and waits for nothing.
+    """
+
+    def __init__(self, memory: Memory, update: Any, arrays: Sequence[Any]) -> None:
+        self.taken, self._coming = 0, 0
+        self._memory, self._update, self._arrays = memory, update, arrays
+
+    def begin(self, order: Array, batch: int, arguments: Arguments) -> None:
+        memory, write = self._memory, self._memory.place.write
+        self._coming, self.batch = -(-len(order) // batch), batch
+        rates = [self._update.rates(**arguments(self.taken + step)) for step in range(self._coming)]
+        self._rates: Any = memory.take("optimizer.rates", (self._coming, len(rates[0])), np.float32)
+        self.order: Any = memory.take("input.order", (len(order),), np.int64)
+        write(self._rates, np.array(rates, np.float32))
+        write(self.order, order)
+        write(memory.steps, np.array([0, self.taken]))
+
+    def update(self) -> None:
+        self._update.scheduled(self._rates, self._memory.steps, *self._arrays)
+
+    def advance(self) -> None:
+        _on_device.advance(self._memory.steps)
+
+    def end(self) -> None:
+        self.taken += self._coming
 
 
 class Input:
@@ -79,15 +106,19 @@ class Input:
         self.images: Any = memory.take("input.images", (batch, *inside), dtype)
         self.labels: Any = memory.take("input.labels", (batch,), np.int64)
         self._scale = 1 / 255 if source_dtype == np.uint8 else 1.0
-        self._in_order: Any = memory.take("input.order", (batch,), np.int64)
-        memory.place.write(self._in_order, np.arange(batch))
+        self._as_given: Any = memory.take("input.as_given", (batch,), np.int64)
+        memory.place.write(self._as_given, np.arange(batch))
+        self._steps = memory.steps
 
-    def gather(self, x: Any, y: Any, order: Any) -> None:
-        _on_device.gather(x, y, order, self.images, self.labels, self._scale)
+    def gather(self, x: Any, y: Any, steps: Any) -> None:
+        self._gather(x, y, steps.order, steps.batch)
 
     def slice(self, x: Any, start: int, y: Any = None) -> None:
         stop = start + len(self.images)
-        self.gather(x[start:stop], None if y is None else y[start:stop], self._in_order)
+        self._gather(x[start:stop], None if y is None else y[start:stop], self._as_given, 0)
+
+    def _gather(self, x: Any, y: Any, order: Any, stride: int) -> None:
+        _on_device.gather(x, y, order, self._steps, stride, self.images, self.labels, self._scale)
 
 
 class Tally:

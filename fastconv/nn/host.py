@@ -1,85 +1,84 @@
-"""The host's memory as the place where a network lives: arrays are NumPy's.
-
-``Host`` and ``device.Device`` answer the same questions; layers and the trainer ask them and never which of the two it is.
-"""
+"""The host's memory as the place where a network lives: arrays are NumPy's; the questions are those of ``place``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .parameters import Array, aligned
-
-if TYPE_CHECKING:
-    from .planning import Memory
-
-
-class Unusable(Exception):
-    """A loss is no finite number."""
+from .parameters import aligned
+from .place import Arguments, Array, Memory, Unusable
 
 
 class Host:
-    """Memory of the host.
-
-    Attributes
-    ----------
-    waits : bool
-        Whether reading a result means waiting for it: then it is read now and then, not after each step.
-    """
+    """Memory of the host."""
 
     waits = False
 
     def working(self) -> AbstractContextManager[None]:
-        """What all computing here has to be inside of."""
         return nullcontext()
 
     def zeros(self, size: int, dtype: Any) -> Array:
-        """A new flat array that starts on a cache line."""
         return aligned(size, dtype)
 
     def put(self, values: Array) -> Array:
-        """``values``, NumPy's, as they are needed here: themselves if they can be."""
         return values
 
     def write(self, array: Array, values: Array) -> None:
-        """Copy ``values``, NumPy's, into ``array``."""
         if array is not values:
             array[...] = values
 
     def fetch(self, array: Array) -> Array:
-        """``array`` as NumPy's: itself if it is one."""
-        return array
-
-    def drawing(self, array: Array) -> Array:
-        """NumPy's array of the same shape, in which to prepare what is then written into ``array``: itself if it is one."""
         return array
 
     def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
-        """``work``, which does the same with the same arrays every time, made ready to be called often."""
         return work
 
+    def steps(self, memory: Memory, update: Any, arrays: Sequence[Array]) -> Steps:
+        return Steps(memory, update, arrays)
+
     def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
-        """Where the batches of one size arrive."""
         return Input(memory, batch, shape, source_dtype, dtype)
 
     def tally(self, memory: Memory, batch: int, accuracy: bool) -> Tally:
-        """The count of losses and right answers, one for all batch sizes."""
         return Tally(memory, batch, accuracy)
 
 
-class Input:
-    """Where the batches of one size arrive, as the network wants them: its dtype, (N, H, W, C), bytes scaled to [0, 1].
+class Steps:
+    """Counted in ``memory.steps``, where kernels read them too."""
 
-    Attributes
-    ----------
-    images : (N, H, W, C) or (N, features)
-        The batch that was loaded last.
-    labels : (N,) int64
-    """
+    def __init__(self, memory: Memory, update: Any, arrays: Sequence[Array]) -> None:
+        self._counts, self._update, self._arrays = memory.steps, update, arrays
+        self._counts.fill(0)
+
+    @property
+    def taken(self) -> int:
+        return int(self._counts[1])
+
+    def begin(self, order: Array, batch: int, arguments: Arguments) -> None:
+        self._order, self._batch, self._arguments = order, batch, arguments
+        self._counts[0] = 0
+
+    def indices(self, size: int) -> Array:
+        """Of the next ``size`` images."""
+        start = int(self._counts[0]) * self._batch
+        return self._order[start : start + size]
+
+    def update(self) -> None:
+        self._update(*self._arrays, **self._arguments(self.taken))
+
+    def advance(self) -> None:
+        self._counts += 1
+
+    def end(self) -> None:
+        """Nothing: they have been counted one by one."""
+
+
+class Input:
+    """Batches that are gathered from the data set, then converted and transposed in one pass."""
 
     def __init__(self, memory: Memory, batch: int, input_shape: tuple[int, ...], source_dtype: Any, dtype: str) -> None:
         inside = input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])
@@ -94,15 +93,14 @@ class Input:
         direct = as_given.flags.c_contiguous and source_dtype == self.images.dtype
         self._staged = as_given if direct else memory.take("input.staged", (batch, *input_shape), source_dtype)
 
-    def gather(self, x: Array, y: Array, order: Array) -> None:
-        """Load the images and labels at the indices ``order`` (N,)."""
+    def gather(self, x: Array, y: Array, steps: Any) -> None:
+        order = steps.indices(len(self.labels))
         # "clip" checks no indices, and so writes straight into the buffer; "raise" would go through a temporary array
         x.take(order, 0, out=self._staged, mode="clip")
         y.take(order, 0, out=self.labels, mode="clip")
         self._convert(self._staged)
 
     def slice(self, x: Array, start: int, y: Array | None = None) -> None:
-        """Load the images (and labels) from ``start`` on."""
         stop = start + len(self.images)
         if y is not None:
             np.copyto(self.labels, y[start:stop])
@@ -116,10 +114,7 @@ class Input:
 
 
 class Tally:
-    """The losses of all batches since ``start``, and how many images were classified right.
-
-    Right is the largest output being the label's, the first of equal ones.
-    """
+    """Totals that are known at once."""
 
     def __init__(self, memory: Memory, batch: int, accuracy: bool) -> None:
         self._totals = memory.take("metric.totals", (2,), np.float64)
@@ -128,11 +123,9 @@ class Tally:
         self._accuracy = accuracy
 
     def start(self) -> None:
-        """Begin at zero."""
         self._totals.fill(0)
 
     def add(self, outputs: Array, labels: Array, losses: Array) -> None:
-        """Count a batch: ``outputs`` (N, classes), ``labels`` (N,) int64, ``losses`` (N,)."""
         self._totals[0] += np.add.reduce(losses)
         if self._accuracy:
             outputs.argmax(1, out=self._classes)
@@ -140,10 +133,8 @@ class Tally:
             self._totals[1] += np.count_nonzero(self._equal)
 
     def check(self) -> None:
-        """Raise ``Unusable`` if a loss was no finite number, where that is known without waiting."""
         if not isfinite(self._totals[0]):
             raise Unusable
 
     def read(self) -> tuple[float, int]:
-        """(sum of losses, images classified right)."""
         return float(self._totals[0]), int(self._totals[1])

@@ -291,7 +291,7 @@ class Sequential:
         if self._trainer is None:
             network.reseed(seed)
             with network.working():
-                updates = optimizer.start(network.parameters, self._engine, network.place)
+                updates = optimizer.start(network.parameters, self._engine, network.memory)
             self._trainer = Trainer(network, loss, accuracy, updates, generator(seed, ORDER))
         return self._trainer
 

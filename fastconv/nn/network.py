@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from .host import Host
 from .layers import Chain, Layer, Softmax, Stage
 from .layers.base import Shape, through, written
 from .parameters import Array, Parameters, State
+from .place import Place
 from .planning import Engine, Memory, Noted, Planning, Turns
-
-if TYPE_CHECKING:
-    from .device import Device
 
 PLANS = 8
 """Plans that are kept: training, validation and prediction, each with a last, smaller batch, and two more."""
@@ -28,6 +25,11 @@ WEIGHTS, CHANCE, ORDER = range(3)
 def generator(seed: int, *stream: int) -> np.random.Generator:
     """One of a seed's independent streams of random numbers."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
+
+
+def chance(seed: int) -> np.random.SeedSequence:
+    """What the layers' chance follows from."""
+    return np.random.SeedSequence(seed, spawn_key=(CHANCE,))
 
 
 @dataclass
@@ -49,11 +51,6 @@ class NetworkPlan:
         """Take note of new weights."""
         for stage in self.stages:
             stage.prepare()
-
-    def draw(self) -> None:
-        """Draw what is left to chance in the next ``forward``."""
-        for stage in self.stages:
-            stage.draw()
 
     def forward(self, x: Array) -> Array:
         """The outputs for the images ``x`` (N, H, W, C)."""
@@ -86,7 +83,7 @@ class Network:
         Named "conv2d_2.weight" and so on.
     state : State
         As "batchnorm_1.running_mean".
-    place : Host or Device
+    place : Place
         Where all arrays are.
 
     Raises
@@ -106,9 +103,8 @@ class Network:
         for described, values in ((learned, self.parameters.value), (kept, self.state.value)):
             for name, (parameter, index) in described.items():
                 values[name][...] = parameter.draw(streams[index])
-        self._chance: list[np.random.Generator] = []
-        self.reseed(seed)
-        self.place: Host | Device = Host()
+        self._chance = chance(seed)
+        self.place: Place = Host()
         self.memory, self._settled = Memory(self.place), False
         self._plans: dict[tuple[int, bool, bool], NetworkPlan] = {}
 
@@ -123,8 +119,9 @@ class Network:
         return _ends_in_softmax(self.layers[-1])
 
     def reseed(self, seed: int) -> None:
-        """Begin the layers' streams of chance anew."""
-        self._chance = [generator(seed, CHANCE, index) for index in range(len(self.layers))]
+        """Let other elements be dropped."""
+        self._chance = chance(seed)
+        self._plans.clear()
 
     def run_on(self, engine: Engine) -> None:
         """Compute elsewhere, or with other threads, from now on."""
@@ -139,7 +136,7 @@ class Network:
         TargetUnavailableError, DeviceError
         """
         if not self._settled:
-            place = self.engine.place()
+            place = _place(self.engine)
             if type(place) is not type(self.place):
                 self.parameters.move(self.place, place)
                 self.state.move(self.place, place)
@@ -182,16 +179,22 @@ class Network:
             input_gradient=False,
             name="",
             turns=Turns(),
-            generator=self._chance[0],
+            chance=self._chance,
             noted=[] if noted is None else noted,
         )
-        stages, learning = self._chain.plan(
-            lambda place, name: replace(planning, name=name, generator=self._chance[place]), input_gradient=False
-        )
+        stages, learning = self._chain.plan(lambda _, name: replace(planning, name=name), input_gradient=False)
         if logits and _ends_in_softmax(self.layers[-1]):
             last = stages.pop()
             learning = [stage for stage in learning if stage is not last]
         return NetworkPlan(stages, learning)
+
+
+def _place(engine: Engine) -> Place:
+    if not engine.on_device:
+        return Host()
+    from .device import Device
+
+    return Device()
 
 
 def _ends_in_softmax(layer: Layer) -> bool:

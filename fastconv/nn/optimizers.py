@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from fastconv import dispatch
 from fastconv.errors import ArgumentError
 
 from . import checks
-from .host import Host
 from .parameters import Array, Parameters
-from .planning import Engine
-
-if TYPE_CHECKING:
-    from .device import Device
+from .place import Steps
+from .planning import Engine, Memory
+from .schedules import Constant
 
 Schedule = Callable[[int], float]
 
@@ -54,9 +54,9 @@ class Optimizer:
         """The kernel's arguments but for the rate; ``step``, if the kernel wants it, is counted."""
         raise NotImplementedError
 
-    def start(self, parameters: Parameters, engine: Engine, place: Host | Device) -> Updates:
+    def start(self, parameters: Parameters, engine: Engine, memory: Memory) -> Updates:
         """The optimizer at work on one model's parameters."""
-        return Updates(self, parameters, engine, place)
+        return Updates(self, parameters, engine, memory)
 
 
 @dataclass(frozen=True)
@@ -133,47 +133,43 @@ class Updates:
 
     Attributes
     ----------
-    step : int
-        Updates so far.
+    steps : Steps
+        How many updates there have been, and what the next one has.
     state : list of arrays
         As flat as the parameters.
     """
 
-    def __init__(self, optimizer: Optimizer, parameters: Parameters, engine: Engine, place: Host | Device) -> None:
-        self.step = 0
-        self._values, self._gradients = parameters.values, parameters.gradients
-        self.state: list[Array] = [place.zeros(self._values.size, engine.dtype) for _ in range(optimizer.states)]
-        self._plan = engine.plan(optimizer.operator, "update", dispatch.Update(self._values.size, engine.dtype))
-        self._arguments = optimizer.constants
-        self._counts = "step" in self._arguments
+    def __init__(self, optimizer: Optimizer, parameters: Parameters, engine: Engine, memory: Memory) -> None:
+        values, self._gradients = parameters.values, parameters.gradients
+        self.state: list[Array] = [memory.place.zeros(values.size, engine.dtype) for _ in range(optimizer.states)]
+        plan = engine.plan(optimizer.operator, "update", dispatch.Update(values.size, engine.dtype))
+        self.steps: Steps = memory.place.steps(memory, plan, (values, self._gradients, *self.state))
+        self._constants = optimizer.constants
         rate = optimizer.learning_rate
-        self._rate = rate if callable(rate) else None
-        self._constant_rate = 0.0 if callable(rate) else float(rate)
+        self._rate: Schedule = rate if callable(rate) else Constant(float(rate))
 
-    @property
-    def learning_rate(self) -> float:
-        """That of the next step."""
-        return self._constant_rate if self._rate is None else float(self._rate(self.step))
+    def begin(self, order: Array, batch: int) -> None:
+        """An epoch of the images in this ``order``, ``batch`` in each step."""
+        self.steps.begin(order, batch, lambda step: self._arguments(step, float(self._rate(step))))
 
     def apply(self) -> None:
-        """Update the parameters with their gradients, in place."""
-        self._launch(self.learning_rate)
-        self.step += 1
+        """Update the parameters with their gradients, in place; the next step follows."""
+        self.steps.update()
+        self.steps.advance()
 
     def rehearse(self) -> None:
         """Compile what ``apply`` will run, by an update at rate 0; nothing is done after the first step."""
-        if self.step == 0:
+        if self.steps.taken == 0:
             self._gradients.fill(0)
-            self._launch(0.0)
+            self.steps.begin(np.zeros(1, np.int64), 1, lambda step: self._arguments(step, 0.0))
+            self.steps.update()
             for state in self.state:  # a weight decay has moved it
                 state.fill(0)
 
-    def _launch(self, rate: float) -> None:
-        arguments = self._arguments
-        arguments["learning_rate"] = rate
-        if self._counts:
-            arguments["step"] = self.step + 1
-        self._plan(self._values, self._gradients, *self.state, **arguments)
+    def _arguments(self, step: int, rate: float) -> dict[str, Any]:
+        """Of the plan."""
+        counted = {"step": step + 1} if "step" in self._constants else {}
+        return {**self._constants, **counted, "learning_rate": rate}
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}

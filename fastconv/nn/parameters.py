@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .device import Device
-    from .host import Host
+from .place import Array, Place
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Array", "Parameters", "State", "aligned"]
+
 LINE_BYTES = 64
 
 
@@ -62,7 +61,7 @@ class Parameters:
         self.values, self.gradients = values, gradients
         self.value, self.gradient = self._layout.views(values), self._layout.views(gradients)
 
-    def move(self, before: Host | Device, place: Host | Device) -> None:
+    def move(self, before: Place, place: Place) -> None:
         """Have all arrays at another place."""
         values = place.zeros(self._layout.size, self._dtype)
         place.write(values, before.fetch(self.values))
@@ -86,7 +85,7 @@ class State:
         self.values, self._kept = values, kept
         self.value = self._layout.views(values)
 
-    def move(self, before: Host | Device, place: Host | Device) -> None:
+    def move(self, before: Place, place: Place) -> None:
         """Have all arrays at another place."""
         values = place.zeros(self._layout.size, self._dtype)
         place.write(values, before.fetch(self.values))

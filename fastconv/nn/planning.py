@@ -7,28 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
 from fastconv import dispatch
 from fastconv.errors import UnsupportedError
 
-from .host import Host
-from .parameters import Array, Parameters, State
-
-if TYPE_CHECKING:
-    from .device import Device
+from .parameters import Parameters, State
+from .place import Array, Place
 
 
 class Memory:
     """Buffers by name: that of a smaller batch is the beginning of the largest one's.
 
     No two batches are computed at the same time, so that a last, smaller batch and the evaluation cost no memory of their own.
+
+    Attributes
+    ----------
+    steps : (2,) int64
+        Of training, that have been taken in this epoch and altogether.
     """
 
-    def __init__(self, place: Host | Device) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
+        self.steps: Array = place.zeros(2, np.int64)
         self._flat: dict[tuple[str, str], Array] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -64,13 +68,10 @@ class Engine:
         """A kernel's plan that is ours alone."""
         return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads)
 
-    def place(self) -> Host | Device:
-        """Where all arrays have to be: as was asked for, else as is asked for around here."""
-        if (self.target or dispatch.settings().target) != "cuda":
-            return Host()
-        from .device import Device
-
-        return Device()
+    @property
+    def on_device(self) -> bool:
+        """Whether all arrays have to be on a device: as was asked for, else as is asked for around here."""
+        return (self.target or dispatch.settings().target) == "cuda"
 
     def computes(self, operator: str, direction: str, problem: Any) -> bool:
         """Whether any kernel computes ``problem`` as asked."""
@@ -110,8 +111,8 @@ class Planning:
         The layer's, under which its parameters and buffers are kept.
     turns : Turns
         Whose buffers the gradients of inputs go into.
-    generator : numpy.random.Generator
-        The layer's own source of chance.
+    chance : numpy.random.SeedSequence
+        What the layers' chance follows from.
     depth : int
         How many blocks the layer is inside.
     noted : list of Noted
@@ -127,7 +128,7 @@ class Planning:
     input_gradient: bool
     name: str
     turns: Turns
-    generator: np.random.Generator
+    chance: np.random.SeedSequence
     depth: int = 0
     noted: list[Noted] = field(default_factory=list)
 
@@ -139,6 +140,12 @@ class Planning:
         """A kernel's plan that is ours alone."""
         self.noted.append(Noted(self.name, operator, direction, problem))
         return self.engine.plan(operator, direction, problem)
+
+    def key(self) -> tuple[int, int]:
+        """Of the random numbers of this layer, by its name: no two have the same."""
+        own = np.random.SeedSequence(self.chance.entropy, spawn_key=(*self.chance.spawn_key, crc32(self.name.encode())))
+        first, second = own.generate_state(2)
+        return int(first), int(second)
 
     def following(self, part: str) -> Planning:
         """For a stage that follows another of the same layer: it keeps its buffers apart, and its input has a gradient."""

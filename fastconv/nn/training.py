@@ -5,23 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from math import isfinite
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.errors import TrainingError
 
 from .history import History
-from .host import Tally as HostTally
-from .host import Unusable
 from .losses import Loss
 from .network import Network
 from .optimizers import Updates
-from .parameters import Array
+from .place import Array, Tally, Unusable
 from .progress import Progress
-
-if TYPE_CHECKING:
-    from .device import Tally as DeviceTally
 
 
 class Data(NamedTuple):
@@ -32,16 +27,19 @@ class Data(NamedTuple):
 
 
 class Batch:
-    """The network, its input, its loss and its metrics for one batch size: everything one step needs."""
+    """The network, its input, its loss and its metrics for one batch size: everything one step needs.
 
-    def __init__(self, network: Network, loss: Loss, accuracy: bool, size: int, data: Data, training: bool) -> None:
+    ``updates`` are the optimizer's; without them nothing is learned.
+    """
+
+    def __init__(self, network: Network, loss: Loss, accuracy: bool, size: int, data: Data, updates: Updates | None) -> None:
         memory, engine, place = network.memory, network.engine, network.place
-        self.state = network.state
-        self.plan = network.plan(size, training, logits=True)
+        self.state, self.data, self._updates = network.state, data, updates
+        self.plan = network.plan(size, updates is not None, logits=True)
         self.input = place.input(memory, size, network.input_shape, data.x.dtype, engine.dtype)
         self.loss = loss.plan(engine, memory, size, network.output_shape[0])
         self.tally = place.tally(memory, size, accuracy)
-        self.learn = place.repeated(self._learn)
+        self.step = place.repeated(self._step)
 
     def measure(self) -> None:
         """Add the losses of the loaded batch, and the images classified right, to the tally."""
@@ -49,8 +47,21 @@ class Batch:
         self.loss(outputs, labels)
         self.tally.add(outputs, labels, self.loss.losses)
 
+    def _step(self) -> None:
+        """Load the next images, learn from them, update the parameters; ``step`` does the same.
+
+        Raises
+        ------
+        Unusable
+            The loss is no longer finite; all is as it was before the step.
+        """
+        assert self._updates is not None
+        self.input.gather(self.data.x, self.data.y, self._updates.steps)
+        self._learn()
+        self._updates.apply()
+
     def _learn(self) -> None:
-        """Measure, and compute the gradients of all parameters; ``learn`` does the same.
+        """Measure, and compute the gradients of all parameters.
 
         Raises
         ------
@@ -67,15 +78,14 @@ class Batch:
             raise
         self.plan.backward(self.loss.grad)
 
-    def rehearse(self, data: Data) -> None:
+    def rehearse(self) -> None:
         """Run a step on black images, so that all kernels are compiled; parameters and state stay as they are."""
         if not self.plan.rehearsed:
-            self.input.slice(data.x, 0, data.y)
+            self.input.slice(self.data.x, 0, self.data.y)
             self.input.images.fill(0)
-            self.plan.draw()
             self.tally.start()
             with suppress(Unusable):
-                self.learn()
+                self._learn()
             self.state.restore()
             self.plan.rehearsed = True
 
@@ -106,9 +116,9 @@ class Trainer:
         """Train, recording into ``history`` after each epoch."""
         began = perf_counter()
         data, validation = self._brought(data), validation and self._brought(validation)
-        batches = self.batches(data, batch_size, training=True)
+        batches = self.batches(data, batch_size, self.updates)
         for batch in batches.values():
-            batch.rehearse(data)
+            batch.rehearse()
         self.updates.rehearse()
         order = np.arange(len(data.x))
         history.compile_seconds = perf_counter() - began
@@ -117,40 +127,42 @@ class Trainer:
                 self._order.shuffle(order)
             progress.start_epoch(epoch)
             began = perf_counter()
-            metrics = self._epoch(data, batches, order, epoch, progress)
+            metrics = self._epoch(batches, order, epoch, progress)
             seconds = perf_counter() - began
             if validation is not None:
                 metrics |= {f"val_{name}": value for name, value in self._evaluated(validation, batch_size).items()}
             history.record(metrics, len(order), seconds)
             progress.end_epoch(metrics, seconds)
 
-    def batches(self, data: Data, batch_size: int, training: bool) -> dict[int, Batch]:
+    def batches(self, data: Data, batch_size: int, updates: Updates | None) -> dict[int, Batch]:
         """By size: the batches into which ``data`` falls, all equal but for the last."""
         sizes = {min(batch_size, len(data.x)), len(data.x) % batch_size} - {0}
         return {
-            size: Batch(self.network, self.loss, self.accuracy, size, data, training) for size in sorted(sizes, reverse=True)
+            size: Batch(self.network, self.loss, self.accuracy, size, data, updates) for size in sorted(sizes, reverse=True)
         }
 
     def _brought(self, data: Data) -> Data:
         """The data set where the network is."""
         return Data(*map(self.network.place.put, data))
 
-    def _epoch(self, data: Data, batches: dict[int, Batch], order: Array, epoch: int, progress: Progress) -> dict[str, float]:
+    def _epoch(self, batches: dict[int, Batch], order: Array, epoch: int, progress: Progress) -> dict[str, float]:
         done, size = 0, max(batches)
-        place, tally = self.network.place, batches[size].tally
+        tally = batches[size].tally
         tally.start()
-        indices, before = place.put(order), self._kept()
+        before = self._kept()
+        self.updates.begin(order, size)
         while done < len(order):
             batch = batches[min(size, len(order) - done)]
-            end = done + len(batch.input.images)
-            self.step(batch, data, indices[done:end], epoch, done // size + 1)
-            done = end
+            self.step(batch, epoch, done // size + 1)
+            done += len(batch.input.images)
             if progress.due():
                 progress.step(done, *self._read(tally, before, epoch))
-        return self._means(*self._read(tally, before, epoch), done)
+        totals = self._read(tally, before, epoch)
+        self.updates.steps.end()
+        return self._means(*totals, done)
 
-    def step(self, batch: Batch, data: Data, indices: Array, epoch: int, step: int) -> None:
-        """One update from the images at ``indices``; the batch's tally counts what they were before it.
+    def step(self, batch: Batch, epoch: int, step: int) -> None:
+        """One update from the next images of the epoch; the batch's tally counts what they were before it.
 
         Raises
         ------
@@ -158,14 +170,11 @@ class Trainer:
             The loss is no longer finite; the parameters are those before the step.  Where reading it would mean waiting,
             nobody looks before the epoch's end.
         """
-        batch.input.gather(data.x, data.y, indices)
-        batch.plan.draw()
         try:
-            batch.learn()
+            batch.step()
         except Unusable:
             loss, _ = batch.tally.read()
             raise _no_number(loss, f"at step {step} of epoch {epoch}", "step") from None
-        self.updates.apply()
 
     def _kept(self) -> list[tuple[Array, Array]]:
         """All that a step changes, and where it is kept if steps cannot look at their losses."""
@@ -174,7 +183,7 @@ class Trainer:
         changing = [self.network.parameters.values, self.network.state.values, *self.updates.state]
         return [(array, array.copy()) for array in changing]
 
-    def _read(self, tally: HostTally | DeviceTally, before: list[tuple[Array, Array]], epoch: int) -> tuple[float, int]:
+    def _read(self, tally: Tally, before: list[tuple[Array, Array]], epoch: int) -> tuple[float, int]:
         """(sum of losses, images classified right); where the sum is not finite, all is as it was ``before`` the epoch."""
         loss, right = tally.read()
         if not isfinite(loss):
@@ -188,7 +197,7 @@ class Trainer:
         return self._evaluated(self._brought(data), batch_size)
 
     def _evaluated(self, data: Data, batch_size: int) -> dict[str, float]:
-        batches = self.batches(data, batch_size, training=False)
+        batches = self.batches(data, batch_size, None)
         for batch in batches.values():
             batch.plan.prepare()
         done, size = 0, max(batches)

@@ -54,9 +54,6 @@ class Stage:
     def prepare(self) -> None:
         """Take note of new weights: to be called before ``forward`` whenever they may have changed."""
 
-    def draw(self) -> None:
-        """Draw what is left to chance: to be called before each ``forward`` of a training."""
-
     def forward(self, x: Array) -> Array:
         """The layer's output for the batch ``x``."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from fastconv import dispatch
 
 from .. import checks
 from ..parameters import Array
@@ -16,7 +16,7 @@ from .base import Layer, Shape, Stage
 class Dropout(Layer):
     """In training, zero with probability ``rate``, else x / (1 - rate); otherwise x.
 
-    What is dropped follows from the model's seed alone, never from threads or target.
+    What is dropped follows from the model's seed and the number of the step alone, never from threads or target.
 
     Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014.
     """
@@ -34,27 +34,17 @@ class Dropout(Layer):
 
 
 class DropoutStage(Stage):
-    """The factors are drawn by NumPy, wherever they are used, and kept from the forward pass for the backward pass."""
+    """The same numbers are drawn again in the backward pass: they follow from the step, and are nowhere kept."""
 
     def __init__(self, rate: float, shape: Shape, planning: Planning) -> None:
-        self._rate, self._generator = rate, planning.generator
-        self._factors, self._out = planning.buffer("factors", shape), planning.buffer("out", shape)
-        self._place = planning.memory.place
-        self._drawn = self._place.drawing(self._factors)
-        self._kept = np.empty(self._drawn.shape, np.bool_)
-
-    def draw(self) -> None:
-        drawn = self._drawn
-        self._generator.random(out=drawn, dtype=drawn.dtype.type)
-        np.greater_equal(drawn, self._rate, out=self._kept)
-        np.copyto(drawn, self._kept)
-        np.multiply(drawn, 1.0 / (1.0 - self._rate), out=drawn)
-        self._place.write(self._factors, drawn)
+        self._out = planning.buffer("out", shape)
+        self._drop = planning.plan("dropout", "forward", dispatch.Dropout(self._out.size, rate, planning.dtype))
+        self._key, self._step = planning.key(), planning.memory.steps[1:]
 
     def forward(self, x: Array) -> Array:
-        np.multiply(x, self._factors, out=self._out)
+        self._drop(x, self._out, self._key, self._step)
         return self._out
 
     def backward(self, grad: Array) -> Array | None:
-        np.multiply(grad, self._factors, out=grad)
+        self._drop(grad, grad, self._key, self._step)
         return grad

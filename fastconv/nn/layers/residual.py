@@ -120,10 +120,6 @@ class ResidualStage(Stage):
         for stage in (*self._body, *self._shortcut):
             stage.prepare()
 
-    def draw(self) -> None:
-        for stage in (*self._body, *self._shortcut):
-            stage.draw()
-
     def forward(self, x: Array) -> Array:
         skipped = x
         for stage in self._shortcut:

@@ -42,7 +42,7 @@ def recorded(work):
 
     builder = Device().create_stream().create_graph_builder().begin_building()
     try:
-        with on_stream(builder):
+        with on_stream(builder.stream):
             work()
     finally:
         builder.end_building()

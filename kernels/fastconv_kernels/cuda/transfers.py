@@ -1,4 +1,4 @@
-"""Copies between the host's memory and a device's.
+"""Copies between the host's memory and a device's, where arrays are ``DeviceArray``.
 
 NOT YET RUN ON HARDWARE: written against cuda.bindings 13 on a machine without a GPU.
 
@@ -13,26 +13,25 @@ from typing import Any
 import numpy as np
 
 from .asm import SIMULATED
-from .device_array import DeviceArray
 from .launch import rehearsed, stream_here
 
 Host = np.ndarray[Any, Any]
 
 
-def fill(array: DeviceArray, values: Host) -> None:
+def fill(array: Any, values: Host) -> None:
     """Copy ``values``, C-contiguous and of the same shape and dtype, to a device; the host's memory may then be reused."""
     if values.nbytes:
         move(array.address, values.ctypes.data, values.nbytes, "cuMemcpyHtoDAsync")
 
 
-def fetch(array: DeviceArray, values: Host) -> None:
+def fetch(array: Any, values: Host) -> None:
     """Copy ``array`` into ``values``, C-contiguous and of the same shape and dtype, and wait until it is there."""
     source = array.contiguous()
     if values.nbytes:
         move(values.ctypes.data, source.address, values.nbytes, "cuMemcpyDtoHAsync")
 
 
-def clear(array: DeviceArray) -> None:
+def clear(array: Any) -> None:
     """Set every byte of ``array``, C-contiguous, to zero, behind what is under way on the current stream."""
     if array.size == 0 or rehearsed.get() is not None:
         return

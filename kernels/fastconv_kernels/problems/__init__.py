@@ -8,7 +8,7 @@ Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G
 
 from __future__ import annotations
 
-from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Elementwise, Matmul, Maxout, Rows, Transposition, Update
+from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Dropout, Elementwise, Matmul, Maxout, Rows, Transposition, Update
 from .pooled import ConvPool
 from .windows import LAYOUTS, NO_PADDING, Conv, Pool, adaptive_windows, padding_pairs
 
@@ -20,6 +20,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "ConvPool",
+    "Dropout",
     "Elementwise",
     "Matmul",
     "Maxout",

@@ -135,6 +135,34 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Dropout:
+    """y = 0 with probability ``rate``, else x / (1 - rate), for each of ``size`` elements."""
+
+    size: int
+    rate: float
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"rate: expected a number in [0, 1), got {self.rate}")
+        _check_sizes(self.dtype, size=self.size)
+
+    @property
+    def threshold(self) -> int:
+        """The least of 2**32 equally likely numbers for which an element is kept."""
+        return min(round(self.rate * 2**32), 2**32 - 1)
+
+    @property
+    def factor(self) -> float:
+        """Of what is kept."""
+        return 1 / (1 - self.rate)
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
 class Update:
     """One step of an optimizer on ``size`` parameters in one flat array."""
 
