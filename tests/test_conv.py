@@ -43,6 +43,8 @@ LARGER = {
     "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2),
     "1x1": Conv(2, 64, 31, 30, 48, 1, 1),
     "1x1, one block of pixels": Conv(1, 64, 12, 13, 128, 1, 1),
+    "one small image": Conv(1, 64, 7, 7, 200, 3, 3, padding=((1, 1), (1, 1))),
+    "one small image, groups": Conv(1, 64, 7, 7, 200, 3, 3, groups=2),
     "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
 }
 MIDDLE = {

@@ -1,7 +1,8 @@
 """Implicit matrix product: the tile loop over pixels and channels, with the pixels addressed through a table.
 
 Output pixels are the rows of A, read where they are in the image: a tile runs on across row ends, so that no map is too small
-for it.  Output channels are the columns of B, packed once.  The sum runs over the taps of the window and the channels of each.
+for it.  Output channels are the columns of B, packed once in panels; threads share the panels of all bands of the images, so
+that a single small image is enough for many.  The sum runs over the taps of the window and the channels of each.
 Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
 
@@ -73,12 +74,12 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue,
 
 
 @jit
-def convolve_band(tile, narrow, tables, shape, rows, source, packed, epilogue, target):
+def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, epilogue, target):
     """Target pixels of one band: for each phase, group, slice of the sum, panel of channels and tile of pixels.
 
-    narrow: the tile of the last panel; shape: (groups, source channels, target channels); rows: target rows that exist;
-    source, packed, target: pointers, of the frame, of the weights, of the band in the target; epilogue: (bias, residual band,
-    adds, rectifies)
+    narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels); rows: target rows that
+    exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
+    epilogue: (bias, residual band, adds, rectifies)
     """
     phases, sources, targets, slices, segments = tables
     groups, source_channels, target_channels = shape
@@ -90,10 +91,11 @@ def convolve_band(tile, narrow, tables, shape, rows, source, packed, epilogue, t
         pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line
         weights = packed + rows_before * groups * panels * nr
         places = pointer(tile, sources, first_pixel), pointer(tile, targets, first_pixel), runs
-        for g in range(groups):
+        for g in range(stretch[0] // panels, (stretch[1] + panels - 1) // panels):
+            first_panel, end_panel = max(0, stretch[0] - g * panels), min(panels, stretch[1] - g * panels)
             for s in range(first_slice, last_slice):
                 slice_ = slices[s, 0], slices[s, 1], slices[s, 2], s == first_slice, s + 1 == last_slice
-                for j in range(panels):
+                for j in range(first_panel, end_panel):
                     panel = weights + (g * panels + j) * panel_rows * nr
                     k, count = g * width + j * nr, width - j * nr
                     ending = bias + k, residual + k, adds, rectifies
@@ -104,9 +106,23 @@ def convolve_band(tile, narrow, tables, shape, rows, source, packed, epilogue, t
                         convolve_panel(tile, *about)
 
 
+@inlined
+def panels_of(tile, shape):
+    """Panels of target channels, those of all groups; shape: (groups, source channels, target channels)."""
+    return shape[0] * ((shape[2] // shape[0] + tile.columns - 1) // tile.columns)
+
+
+@inlined
+def first_channel(tile, shape, panel):
+    """The first target channel of a panel."""
+    width = shape[2] // shape[0]
+    panels = (width + tile.columns - 1) // tile.columns
+    return panel // panels * width + panel % panels * tile.columns
+
+
 @jit
 def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, thread, threads):
-    """The bands that are this thread's: frame each if it must be, then convolve it."""
+    """The panels of bands that are this thread's, band by band: frame it if it must be, then convolve it."""
     x, packed, bias, residual, out = operands
     images, source_rows, source_columns, target_rows, target_columns = extents
     count, band_rows, advance, top, left, height, width, framed = bands
@@ -115,9 +131,11 @@ def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags,
     # Addresses are taken once: to look into an array counts a reference, on which the threads would wait for each other.
     weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
-    first, end = share(thread, threads, images * count)
-    for task in range(first, end):
-        n, band = task // count, task % count
+    panels = panels_of(tile, shape)
+    item, end = share(thread, threads, images * count * panels)
+    while item < end:
+        task, panel = item // panels, item % panels
+        n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))
         image = inputs + n * source_rows * source_columns * source_channels
         source = image + band * advance * source_columns * source_channels
         if framed:
@@ -127,7 +145,8 @@ def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags,
         origin = (n * target_rows + band * band_rows) * target_columns * target_channels
         epilogue = starts, addends + origin, flags[0], flags[1]
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, narrow, tables, shape, rows, source, weights, epilogue, outputs + origin)
+        convolve_band(tile, narrow, tables, shape, rows, stretch, source, weights, epilogue, outputs + origin)
+        item += stretch[1] - stretch[0]
 
 
 @threaded
@@ -148,17 +167,21 @@ def convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands,
     result = pointer(tile, results, thread * results.shape[1])
     weights, epilogue = pointer(tile, packed, 0), (pointer(tile, bias, 0), result, False, False)
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
-    first, end = share(thread, threads, images * count)
-    for task in range(first, end):
-        n, band = task // count, task % count
+    panels = panels_of(tile, shape)
+    item, end = share(thread, threads, images * count * panels)
+    while item < end:
+        task, panel = item // panels, item % panels
+        n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))
         extent = source_rows, source_columns, source_channels
         image = inputs + n * source_plane * source_channels
         frame_planes(tile, image, extent, band * advance + top, left, height, width, frame)
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, narrow, tables, shape, rows, frame, weights, epilogue, result)
-        origin = n * target_plane * target_channels + band * band_rows * target_columns
+        convolve_band(tile, narrow, tables, shape, rows, stretch, frame, weights, epilogue, result)
+        begin, stop = first_channel(tile, shape, stretch[0]), first_channel(tile, shape, stretch[1])
+        origin = (n * target_channels + begin) * target_plane + band * band_rows * target_columns
         finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
-        scatter_pixels(tile, result, target_channels, pixels, target_channels, target_plane, finish, outputs + origin)
+        scatter_pixels(tile, result + begin, target_channels, pixels, stop - begin, target_plane, finish, outputs + origin)
+        item += stretch[1] - stretch[0]
 
 
 @threaded
@@ -186,7 +209,8 @@ class _Tabled:
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
         tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
         self.tables, self.taps = tables[:5], tables.taps
-        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.number))
+        panels = problem.groups * -(-self.width // self.tile.columns)
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.number * panels))
         self.extents = problem.N, *source[:2], *target[:2]
         self.shape = problem.groups, source[2], target[2]
         frame = self.bands.height * self.bands.width * source[2]
