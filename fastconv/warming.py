@@ -46,8 +46,8 @@ def warmup(
     progress : bool
         Show a bar, where standard error is a terminal.
     target : "cpu" or "cuda"
-        "cpu", the default, or the public calls' kernels for CUDA, which are compiled on any machine, and may be carried with
-        the cache folder to the one that runs them.
+        "cpu", the default, or "cuda": the kernels of public calls and of the models trained on MNIST, compiled on any machine,
+        by as many processes as it has cores.  They may be carried with the cache folder to the machine that runs them.
     arch : name or names of architectures, such as "sm_80" or "sm_90a"
         Of GPUs; None: that of the first one here.
     precisions : some of "fp32", "tf32", "bf16" and "fp16"
@@ -61,20 +61,13 @@ def warmup(
         What compiles kernels for CUDA is not installed.
     """
     if target == "cuda":
-        _warm_cuda(arch, [precisions] if isinstance(precisions, str) else list(precisions), progress)
+        _warm_cuda(_models(models), arch, [precisions] if isinstance(precisions, str) else list(precisions), progress)
         return
     if target not in (None, "cpu"):
         raise ArgumentError(f"target: expected cpu or cuda, got {target!r}")
     if arch is not None:
         raise ArgumentError("arch: expected None but for the target cuda")
-    from . import zoo  # with the whole of fastconv.nn: not for the sake of ``import fastconv``
-
-    names = list(zoo.MODELS) if models is None else [models] if isinstance(models, str) else list(models)
-    kinds = [dtypes] if isinstance(dtypes, str) else list(dtypes)
-    for argument, given, known in (("models", names, tuple(zoo.MODELS)), ("dtypes", kinds, FLOATS)):
-        for name in given:
-            if name not in known:
-                raise ArgumentError(f"{argument}: expected names among {', '.join(known)}, got {name!r}")
+    names, kinds = _models(models), _known("dtypes", [dtypes] if isinstance(dtypes, str) else list(dtypes), FLOATS)
     steps: list[Step] = []
     for dtype in kinds:
         steps += _calls(dtype)
@@ -85,8 +78,23 @@ def warmup(
             step()
 
 
-def _warm_cuda(arch: Any, precisions: list[str], progress: bool) -> None:
-    """Build the kernels of the public calls, found by rehearsing these."""
+def _models(asked: str | Sequence[str] | None) -> list[str]:
+    """Names of models, checked; None: all."""
+    from . import zoo  # with the whole of fastconv.nn: not for the sake of ``import fastconv``
+
+    every = tuple(zoo.MODELS)
+    return list(every) if asked is None else _known("models", [asked] if isinstance(asked, str) else list(asked), every)
+
+
+def _known(argument: str, given: list[str], known: tuple[str, ...]) -> list[str]:
+    for name in given:
+        if name not in known:
+            raise ArgumentError(f"{argument}: expected names among {', '.join(known)}, got {name!r}")
+    return given
+
+
+def _warm_cuda(models: list[str], arch: Any, precisions: list[str], progress: bool) -> None:
+    """Build the kernels of models and public calls, found by rehearsing these."""
     from . import warming_cuda
     from .functional import rehearsal
 
@@ -94,13 +102,13 @@ def _warm_cuda(arch: Any, precisions: list[str], progress: bool) -> None:
         Settings(precision=precision).checked()
     names = rehearsal.architectures(arch)
     found: dict[tuple[Any, str], str] = {}
-    for label, call in warming_cuda.calls(tuple(precisions)):
+    for label, call in warming_cuda.steps(models, precisions):
         for name in names:
             found |= {(kernel, name): f"{label}, {name}" for kernel in rehearsal.rehearse(call, name)}
-    with _bar(len(found), progress) as advance:
-        for built, label in found.items():
-            advance(label)
-            rehearsal.build(*built)
+    labels = list(found.values())
+    with rehearsal.building(list(found)) as built, _bar(len(found), progress) as advance:
+        for place in built:
+            advance(labels[place])
 
 
 def _calls(dtype: str) -> Iterator[Step]:

@@ -1,12 +1,14 @@
-"""What ``fastconv.warmup`` compiles for CUDA: calls in the shapes that choose each of the kernels' variants."""
+"""What ``fastconv.warmup`` compiles for CUDA: trainings of models, and calls in shapes that choose the kernels' variants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from . import functional
+import numpy as np
+
+from . import dispatch, functional
 from .functional.rehearsal import nowhere
 
 Step = tuple[str, Callable[[], object]]
@@ -27,8 +29,33 @@ CONVOLUTIONS = (
 ACTIVATIONS = "relu", "gelu", "silu", "sigmoid", "tanh", "elu", "leaky_relu"
 
 
-def calls(precisions: tuple[str, ...]) -> Iterator[Step]:
-    """(what it is, a call to rehearse)"""
+TRAINED, TESTED = 60_000, 10_000
+"""Images of MNIST: kernels are chosen by the sizes of batches, and each epoch has a last, smaller one."""
+
+
+def steps(models: Sequence[str], precisions: Sequence[str]) -> Iterator[Step]:
+    """(what it is, a call to rehearse): what ``fastconv train --target cuda`` does with MNIST, then the public calls."""
+    for precision in precisions:
+        for name in models:
+            yield f"training {name} {precision}", partial(_train, name, precision)
+    yield from _calls(precisions)
+
+
+def _train(name: str, precision: str) -> None:
+    """One batch of each size that an epoch and the evaluation have, of black images."""
+    from . import zoo
+
+    recipe = zoo.RECIPES[name]
+    counts = [recipe.batch_size + images % recipe.batch_size for images in (TRAINED, TESTED)]
+    given = [(np.zeros((count, 1, 28, 28), np.uint8), np.zeros(count, np.int64)) for count in counts]
+    with dispatch.use(precision=precision):
+        model = zoo.build(name)
+        model.compile(recipe.make_optimizer(), target="cuda")
+        model.fit(*given[0], epochs=1, batch_size=recipe.batch_size, validation_data=given[1], verbose=0)
+        model.predict_proba(given[1][0][:1])
+
+
+def _calls(precisions: Sequence[str]) -> Iterator[Step]:
     for precision in precisions:
         for M, N, K in PRODUCTS:
             a, b, bias = nowhere(M, K), nowhere(K, N), nowhere(N)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ pytest.importorskip("numba_cuda", reason='the extra "cuda13" is not installed')
 pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 
 from fastconv.cli import main
+from fastconv.functional import rehearsal
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
 from fastconv_kernels.cuda import arithmetic, batches, build, channel_sums, k_major, stream, strided, tally
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
@@ -225,17 +227,32 @@ def test_what_a_launch_passes() -> None:
 
 
 def test_warmup_builds_what_calls_would_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-    monkeypatch.setattr(build, "build", lambda kernel, arch: built.append((kernel, arch)))
-    fc.warmup(target="cuda", arch=["sm_80", "sm_90a"], precisions="tf32", progress=False)
+    built: list[Any] = []
+
+    @contextmanager
+    def noting(kernels: Any) -> Iterator[Any]:
+        built.extend(kernels)
+        yield iter(())
+
+    monkeypatch.setattr(rehearsal, "building", noting)
+    fc.warmup("lenet5", target="cuda", arch=["sm_80", "sm_90a"], precisions="tf32", progress=False)
     assert len(set(built)) == len(built)
     assert {arch for _, arch in built} == {"sm_80", "sm_90a"}
     named = {build.key(kernel, "") for kernel, _ in built}
     assert len(named) > 40
     for_hopper = {arch for kernel, arch in built if kernel.function.__qualname__.startswith("persistent")}
     assert for_hopper == {"sm_90a"}
-    for part in ("product", "streaming", "transpose", "channel_sums", "cross_entropy"):
+    of_training = "gathering", "advancing", "counting", "scheduled", "cross_entropy", "channel_sums"
+    for part in ("product", "streaming", "transpose", *of_training):
         assert any(name.startswith(part) for name in named), part
+
+
+def test_kernels_are_built_by_several_processes() -> None:
+    kernels = [(batches.advancing(), "sm_80"), (tally.counting(), "sm_80"), (batches.gathering("uint8"), "sm_90a")]
+    with rehearsal.building(kernels) as done:
+        assert sorted(done) == [0, 1, 2]
+    for kernel, arch in kernels:
+        assert (build.cubin_folder() / f"{build.key(kernel, arch)}.cubin").exists()
 
 
 @pytest.mark.parametrize(("arch", "message"), [("sm_75", "sm_80 or later"), ("hopper", "names as sm_80"), (None, "no device")])

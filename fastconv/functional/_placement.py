@@ -112,8 +112,15 @@ def _is_array(value: Any) -> bool:
 
 def needs_cuda(what: str) -> None:
     """Raise ``TargetUnavailableError`` where CUDA cannot be used, ``what`` being said of."""
-    if not cuda_status().available:
+    if not (rehearsing() or cuda_status().available):
         raise TargetUnavailableError(f"{what} cannot be used: {cuda_status().reason}")
+
+
+def rehearsing() -> bool:
+    """Whether kernels are told of instead of being started, which needs no device."""
+    from fastconv_kernels.cuda.launch import rehearsed
+
+    return rehearsed.get() is not None
 
 
 @contextmanager

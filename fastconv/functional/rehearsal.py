@@ -4,8 +4,11 @@ started is compiled.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +44,37 @@ def rehearse(call: Callable[[], object], architecture: str) -> list[Any]:
     return list(dict.fromkeys(kernels))
 
 
-def build(kernel: Any, architecture: str) -> None:
-    """Compile a kernel into the user's cache, unless it is there."""
+@contextmanager
+def building(kernels: Sequence[tuple[Any, str]]) -> Iterator[Iterator[int]]:
+    """Compile kernels, each for an architecture, into the user's cache unless they are there: the place of each that is done.
+
+    Compiling keeps one core busy.  Where processes can be forked, which then know the kernels, all cores take part.
+    """
+    count = min(len(kernels), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    if count < 2:
+        yield (_build(kernels, place) for place in range(len(kernels)))
+        return
+    with get_context("fork").Pool(count, _receive, [kernels]) as pool:
+        yield pool.imap_unordered(_build_received, range(len(kernels)))
+
+
+_received: list[tuple[Any, str]] = []
+"""What a forked process is to compile."""
+
+
+def _receive(kernels: Sequence[tuple[Any, str]]) -> None:
+    _received[:] = kernels
+
+
+def _build_received(place: int) -> int:
+    return _build(_received, place)
+
+
+def _build(kernels: Sequence[tuple[Any, str]], place: int) -> int:
     from fastconv_kernels.cuda import build
 
-    build.build(kernel, architecture)
+    build.build(*kernels[place])
+    return place
 
 
 def folder() -> Path:

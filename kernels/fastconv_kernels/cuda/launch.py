@@ -52,7 +52,7 @@ def working_on(device_id, stream=0, others=()):
 
     The thread's current device is afterwards what it was.
     """
-    if SIMULATED:
+    if SIMULATED or rehearsed.get() is not None:
         yield
         return
     from cuda.bindings import driver

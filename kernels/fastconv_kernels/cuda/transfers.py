@@ -27,7 +27,9 @@ def fill(array: Any, values: Host) -> None:
 def fetch(array: Any, values: Host) -> None:
     """Copy ``array`` into ``values``, C-contiguous and of the same shape and dtype, and wait until it is there."""
     source = array.contiguous()
-    if values.nbytes:
+    if rehearsed.get() is not None:
+        values.fill(0)
+    elif values.nbytes:
         move(values.ctypes.data, source.address, values.nbytes, "cuMemcpyDtoHAsync")
 
 
