@@ -96,7 +96,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def test_what_is_wrong_is_named_and_not_timed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     failed = {"fastconv NHWC": "AssertionError: wrong: it differs by 1"}
     monkeypatch.setattr(suites, "rows", lambda *_: iter([row(seconds={}, spread={}, failed=failed)]))
-    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}, {"memory": 2.0}))
     assert main(ONE) == 1
     printed = capsys.readouterr()
     assert "WRONG, and not timed: c: fastconv NHWC" in printed.err
@@ -109,7 +109,7 @@ def test_an_interruption_keeps_the_finished_rows(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr(suites, "rows", interrupted)
-    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}, {"memory": 2.0}))
     file = tmp_path / "rows.json"
     assert main([*ONE, "--json", str(file)]) == 130
     assert len(json.loads(file.read_text())["rows"]) == 1
@@ -217,7 +217,9 @@ def test_ceilings_are_measured_until_they_agree(monkeypatch: pytest.MonkeyPatch)
 
     class Machine:
         def __init__(self, contestants: Any, threads: int) -> None:
-            self.rates = {each.name: rate for each, rate in zip(contestants, (500.0, 20.0, 100.0, 40.0), strict=True)}
+            self.rates = {
+                each.name: rate for each, rate in zip(contestants, (500.0, 20.0, 100.0, 40.0, 80.0, 60.0, 50.0), strict=True)
+            }
 
         def __enter__(self) -> Machine:
             return self
@@ -232,8 +234,13 @@ def test_ceilings_are_measured_until_they_agree(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ceilings, "Field", Machine)
     found = ceilings.measured(1)
-    assert found == Ceilings(500.0, {"L2": 100.0, "L3": 100.0, "memory": 40.0})
-    assert str(found) == "multiply-adds 500 GFLOP/s; copying in L2 100 GB/s, L3 100 GB/s, memory 40 GB/s"
+    assert found == Ceilings(500.0, {"L2": 100.0, "L3": 100.0, "memory": 40.0}, {"L2": 80.0, "L3": 60.0, "memory": 50.0})
+    assert str(found) == "multiply-adds 500 GFLOP/s; GB/s copied (changed in place): L2 100 (80), L3 100 (60), memory 40 (50)"
+    assert (
+        found.least_seconds(row(flops=0, bytes=1e9, in_place=True))
+        < 1 / 40
+        < found.least_seconds(row(flops=0, bytes=1e9)) * 1.01
+    )
     speeds = iter([1.0, 0.5, 0.3, 0.2, 0.1])
     assert "may be too low" in str(ceilings.measured(1))
 
@@ -248,7 +255,7 @@ def test_a_training_step_has_work() -> None:
 def test_places_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Request] = []
     monkeypatch.setattr(session, "parts", lambda request: asked.append(request) or [])
-    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}))
+    monkeypatch.setattr(ceilings, "measured", lambda threads: Ceilings(1.0, {"memory": 1.0}, {"memory": 2.0}))
     monkeypatch.setattr(cli_bench, "cuda_status", lambda: CudaStatus(False, 0, "there is no driver"))
     monkeypatch.setattr(session, "find_spec", lambda name: None)
     assert main([*ONE, "--targets", "cpu,cuda", "--against", "cupy"]) == 0

@@ -154,11 +154,17 @@ class Stream:
         return int(self.passes * prod(self.x_shape) * 4)
 
     @property
+    def in_place(self) -> bool:
+        return (self.operator, self.direction) in IN_PLACE
+
+    @property
     def footprint(self) -> int:
         """Of all arrays: less than ``bytes`` where one is read and written, or read twice."""
         return int(ARRAYS.get((self.operator, self.direction), self.passes) * prod(self.x_shape) * 4)
 
 
+IN_PLACE = {("sgd", "update"), ("adam", "update")}
+"""What changes arrays rather than writing new ones."""
 ARRAYS = {("sgd", "update"): 3, ("adam", "update"): 4, ("batch_norm", "forward"): 2, ("batch_norm", "backward"): 3}
 """How many arrays there are, where that is not the number of passes."""
 

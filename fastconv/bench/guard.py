@@ -39,7 +39,7 @@ class Guard:
     def disturbance(self, row: dict[str, Any]) -> str:
         """What disturbed ``row``; empty: nothing did."""
         busy = self._cores_of_others()
-        if busy > TAKEN and busy + row["threads"] > (os.cpu_count() or 1):
+        if busy > TAKEN and busy + row["threads"] > (os.cpu_count() or 1) + TAKEN:
             return f"other processes kept {busy:.1f} cores busy"
         for ceiling, what, least in (("peak", "multiplies", SLOWED), ("copy", "copies", SHARED)):
             if (rate := row.get(ceiling)) is not None:

@@ -173,7 +173,10 @@ def _about(case: Case) -> dict[str, Any]:
     """The row of a case, before it was measured."""
     row: dict[str, Any] = {"case": case.text, "direction": case.direction, "occurs": dict(case.occurs)}
     row |= {name: getattr(case.problem, name) for name in ("flops", "bytes", "footprint") if hasattr(case.problem, name)}
-    return row | ({"depthwise": True} if case.depthwise else {})
+    for name in ("depthwise", "in_place"):
+        if getattr(case if name == "depthwise" else case.problem, name, False):
+            row[name] = True
+    return row
 
 
 def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastconv import dispatch
-from fastconv.bench import ceilings, comparison, guard, report, roofline, session
+from fastconv.bench import ceilings, comparison, guard, report, session
 from fastconv.bench.ceilings import Ceilings
 from fastconv.bench.circumstances import circumstances
 from fastconv.bench.text import FEWER, line
@@ -104,7 +104,7 @@ def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row], lim
         for part in todo:
             print(f"-- {part.operator} {part.suite.direction}, {part.threads} thread(s): x is the other's time over ours")
             for row in session.rows(part, quick):
-                if least := roofline.least_seconds(row, limits[part.threads].rates):
+                if least := limits[part.threads].least_seconds(row):
                     row["roof"] = least
                 if disturbance := watching.disturbance(row):
                     row["disturbed"] = disturbance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fastconv.bench import ceilings, roofline
+from fastconv.bench import ceilings
 from fastconv.explanation import Explanation
 
 
@@ -13,7 +13,7 @@ def told(explanation: Explanation, threads: int) -> str:
     limits = _measured(threads)
     work = {"flops": explanation.flops, "bytes": explanation.bytes}
     row = {**work, "threads": threads, "peak": limits.peak}
-    least, moved = roofline.least_seconds(row, limits.rates), roofline.least_seconds({**row, "flops": None}, limits.rates)
+    least, moved = limits.least_seconds(row), limits.least_seconds({**row, "flops": None})
     if least is None:
         return "  roofline: it has neither multiplications nor bytes that are known"
     bound = "multiplications" if least != moved else "bytes"

@@ -22,3 +22,10 @@ def copying(source: Array, target: Array, times: int) -> Work:
     from fastconv_kernels.cpu import ceilings
 
     return ceilings.copying(source, target, times)
+
+
+def updating(numbers: Array, times: int) -> Work:
+    """(a call, the bytes that it reads and writes): ``numbers`` changed in place ``times`` times, a thread for each row."""
+    from fastconv_kernels.cpu import ceilings
+
+    return ceilings.updating(numbers, times)

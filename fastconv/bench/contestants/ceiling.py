@@ -1,4 +1,4 @@
-"""The machine: fused multiply-adds, and bytes copied within each cache and in memory, of which each counts as one flop."""
+"""The machine: fused multiply-adds, and bytes moved within each cache and in memory, of which each counts as one flop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,17 @@ def copies(threads: int, name: str) -> Work:
     return ceilings.copying(source, target, known["memory"] // known[name])
 
 
-def entry(case: Case | None, operands: Operands | None, threads: int, copied: str | None = None) -> Entry:
-    """Multiply-adds, whatever the case, or copies within ``copied``."""
-    call, work = peak(threads) if copied is None else copies(threads, copied)
+def updates(threads: int, name: str) -> Work:
+    """As many bytes changed in place."""
+    known = {place.name: 2 * place.copied for place in places(threads)}
+    numbers = empty((threads, known[name] // 4))
+    numbers.fill(1)
+    return ceilings.updating(numbers, known["memory"] // known[name])
+
+
+def entry(
+    case: Case | None, operands: Operands | None, threads: int, copied: str | None = None, updated: str | None = None
+) -> Entry:
+    """Multiply-adds, whatever the case; or copies within ``copied``, or changes in place within ``updated``."""
+    call, work = updates(threads, updated) if updated else copies(threads, copied) if copied else peak(threads)
     return Entry(call, None, flops=work)

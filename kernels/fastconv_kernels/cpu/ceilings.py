@@ -1,4 +1,4 @@
-"""What no kernel can surpass: the fused multiply-adds of the cores, and bytes copied within each cache and in memory.
+"""What no kernel can surpass: the fused multiply-adds of the cores, and bytes moved within each cache and in memory.
 
 The multiply-adds are those of a tile of sums that never leaves the registers, each sum independent of the others, and nothing
 is loaded.
@@ -59,6 +59,21 @@ def _copy(source, target):
         target[i] = source[i]
 
 
+@apart
+@serial
+def _negate(numbers):
+    for i in range(numbers.size):
+        numbers[i] = -numbers[i]
+
+
+@threaded
+def negations(numbers, times, threads):
+    """Of the numbers of each thread, where they are."""
+    for thread in prange(threads):
+        for _ in range(times):
+            _negate(numbers[thread])
+
+
 @threaded
 def copies(source, target, times, threads):
     """The numbers of each thread, so often that starting the threads takes no time beside it."""
@@ -80,3 +95,8 @@ def peak(threads: int) -> Work:
 def copying(source: Array, target: Array, times: int) -> Work:
     """(a call, the bytes that it reads and writes): each thread copies its row of ``source`` to ``target`` so often."""
     return partial(copies, source, target, times, len(source)), 2 * times * source.nbytes
+
+
+def updating(numbers: Array, times: int) -> Work:
+    """The same of numbers that are read and written in place: no line of memory is read only to be written over."""
+    return partial(negations, numbers, times, len(numbers)), 2 * times * numbers.nbytes
