@@ -12,7 +12,7 @@ from fastconv.bench import ceilings, suites
 from fastconv.bench.cases import READERS, Case
 from fastconv.bench.suites import SUITES, Suite
 from fastconv.bench.text import line
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, FastconvError
 
 from . import record, results
 from .families import FAMILIES, KERNELS, mean
@@ -108,7 +108,7 @@ def main(words: list[str]) -> None:
                 run(name, threads, arguments)
                 if arguments.kept and not arguments.folder:
                     results.write()  # of what is finished, should the rest be interrupted
-    except (ArgumentError, RuntimeError) as error:
+    except FastconvError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; suites that were finished are kept")

@@ -31,6 +31,10 @@ class DeviceMemoryError(DeviceError, MemoryError):
     """The memory of a CUDA device is full."""
 
 
+class MeasurementError(FastconvError, RuntimeError):
+    """A process that measures has died; what was measured before is kept."""
+
+
 class DataError(FastconvError, ValueError):
     """A data file is damaged, of another format, or does not fit the others; the message begins with the file."""
 

@@ -336,4 +336,6 @@ def test_the_benchmark_asks_a_device(operator: str, direction: str, text: str, p
         entry = on_device.entry(case, operands, 1, **contestant.options)
         assert entry.kernel.endswith("_cuda")
         serve.verify(entry, np.array(right.result(right.call())))
-    assert on_device.entry(Case("train", "step", None, ""), operands, 1) is None
+    assert on_device.entry(Case("stream", "forward", None, ""), operands, 1) is None
+    step = Case("train", "step", READERS["train"][1]("softmax n2 1x2x2 2 1"), "")
+    assert [on_device.entry(step, Operands(step), 1, **way) is None for way in ({}, {"moved": True})] == [False, True]

@@ -27,7 +27,7 @@ pytest.importorskip("cuda.core", reason='the extra "cuda13" is not installed')
 from fastconv.cli import main
 from fastconv.functional import rehearsal
 from fastconv_kernels.conv import direct_cuda, implicit_gemm_cuda, implicit_gemm_input_cuda, implicit_gemm_weight_cuda
-from fastconv_kernels.cuda import arithmetic, batches, build, channel_sums, k_major, stream, strided, tally
+from fastconv_kernels.cuda import arithmetic, batches, build, ceilings, channel_sums, k_major, stream, strided, tally
 from fastconv_kernels.cuda.panel import ACROSS, ALONG
 from fastconv_kernels.dropout import philox_cuda
 from fastconv_kernels.elementwise import maxout_cuda
@@ -192,6 +192,25 @@ def test_machine_code_of_hopper(precision: str, tmp_path: Path) -> None:
     assert code["SYNCS"] >= 4, "barriers that count bytes"
     assert code["USETMAXREG"] == 2, "registers that change hands"
     assert not {"LDL", "STL"} & set(code), "memory of the thread's own"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "opcode", "share"),
+    [
+        (ceilings.multiply_adds(), "FFMA", 0.9),
+        (ceilings.products("tf32"), "HMMA", 0.5),
+        (ceilings.group_products("bf16"), "HGMMA", 0.1),
+    ],
+    ids=["fp32", "tf32", "bf16 of Hopper"],
+)
+def test_machine_code_of_ceilings(kernel: Any, opcode: str, share: float, tmp_path: Path) -> None:
+    cubin = build.build(kernel, "sm_90a")
+    assert (cubin.spilled_bytes, cubin.stack_bytes) == (0, 0)
+    if sass.disassembler() is None:
+        pytest.skip("nvidia-cuda-nvdisasm is not installed: registers were checked, instructions were not")
+    loop = sass.main_loop(cubin.code, tmp_path, opcode)
+    assert loop[opcode] > share * loop.total()
+    assert not {"LDL", "STL", "LDG", "LDS"} & set(loop), "something is loaded"
 
 
 def test_fragments_along_k_are_loaded_as_matrices(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ if not SIMULATED:
 
 from numba import cuda, float32, uint32
 
-from fastconv_kernels.cuda import copies, matrices, memory
+from fastconv_kernels.cuda import ceilings, copies, matrices, memory
+from fastconv_kernels.cuda.arrays import view
+from fastconv_kernels.cuda.launch import start
 from fastconv_kernels.cuda.unrolling import unroll, unrolled
 from fastconv_kernels.matmul import simt_cuda, tensor_core_cuda, warpgroup_cuda
 from fastconv_kernels.problems import Matmul
@@ -172,3 +174,20 @@ def test_constants_are_written_out() -> None:
 
     with pytest.raises(SyntaxError, match="not known beforehand"):
         unrolled(endless)
+
+
+def test_what_nothing_surpasses() -> None:
+    source, target = np.arange(103, dtype="float32"), np.zeros(103, "float32")
+    call, moved = ceilings.copying(source, target)
+    call()
+    same(target, source, "copied")
+    assert moved == 2 * source.nbytes
+    for precision, each in (("fp32", 2 * 4 * 16 * 32), ("tf32", 2 * 8 * 16 * 8 * 8), ("bf16", 2 * 8 * 16 * 8 * 16)):
+        out = np.zeros(ceilings.outputs(), "float32")
+        call, flops = ceilings.peak(out, precision)
+        call()
+        assert flops == ceilings.STEPS * each
+        assert precision == "fp32" or np.all(out == 4 * ceilings.FRAGMENTS), "products of zeros are added to ones"
+    out = np.zeros(2 * 128, "float32")
+    start(ceilings.group_products("tf32"), 1, (view(out),), (2,))
+    assert np.all(out == 128)

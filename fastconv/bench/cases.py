@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from fastconv import zoo
 from fastconv.dispatch import Conv, Kernel, Matmul, Pool, kernels
 from fastconv.errors import ArgumentError
 from fastconv.shapes import parse
@@ -107,8 +108,6 @@ class Training:
 @cache
 def _work_of_a_step(training: Training) -> tuple[int, int]:
     """(flops, bytes)."""
-    from fastconv import zoo
-
     network = zoo.build(training.model, training.shape, training.classes).network
     computed = [noted.problem for noted in network.problems(training.N, training=True)]
     flops, moved = ([getattr(problem, name, 0) for problem in computed] for name in ("flops", "bytes"))
@@ -123,10 +122,17 @@ def training(text: str) -> Training:
     """The training on a line: the model, n images, CxHxW, classes, steps."""
     try:
         model, batch, shape, classes, steps = text.split()
-        return Training(model, int(batch[1:]), tuple(map(int, shape.split("x"))), int(classes), int(steps))
+        found = Training(model, int(batch[1:]), tuple(map(int, shape.split("x"))), int(classes), int(steps))
     except ValueError:
         expected = 'a model, n, CxHxW, classes and steps, as in "lenet5 n64 1x28x28 10 16"'
         raise ArgumentError(f"SHAPE: expected {expected}, got {text!r}") from None
+    if min(found.N, found.steps) < 1:
+        raise ArgumentError(f"SHAPE: expected at least 1 image and 1 step, got {text!r}")
+    try:
+        zoo.build(model, found.shape, found.classes)
+    except ValueError as error:
+        raise ArgumentError(f"SHAPE: {error}") from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -174,10 +180,16 @@ def stream(text: str) -> Stream:
     try:
         operator, direction, images, channels, size, passes = text.split()
         height, width = map(int, size.split("x"))
-        return Stream(operator, direction, int(images[1:]), int(channels[1:]), height, width, float(passes))
+        found = Stream(operator, direction, int(images[1:]), int(channels[1:]), height, width, float(passes))
     except ValueError:
         expected = 'operator, direction, n, c, HxW and passes, as in "elementwise forward n64 c64 56x56 2"'
         raise ArgumentError(f"SHAPE: expected {expected}, got {text!r}") from None
+    from .contestants.our_streams import STREAMS  # which needs ``Stream``
+
+    if (operator, direction) not in STREAMS:
+        known = ", ".join(map(" ".join, STREAMS))
+        raise ArgumentError(f"SHAPE: expected one of {known}; got {operator} {direction}")
+    return found
 
 
 READERS: dict[str, tuple[str, Callable[[str], Any]]] = {

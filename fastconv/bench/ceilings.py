@@ -6,9 +6,12 @@ that then looks slower than what lies outside it has been disturbed all the time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from fastconv.errors import UnsupportedError
+from fastconv.functional.ceilings import ON_DEVICE
 
 from . import roofline
 from .contestants import Contestant
@@ -61,9 +64,9 @@ def measured(threads: int) -> Ceilings:
     moving = [Contestant(f"{name} {how}", "ceiling", {how: name}) for how in ("copied", "updated") for name in names]
     contestants = [PEAK, *moving]
     best: dict[str, list[float]] = {each.name: [] for each in contestants}
-    with Field(contestants, threads) as field:
+    with Field(contestants, threads) as asked:
         for _ in range(ATTEMPTS):
-            answers, samples = field.measure(None, ROUNDS, SECONDS)
+            answers, samples = asked.measure(None, ROUNDS, SECONDS)
             for name, taken in samples.items():
                 rates = [(answers[name].flops or 0) / each / 1e9 for each in taken]
                 best[name] = sorted([*best[name], *rates], reverse=True)
@@ -73,7 +76,72 @@ def measured(threads: int) -> Ceilings:
     copied, updated = (
         dict(zip(names, _inner_first(rates), strict=True)) for rates in (found[: len(names)], found[len(names) :])
     )
-    return Ceilings(peak, copied, updated, doubtful)
+    in_place = {name: max(rate, copied[name]) for name, rate in updated.items()}
+    return Ceilings(peak, copied, in_place, doubtful)
+
+
+@dataclass(frozen=True)
+class OfDevice:
+    """What nothing is faster than on the GPU: ``copy`` in GB/s, ``peaks`` in GFLOP/s by what operands are rounded to."""
+
+    copy: float
+    peaks: Mapping[str, float]
+
+    def __str__(self) -> str:
+        peaks = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in self.peaks.items())
+        return f"copying {self.copy:.0f} GB/s; multiply-adds in TFLOP/s: {peaks}"
+
+    def least_seconds(self, row: Mapping[str, Any], precision: str) -> float | None:
+        """What nobody is faster than on the GPU who computes a row's problem by the definition."""
+        peak = self.peaks.get("bf16" if precision == "fp16" else precision)
+        limits = [row["bytes"] / self.copy] if row.get("bytes") else []
+        limits += [row["flops"] / peak] if row.get("flops") and peak else []
+        return max(limits) * 1e-9 if limits else None
+
+
+def of_device() -> OfDevice:
+    """Of the GPU, the arrays being there."""
+    with Field([Contestant(name, "ceiling", {"on_device": name}) for name in ON_DEVICE], 1) as asked:
+        answers, samples = asked.measure(None, ROUNDS, SECONDS)
+    if failed := [f"{name}: {answer.failed}" for name, answer in answers.items() if answer.failed]:
+        raise UnsupportedError(f"the ceilings of the GPU cannot be measured: {'; '.join(failed)}")
+    copy, *peaks = (float(f"{(answers[name].flops or 0) / min(samples[name]) / 1e9:.4g}") for name in ON_DEVICE)
+    return OfDevice(copy, dict(zip(ON_DEVICE[1:], peaks, strict=True)))
+
+
+@dataclass
+class Limits:
+    """The ceilings of a session: of each number of threads, and of a GPU whose operands are rounded to ``precision``."""
+
+    precision: str = "fp32"
+    of_threads: dict[int, Ceilings] = field(default_factory=dict)
+    gpu: OfDevice | None = None
+
+    def measure(self, threads: Sequence[int], targets: Sequence[str]) -> Iterator[str]:
+        """Measure them one after the other, and say what was found."""
+        for count in threads:
+            self.of_threads[count] = measured(count)
+            yield f"{count} thread{'s' * (count != 1)}: {self.of_threads[count]}"
+        if "cuda" in targets:
+            self.gpu = of_device()
+            yield f"GPU: {self.gpu}"
+
+    def place(self, row: dict[str, Any]) -> None:
+        """Tell ``row`` the seconds that its problem takes at least: "roof", and "GPU's roof"."""
+        if least := self.of_threads[row["threads"]].least_seconds(row):
+            row["roof"] = least
+        if self.gpu and (least := self.gpu.least_seconds(row, self.precision)):
+            row["GPU's roof"] = least
+
+    def kept(self) -> dict[str, Any]:
+        """As a session's file has them."""
+        found = {str(threads): each for threads, each in self.of_threads.items()}
+        kept: dict[str, Any] = {
+            "GFLOP/s": {threads: each.peak for threads, each in found.items()},
+            "GB/s": {threads: dict(each.rates) for threads, each in found.items()},
+            "GB/s in place": {threads: dict(each.in_place) for threads, each in found.items()},
+        }
+        return kept | ({"GPU": {"GB/s": self.gpu.copy, "GFLOP/s": dict(self.gpu.peaks)}} if self.gpu else {})
 
 
 def _differ(best: list[float]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from fastconv.bench import timing
 from fastconv.bench.cases import Case
 from fastconv.bench.contestants import Answer, Contestant
+from fastconv.errors import MeasurementError
 
 THREAD_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -38,7 +39,7 @@ class Worker:
 
         Raises
         ------
-        RuntimeError
+        MeasurementError
             The process has died; it has said why on standard error.
         """
         assert self.process.stdin is not None
@@ -48,7 +49,7 @@ class Worker:
             self.process.stdin.flush()
             return pickle.load(self.process.stdout)
         except (EOFError, BrokenPipeError):
-            raise RuntimeError(f"a measuring process ended with status {self.process.wait()}") from None
+            raise MeasurementError(f"a measuring process ended with status {self.process.wait()}") from None
 
     def end(self) -> None:
         """Close its input, at which it ends."""

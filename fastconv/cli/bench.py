@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from fastconv import dispatch
-from fastconv.bench import ceilings, comparison, guard, report, session
-from fastconv.bench.ceilings import Ceilings
+from fastconv.bench import comparison, guard, report, session
+from fastconv.bench.ceilings import Limits
 from fastconv.bench.circumstances import circumstances
 from fastconv.bench.text import FEWER, line
 from fastconv.devices import cuda_status
@@ -37,14 +37,13 @@ def bench(arguments: Namespace) -> int:
     if disturbed := guard.busy():
         say(f"the machine is busy: {disturbed}; ratios are worth more than times")
     rows: list[session.Row] = []
-    limits: dict[int, Ceilings] = {}
+    limits = Limits(request.precision or "fp32")
     try:
-        for threads in request.threads:
-            limits[threads] = ceilings.measured(threads)
-            print(f"{threads} thread{'s' * (threads != 1)}: {limits[threads]}", flush=True)
+        for told in limits.measure(request.threads, request.targets):
+            print(told, flush=True)
         _measure(todo, request.quick, rows, limits)
     finally:  # what was measured until an interruption is kept
-        result = {**circumstances(), **_kept(limits), "rows": rows}
+        result = {**circumstances(), **limits.kept(), "rows": rows}
         if arguments.json:
             write_json(arguments.json, result)
         if arguments.report:
@@ -91,21 +90,14 @@ def _is_name(shape: str) -> bool:
     return shape.replace("-", "").isalnum()
 
 
-def _kept(limits: Mapping[int, Ceilings]) -> dict[str, Any]:
-    """Ceilings as a session's file has them."""
-    peaks = {str(threads): found.peak for threads, found in limits.items()}
-    return {"GFLOP/s": peaks, "GB/s": {str(threads): dict(found.rates) for threads, found in limits.items()}}
-
-
-def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row], limits: Mapping[int, Ceilings]) -> None:
+def _measure(todo: list[session.Part], quick: bool, rows: list[session.Row], limits: Limits) -> None:
     """Append the rows to ``rows`` as they come, and print them."""
     watching = guard.Guard()
     with _progress(sum(len(part.cases) for part in todo)) as advance:
         for part in todo:
             print(f"-- {part.operator} {part.suite.direction}, {part.threads} thread(s): x is the other's time over ours")
             for row in session.rows(part, quick):
-                if least := limits[part.threads].least_seconds(row):
-                    row["roof"] = least
+                limits.place(row)
                 if disturbance := watching.disturbance(row):
                     row["disturbed"] = disturbance
                 rows.append(row)

@@ -38,8 +38,16 @@ def updates(threads: int, name: str) -> Work:
 
 
 def entry(
-    case: Case | None, operands: Operands | None, threads: int, copied: str | None = None, updated: str | None = None
+    case: Case | None,
+    operands: Operands | None,
+    threads: int,
+    copied: str | None = None,
+    updated: str | None = None,
+    on_device: str | None = None,
 ) -> Entry:
-    """Multiply-adds, whatever the case; or copies within ``copied``, or changes in place within ``updated``."""
-    call, work = updates(threads, updated) if updated else copies(threads, copied) if copied else peak(threads)
+    """Multiply-adds, whatever the case; copies within ``copied``; changes in place within ``updated``; what a GPU does."""
+    if on_device:
+        call, work = ceilings.on_device(on_device)
+    else:
+        call, work = updates(threads, updated) if updated else copies(threads, copied) if copied else peak(threads)
     return Entry(call, None, flops=work)

@@ -17,7 +17,7 @@ from fastconv.bench.cases import Case
 
 from . import Entry
 from .operands import Operands
-from .ours import PUBLIC, outward
+from .ours import PUBLIC, outward, training
 
 ROUNDED = 4.0
 """Times the error of a product, relative to the largest result, that one of rounded operands may be off."""
@@ -26,7 +26,12 @@ ROUNDED = 4.0
 def entry(
     case: Case, operands: Operands, threads: int, layout: str = "NHWC", moved: bool = False, precision: str | None = None
 ) -> Entry | None:
-    """From the host's call to the device's result; ``moved``: the arrays are the host's before and after."""
+    """From the host's call to the device's result; ``moved``: the arrays are the host's before and after.
+
+    A training has its images on the host, and its network on the device from one ``fit`` to the next.
+    """
+    if case.operator == "train":
+        return None if moved or layout != "NHWC" else training(case.problem, operands, threads, "cuda")
     if (case.operator, case.direction) not in PUBLIC:
         return None
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)

@@ -28,7 +28,7 @@ def entry(
     if case.operator == "stream":
         return our_streams.entry(case.problem, operands, threads, algorithm)
     if case.operator == "train":
-        return _training(case.problem, operands, threads)
+        return training(case.problem, operands, threads)
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)
     try:
         kernel = dispatch.choose(case.operator, case.direction, problem, algorithm=algorithm)
@@ -118,10 +118,10 @@ KERNELS: dict[tuple[str, str], Callable[..., Made]] = {
 }
 
 
-def _training(problem: Training, operands: Operands, threads: int) -> Entry:
+def training(problem: Training, operands: Operands, threads: int, target: str = "cpu") -> Entry:
     """``fit`` on a few batches, without shuffling."""
     model = zoo.build(problem.model, problem.shape, problem.classes)
-    model.compile(nn.Adam(RATE), metrics=[], threads=threads)
+    model.compile(nn.Adam(RATE), metrics=[], threads=threads, target=target)
     images, labels = operands.samples()
 
     def call() -> Any:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fastconv.bench.cases import RATE, Case, Training
 
 from . import OPENMP_SPINS, Entry, pytorch_streams
-from .networks import network
+from .networks import NETWORKS, network
 from .operands import TO_NCHW, Operands
 
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -99,8 +99,10 @@ def _pooling(case: Case, operands: Operands, layout: str) -> Callable[[], Any]:
     return partial(aten.max_pool2d_with_indices_backward, grad, x, kernel, stride, padding, dilation, problem.ceil, indices)
 
 
-def _training(problem: Training, operands: Operands, layout: str) -> Entry:
-    """Steps with Adam's fused form, each batch put into the memory format first."""
+def _training(problem: Training, operands: Operands, layout: str) -> Entry | None:
+    """Steps with Adam's fused form, each batch put into the memory format first; None: ``networks`` has not got it."""
+    if problem.model not in NETWORKS:
+        return None
     memory = FORMATS[layout]
     model = network(problem).to(memory_format=memory)
     optimizer = torch.optim.Adam(model.parameters(), RATE, fused=True)
