@@ -83,8 +83,28 @@ def test_a_model_is_explained_layer_by_layer(capsys: pytest.CaptureFixture[str],
     assert "conv2d_2:\nconv_pool forward: ConvPool(conv=Conv(N=3, C=6" in told
     assert told.count("chosen ") == 5
     assert main(["explain", "softmax", "--direction", "backward_weight"]) == 0
-    assert fails(capsys, "explain", file, "--asm").startswith("--asm: expected a SHAPE")
     assert "there is no such weights file" in fails(capsys, "explain", "no.safetensors")
+
+
+def test_a_pooling_and_a_matrix_product_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "max", "n1", "c8", "6x6", "2x2", "s2", "nhwc", "--asm", "--source"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("chosen pool_") == told.count("layout='NHWC'") == 2
+    assert told.count("main loop of ") == 2
+    assert main(["explain", "average n1 c8 6x6 2x2 s2", "--direction", "backward_input", "--asm"]) == 0
+    assert main(["explain", "9x8x7", "--asm"]) == 0
+    assert "chosen matmul_forward__" in capsys.readouterr().out
+    assert fails(capsys, "explain", "9x8x7", "--direction", "backward_input").startswith(
+        "--direction: expected one of forward"
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_code_of_a_model_is_shown(training: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "softmax", "--batch", "3", "--source", "--ptx", *["--training"] * training]) == 0
+    told = capsys.readouterr().out
+    assert "  # fastconv_kernels/matmul/" in told
+    assert ("  # fastconv_kernels/optimizer/" in told) == training
 
 
 # ----------------------------------------------------------------------------------------------------- the code that runs

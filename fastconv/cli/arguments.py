@@ -176,15 +176,15 @@ def _explain(commands: Commands) -> None:
         "explain",
         "tools",
         "say which kernel computes a convolution, or each layer of a model, and why not the others",
-        SHAPES,
+        SHAPES + " A pooling: max, or average, n64 c32 28x28 2x2 s2. A matrix product: MxNxK, as 512x512x512.",
     )
     command.add_argument(
         "shape", metavar="SHAPE", nargs="+", help=f'as "n64 c32 28x28 k64 3x3 p1"; or a saved model, or {MODELS}'
     )
     _direction(command)
     _of_model(command)
-    group = command.add_argument_group("for a shape, too")
-    group.add_argument("--roofline", action="store_true", help="the least time that this machine allows, measured now")
+    group = command.add_argument_group("what is shown besides")
+    group.add_argument("--roofline", action="store_true", help="of a shape: the least time that this machine allows, measured")
     group.add_argument("--source", action="store_true", help="the Python functions that are compiled")
     group.add_argument("--asm", action="store_true", help="the main loops of the machine code, and what they consist of")
     group.add_argument("--ptx", action="store_true", help='the same for a GPU, of PTX; needs no GPU (pip install ".[cuda13]")')

@@ -17,7 +17,9 @@ def told(explanation: Explanation, threads: int) -> str:
     if least is None:
         return "  roofline: it has neither multiplications nor bytes that are known"
     bound = "multiplications" if least != moved else "bytes"
-    return f"  roofline: no less than {least * 1e6:,.1f} µs on {threads} thread(s), bound by its {bound} ({limits})"
+    measured = next((answer.measured for answer in explanation.walk if answer.name == explanation.chosen), None)
+    position = f"; it has been measured at {least / measured:.0%} of that speed" if measured else ""
+    return f"  roofline: no less than {least * 1e6:,.1f} µs on {threads} thread(s), bound by its {bound}{position} ({limits})"
 
 
 @cache

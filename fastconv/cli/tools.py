@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import asdict
+from typing import Any
 
 import fastconv
-from fastconv import shapes
+from fastconv import choice, shapes
+from fastconv.bench import cases
 from fastconv.errors import ArgumentError
 from fastconv.functional import rehearsal
 from fastconv.functional.machine import machine
@@ -56,27 +58,51 @@ def explain(arguments: Namespace) -> None:
     """Print, for each direction of a shape or each layer of a model, the walk through the kernels."""
     show = [option for option in code.SHOWN if getattr(arguments, option)]
     if len(arguments.shape) == 1 and models.is_name(arguments.shape[0]):
-        if show:
-            raise ArgumentError(f"--{show[0]}: expected a SHAPE to show the code for, got a model")
-        _explain_model(arguments)
+        _explain_model(arguments, show)
         return
-    problem = shapes.parse(" ".join(arguments.shape))
+    operator, problem = _problem(arguments.shape)
     with chosen(arguments):
-        for direction in (arguments.direction,) if arguments.direction else DIRECTIONS:
-            explanation = fastconv.explain(problem, direction=direction)
+        for direction in _directions(operator, arguments.direction):
+            explanation = fastconv.explain(problem, operator=operator, direction=direction)
             print(explanation)
             if arguments.roofline:
                 print(roofline.told(explanation, explanation.threads or 1))
-            for option in show:
-                for text in code.SHOWN[option](problem, direction, explanation.chosen):
-                    print(text)
+            _show(show, code.of_problem((operator, direction, problem), explanation.chosen))
 
 
-def _explain_model(arguments: Namespace) -> None:
-    model = models.named(arguments.shape[0])
+def _problem(words: list[str]) -> tuple[str, Any]:
+    """(operator, problem) of a convolution's words, of a pooling's, or of a matrix product's MxNxK."""
+    words = " ".join(words).split()
+    if words[0] in ("max", "average"):
+        window = " ".join(word for word in words if word != "nhwc")
+        return "pool", cases.pooling(window).with_layout("NHWC" if "nhwc" in words else "NCHW")
+    if len(words) == 1 and words[0].count("x") == 2:
+        return "matmul", cases.product(words[0])
+    return "conv", shapes.parse(" ".join(words))
+
+
+def _directions(operator: str, asked: str | None) -> list[str]:
+    known = [direction for name, direction in choice.OPERATORS if name == operator]
+    if asked not in (None, *known):
+        raise ArgumentError(f"--direction: expected one of {', '.join(known)} for {operator}, got {asked!r}")
+    return [asked] if asked else known
+
+
+def _show(options: list[str], found: code.Code) -> None:
+    for option in options:
+        for text in code.SHOWN[option](found):
+            print(text)
+
+
+def _explain_model(arguments: Namespace, show: list[str]) -> None:
+    name, model = arguments.shape[0], models.named(arguments.shape[0])
     training = arguments.training or arguments.direction not in (None, "forward")
+    computed = []
     with chosen(arguments):
         for noted in model.network.problems(arguments.batch, training):
             if arguments.direction in (None, noted.direction):
+                computed.append((noted.operator, noted.direction, noted.problem))
                 print(f"{noted.layer}:")
                 print(fastconv.explain(noted.problem, operator=noted.operator, direction=noted.direction, converting=False))
+        if show:
+            _show(show, code.of_model(name, model, computed, arguments.batch, training))

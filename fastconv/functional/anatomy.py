@@ -88,8 +88,16 @@ ARGUMENTS: dict[tuple[str, str], Callable[[Any, Any], tuple[Any, ...]]] = {
         nowhere(*p.x_shape),
     ),
     ("conv", "backward_weight"): lambda p, _: (nowhere(*p.out_shape), nowhere(*p.x_shape), nowhere(*p.weight_shape)),
+    ("matmul", "forward"): lambda p, _: (nowhere(p.M, p.K), nowhere(p.K, p.N), nowhere(p.M, p.N)),
+    ("pool", "forward"): lambda p, _: (nowhere(*p.x_shape), nowhere(*p.out_shape)),
+    ("pool", "backward_input"): lambda p, _: (nowhere(*p.out_shape), *_places(p), nowhere(*p.x_shape)),
 }
 """What a plan of an operator's direction is called with; all kernels for CUDA compute in float32."""
+
+
+def _places(pool: Any) -> tuple[Any, ...]:
+    """Of the maxima, for a gradient that needs them."""
+    return (nowhere(*pool.out_shape, dtype="int64"),) if pool.mode == "max" else ()
 
 
 def ptx(kernel: Kernel, problem: Any) -> list[str]:
