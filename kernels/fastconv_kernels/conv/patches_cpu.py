@@ -56,10 +56,15 @@ def offset_of(patches, t):
 
 
 @jit
-def transform_images(tile, transform, images, patches, points, first, end):
-    """points[point, t - first, c] = transform of every patch t of ``first`` … ``end``, zero outside the image."""
-    rows, columns, channels = patches.rows, patches.columns, patches.channels
-    reach, strides = transform.inputs, (columns * channels, channels)
+def transform_images(tile, transform, images, channels, patches, points, first, end):
+    """points[point, t - first, c] = transform of every patch t of ``first`` … ``end``, zero outside the image.
+
+    images: pointer to the first of the ``channels`` that are transformed
+    """
+    rows, columns, pitch = patches.rows, patches.columns, patches.channels
+    reach, strides, pixels, run = transform.inputs, (columns * pitch, pitch), 1, patches.step * pitch
+    if channels < pitch:
+        pixels, run = patches.step, channels
     for t in range(first, end):
         _, y, x = corner(patches, t)
         source = images + offset_of(patches, t)
@@ -67,8 +72,9 @@ def transform_images(tile, transform, images, patches, points, first, end):
         inside = y >= 0 and y + reach <= rows and x >= 0 and x + reach <= columns
         if inside:
             for r in range(reach):  # the next patch begins where the rows of this one end
-                for c in range(0, patches.step * channels, tile.lanes):
-                    prefetch(source + ((r * columns + reach) * channels + c))
+                for s in range(pixels):
+                    for c in range(0, run, tile.lanes):
+                        prefetch(source + ((r * columns + reach + s) * pitch + c))
         for c in range(0, channels, tile.lanes):
             if inside:
                 transform_patch(transform, source + c, strides, None, channels - c, target + c, points.point)

@@ -136,7 +136,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
         first, end = stripe(task, sizes.blocks, sizes.patches, tile.rows)
         every = 0, target.channels
         if staging is None:
-            transform_images(tile, scheme.input, images, source, v, first, end)
+            transform_images(tile, scheme.input, images, source.channels, source, v, first, end)
             multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
             marked += write_images(tile, scheme, m, operands, flags, target, every, first, end)
         else:
@@ -172,7 +172,7 @@ def transform_group(tile, scheme, images, source, sizes, v, staging, group, thre
         points = Points(pointer(tile, v, first * sizes.v_row), sizes.v_point, sizes.v_row)
         begin, stop = group[0] + first, group[0] + end
         if staging is None:
-            transform_images(tile, scheme.input, pointer(tile, images, 0), source, points, begin, stop)
+            transform_images(tile, scheme.input, pointer(tile, images, 0), source.channels, source, points, begin, stop)
         else:
             room = pointer(tile, staging[0], np.intp(thread) * staging[0].shape[1])
             transform_planes(tile, scheme.input, pointer(tile, images, 0), source, room, points, begin, stop)

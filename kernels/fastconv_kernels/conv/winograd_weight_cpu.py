@@ -5,12 +5,15 @@
     M[point, c, k] = sum over patches of V[point, patch, c] D[point, patch, k]                            multiply_points
     grad_weight[r x r, c, k] = Aᵀ M A                                                                     write_gradient
 
-M must stay in the second cache while patches pass through.  Where all of it does (``add_all_parts``), the patches are
-divided into *parts*, each with an M of its own, whose results are added in order at the end.  Where it is larger
-(``add_group``), V and D of a group of patches are kept in the third cache, and each *block* of M, some input by some output
-channels, is computed from them and written.  How many parts, groups and blocks there are depends on the problem alone, so
-that any number of threads gives the same bits.  Vectors of the gradient that are not finite are marked, and ``spoilt_cpu``
-sums them as the definition says.
+The patches pass in *groups*, small enough that their V and D stay in the nearer caches.  Where all of M fits in the second
+cache, it stays there meanwhile; the patches are then divided into *parts*, each with an M of its own, whose results are added
+in order at the end.  Where M is larger, each group's is formed *block* by block, some input by some output channels, and added
+to the gradient (``add_blocks``).  How many parts and groups there are depends on the problem alone, so that any number of
+threads gives the same bits.
+
+Threads share parts; where there are fewer, each takes a *range* of the channels and transforms what that needs by itself, some
+of it again, because to read what another core has written takes three times as long as to read one's own.  Vectors of the
+gradient that are not finite are marked, and ``spoilt_cpu`` sums them as the definition says.
 
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.1.
 """
@@ -22,7 +25,7 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, panel
-from ..cpu.share import THREAD_FLOPS, share, threads_for
+from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.simd import advance
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
@@ -45,27 +48,37 @@ PARTS_BYTES = 4 * 1024 * 1024
 """The most memory for the results of more than two parts: they must stay in the caches."""
 
 BLOCK = 16
-"""The fewest patches between a load and a store of a sum."""
+"""The fewest patches in a group: a sum is loaded and stored once for each."""
 
-STEPS = 64
-"""The most: their columns of D, read again for each tile of rows, must stay in the nearest caches."""
+GROUP = 64
+"""The most: V and D are read again for each tile and each block of M.
+
+With 128, layers of 28x28 and 56x56 took up to 1.2 times as long on one thread; with half of the third cache up to 1.3 times.
+"""
 
 BLOCK_COLUMNS = 128
 """Output channels in a block of a large M, at most: the more, the fewer times D is read; the fewer, the fewer times V is."""
+
+TRANSFORMS = 8
+"""Products for which the transforms of a patch take as long, for each input and each output channel."""
 
 
 class Sizes(NamedTuple):
     """How the work is cut and where the arrays of points are, in elements.
 
-    patches, steps : of all images; those that pass through M at a time
-    parts : of the patches, each with its own M
+    patches, group : of all images; those that pass at a time
+    parts, inputs, outputs : of the patches, each with its own M; ranges of the input and output channels
+    stays : whether all of M is kept while the patches pass
     rows, columns : of a block of M
     v_point, v_row, d_point, d_row, m_point, m_row : from one point and from one row to the next in V, D and M
     """
 
     patches: int
-    steps: int
+    group: int
     parts: int
+    inputs: int
+    outputs: int
+    stays: bool
     rows: int
     columns: int
     v_point: int
@@ -77,8 +90,8 @@ class Sizes(NamedTuple):
 
 
 @jit
-def multiply_points(tile, scheme, v, d, m, shape, steps, first):
-    """m[point] (+)= v[point] transposed @ d[point] for every point and ``steps`` patches; ``first``: m is overwritten.
+def multiply_points(tile, scheme, v, d, m, shape, patches, first):
+    """m[point] (+)= v[point] transposed @ d[point] for every point and ``patches`` of them; ``first``: m is overwritten.
 
     shape: input and output channels
     """
@@ -90,7 +103,7 @@ def multiply_points(tile, scheme, v, d, m, shape, steps, first):
                 place = block(tile, m.base + (point * m.point + c * m.row + k), m.row, channels - c, tile.columns)
                 prefetch_tile(place)
                 a, total = v.base + (point * v.point + c), zero(tile)
-                for t in range(steps):
+                for t in range(patches):
                     total = rank1(total, a + t * v.row, b + t * d.row)
                 if not first:
                     total = add_tile(total, load_tile(tile, place))
@@ -121,77 +134,84 @@ def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent
 
 
 @jit
-def add_part(tile, scheme, operands, source, gradient, sizes, buffers, part, thread):
-    """The gradient of one part of the patches, all of M at once."""
+def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks):
+    """The blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked.
+
+    points: (V, D, M) of the thread; patches: how many; the other parameters: see ``write_gradient``
+    """
+    (v, d, m), marked = points, 0
+    for top in range(0, extent[0], sizes.rows):
+        for left in range(0, extent[1], sizes.columns):
+            size = min(sizes.rows, extent[0] - top), min(sizes.columns, extent[1] - left)
+            rows, columns = Points(v.base + top, v.point, v.row), Points(d.base + left, d.point, d.row)
+            multiply_points(tile, scheme, rows, columns, m, size, patches, True)
+            place = corner[0] + top, corner[1] + left
+            marked += write_gradient(tile, scheme, m, addend, result, begin, shape, place, size, marks)
+    return marked
+
+
+@jit
+def add_task(tile, scheme, operands, source, gradient, sizes, buffers, task, thread):
+    """The gradient of a range of input by a range of output channels, from one part of the patches.
+
+    Returns how many vectors of it were marked.
+    """
     grad_output, x, sums, marks = operands
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     d = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.d_point, sizes.d_row)
     m = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.m_point, sizes.m_row)
-    shape, window = (source.channels, gradient.channels), scheme.output.outputs
+    shape, window, ranges = (source.channels, gradient.channels), scheme.output.outputs, sizes.inputs * sizes.outputs
+    part, place, marked = task // ranges, task % ranges, 0
+    c, c_end = stripe(place // sizes.outputs, sizes.inputs, shape[0], tile.rows)
+    k, k_end = stripe(place % sizes.outputs, sizes.outputs, shape[1], tile.columns)
     begin, stop = share(part, sizes.parts, sizes.patches)
-    for first in range(begin, stop, sizes.steps):
-        end = min(stop, first + sizes.steps)
-        transform_images(tile, scheme.input, pointer(tile, x, 0), source, v, first, end)
-        transform_images(tile, scheme.taps, pointer(tile, grad_output, 0), gradient, d, first, end)
-        multiply_points(tile, scheme, v, d, m, (sizes.rows, sizes.columns), end - first, first == begin)
-    result, own = part * window * window * shape[0] * shape[1], marks[part * (marks.size // sizes.parts) :]
-    return write_gradient(tile, scheme, m, None, sums, result, shape, (0, 0), shape, own)
+    extent, result = (c_end - c, k_end - k), part * window * window * shape[0] * shape[1]
+    where, own = (result, shape, (c, k), extent), marks[part * (marks.size // sizes.parts) :]
+    for first in range(begin, stop, sizes.group):
+        end = min(stop, first + sizes.group)
+        transform_images(tile, scheme.input, pointer(tile, x, c), extent[0], source, v, first, end)
+        transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end)
+        if sizes.stays:
+            multiply_points(tile, scheme, v, d, m, extent, end - first, first == begin)
+        elif first == begin:
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, None, sums, *where, sizes, own)
+        else:
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, sums, sums, *where, sizes, own)
+    if sizes.stays:
+        marked += write_gradient(tile, scheme, m, None, sums, *where, own)
+    return marked
 
 
 @threaded
-def add_all_parts(tile, scheme, operands, source, gradient, sizes, buffers, threads):
-    """All parts; operands: gradient, input, the sums of the parts, marks; buffers: V, D and M, a row for each thread.
+def add_tasks(tile, scheme, operands, source, gradient, sizes, buffers, threads):
+    """All parts and ranges; returns how many vectors of the gradient were marked.
 
-    Returns how many vectors of the gradient were marked.
+    operands: gradient, input, the sums of the parts, marks; buffers: V, D and M, a row for each thread
     """
     marked = 0
     for thread in prange(threads):
-        first_part, end_part = share(thread, threads, sizes.parts)
-        for part in range(first_part, end_part):
-            marked += add_part(tile, scheme, operands, source, gradient, sizes, buffers, part, np.intp(thread))
-    return marked
-
-
-@threaded
-def transform_group(tile, scheme, operands, source, gradient, sizes, buffers, group, threads):
-    """V and D of the patches ``group`` (first, end), for all threads."""
-    for thread in prange(threads):
-        first, end = share(thread, threads, group[1] - group[0])
-        v = Points(pointer(tile, buffers[0], first * sizes.v_row), sizes.v_point, sizes.v_row)
-        d = Points(pointer(tile, buffers[1], first * sizes.d_row), sizes.d_point, sizes.d_row)
-        first, end = group[0] + first, group[0] + end
-        transform_images(tile, scheme.input, pointer(tile, operands[1], 0), source, v, first, end)
-        transform_images(tile, scheme.taps, pointer(tile, operands[0], 0), gradient, d, first, end)
-
-
-@jit
-def add_block(tile, scheme, operands, shape, sizes, buffers, group, task, thread):
-    """One block of M from V and D of a group, added to the gradient."""
-    blocks = (shape[1] + sizes.columns - 1) // sizes.columns
-    top, left = task // blocks * sizes.rows, task % blocks * sizes.columns
-    height, width = min(sizes.rows, shape[0] - top), min(sizes.columns, shape[1] - left)
-    m = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.m_point, sizes.m_row)
-    patches = group[1] - group[0]
-    for first in range(0, patches, sizes.steps):
-        v = Points(pointer(tile, buffers[0], first * sizes.v_row + top), sizes.v_point, sizes.v_row)
-        d = Points(pointer(tile, buffers[1], first * sizes.d_row + left), sizes.d_point, sizes.d_row)
-        multiply_points(tile, scheme, v, d, m, (height, width), min(sizes.steps, patches - first), first == 0)
-    where, (_, _, result, marks) = ((top, left), (height, width)), operands
-    if group[0] == 0:
-        return write_gradient(tile, scheme, m, None, result, 0, shape, *where, marks)
-    return write_gradient(tile, scheme, m, result, result, 0, shape, *where, marks)
-
-
-@threaded
-def add_group(tile, scheme, operands, shape, sizes, buffers, group, threads):
-    """All blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked."""
-    marked = 0
-    for thread in prange(threads):
-        blocks = (shape[0] + sizes.rows - 1) // sizes.rows * ((shape[1] + sizes.columns - 1) // sizes.columns)
-        first, end = share(thread, threads, blocks)
+        first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
         for task in range(first, end):
-            marked += add_block(tile, scheme, operands, shape, sizes, buffers, group, task, np.intp(thread))
+            marked += add_task(tile, scheme, operands, source, gradient, sizes, buffers, task, np.intp(thread))
     return marked
+
+
+def longest(length, ranges, unit):
+    """The longest of the ``ranges`` into which ``stripe`` cuts ``length``."""
+    units = -(-length // unit)
+    return -(-units // ranges) * unit
+
+
+def ranges_for(tile, channels, parts, threads):
+    """Into how many ranges the input and the output channels are cut, so that the threads are done first."""
+    inputs, outputs = channels
+
+    def time(ranges):
+        depth, width = longest(inputs, ranges[0], tile.rows), longest(outputs, ranges[1], tile.columns)
+        return -(-parts * ranges[0] * ranges[1] // threads) * (depth * width + TRANSFORMS * (depth + width))
+
+    most = min(threads, -(-inputs // tile.rows)), min(threads, -(-outputs // tile.columns))
+    return min(((i, o) for i in range(1, most[0] + 1) for o in range(1, min(most[1], threads // i) + 1)), key=time)
 
 
 class BackwardWeight:
@@ -201,48 +221,52 @@ class BackwardWeight:
         self.problem = problem
         self.scheme = Scheme(*dilated(problem.R, outputs, problem.stride[0]))
         self.tile = tile or fitting(TILES, problem.K, problem.dtype, problem.C)
-        self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         (top, _), (left, _) = problem.padding
         down, across = -(-problem.P // outputs), -(-problem.Q // outputs)
         self.source = Patches(problem.H, problem.W, problem.C, down, across, -top, -left, outputs * problem.stride[0])
         self.gradient = Patches(problem.P, problem.Q, problem.K, down, across, 0, 0, outputs)
-        self.sizes, self.group = self._cut(problem, problem.N * down * across)
-        sizes, points, lanes = self.sizes, self.scheme.points, self.tile.lanes
-        shared = 1 if self.group else self.threads  # V and D of a group are for all threads
+        threads = threads_for(threads, problem.flops, THREAD_FLOPS)
+        self.sizes = sizes = self._cut(problem, problem.N * down * across, threads)
+        self.threads = min(threads, sizes.parts * sizes.inputs * sizes.outputs)
+        points, lanes = self.scheme.points, self.tile.lanes
         # The last tile reads beyond the last channel; a plain sum needs a patch of each kind and its results.
         spare = max(self.tile.rows, (outputs**2 + problem.R**2) * lanes)
-        self.buffers = (
-            workspace(shared, points * sizes.v_point + spare, problem.dtype),
-            workspace(shared, points * sizes.d_point, problem.dtype),
-            workspace(self.threads, points * sizes.m_point, problem.dtype),
-        )
+        lengths = points * sizes.v_point + spare, points * sizes.d_point, points * sizes.m_point
+        self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
         weights = problem.R * problem.S * problem.C * problem.K
         self.sums = np.zeros((sizes.parts if sizes.parts > 1 else 0, weights), problem.dtype)
         self.marks = np.zeros(sizes.parts * problem.C * -(-problem.K // lanes), np.uint8)
         self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.sums, self.marks))
 
-    def _cut(self, problem, patches):
-        """(Sizes, patches in a group); no groups where all of M stays in the second cache."""
-        lanes, nr, itemsize = self.tile.lanes, self.tile.columns, self.tile.itemsize
-        point_bytes, memory = self.scheme.points * itemsize, caches()
-        # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
-        v_row, d_row = -(-problem.C // lanes) * lanes + lanes, -(-problem.K // nr) * nr + lanes
-        parts, rows, columns, group = 1, problem.C, problem.K, 0
-        if point_bytes * problem.C * d_row <= memory.level2:
-            weight_bytes = problem.R * problem.S * problem.C * problem.K * itemsize
+    def _cut(self, problem, patches, threads):
+        """How the work is cut: parts and groups by the problem alone, ranges and blocks by the threads too."""
+        tile, memory, point_bytes = self.tile, caches(), self.scheme.points * self.tile.itemsize
+        weight_bytes = problem.R * problem.S * problem.C * problem.K * tile.itemsize
+        v_row, d_row = self._rows(problem.C, problem.K)
+        stays, parts, limit = point_bytes * problem.C * d_row <= memory.level2, 1, GROUP
+        if stays:
             parts = max(1, min(PARTS, patches // PART, max(2, PARTS_BYTES // weight_bytes)))
-            self.threads = min(self.threads, parts)
-            limit = max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + d_row)))
-            kept = steps = even(-(-patches // parts), min(limit, STEPS), 1)
-        else:
-            columns = even(problem.K, BLOCK_COLUMNS, nr)
-            rows = even(problem.C, memory.level2 // 2 // (point_bytes * columns), self.tile.rows)
-            group = kept = even(patches, max(STEPS, memory.level3 // 2 // (point_bytes * (v_row + d_row))), 1)
-            steps = even(group, STEPS, 1)
-        m_row = -(-columns // nr) * nr + lanes
-        lengths = kept * v_row, kept * d_row, rows * m_row
+            limit = min(GROUP, max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + d_row))))
+        group = even(-(-patches // parts), limit, 1)
+        ranges = ranges_for(tile, (problem.C, problem.K), parts, threads)
+        rows, columns = longest(problem.C, ranges[0], tile.rows), longest(problem.K, ranges[1], tile.columns)
+        v_row, d_row = self._rows(rows, columns)
+        if not stays:
+            columns = even(columns, BLOCK_COLUMNS, tile.columns)
+            rows = even(rows, memory.level2 // 2 // (point_bytes * columns), tile.rows)
+        m_row = -(-columns // tile.columns) * tile.columns + tile.lanes
+        lengths = group * v_row, group * d_row, rows * m_row
         v_point, d_point, m_point = (apart(length, problem.dtype) for length in lengths)
-        return Sizes(patches, steps, parts, rows, columns, v_point, v_row, d_point, d_row, m_point, m_row), group
+        counts = patches, group, parts, *ranges, stays
+        return Sizes(*counts, rows, columns, v_point, v_row, d_point, d_row, m_point, m_row)
+
+    def _rows(self, inputs, outputs):
+        """Elements of a row of V and of D.
+
+        They are a vector more than the channels need: rows that are a power of two apart would share the lines of the cache.
+        """
+        lanes, nr = self.tile.lanes, self.tile.columns
+        return -(-inputs // lanes) * lanes + lanes, -(-outputs // nr) * nr + lanes
 
     def __call__(self, grad_output, x, out):
         """Write the gradient (R, R, C, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C)."""
@@ -252,16 +276,8 @@ class BackwardWeight:
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1), self.marks
         cut = self.tile, self.scheme, operands, self.source, self.gradient
-        if self._by_groups(cut) if self.group else add_all_parts(*cut, self.sizes, self.buffers, self.threads):
+        if add_tasks(*cut, self.sizes, self.buffers, self.threads):
             add_marked(*cut, self.sizes.parts, self.buffers[0], len(self.buffers[0]))
         if len(self.sums):
             add_parts(self.sums, out.reshape(-1))
         return out
-
-    def _by_groups(self, cut):
-        marked, shape = 0, (self.problem.C, self.problem.K)
-        for first in range(0, self.sizes.patches, self.group):
-            group = first, min(self.sizes.patches, first + self.group)
-            transform_group(*cut, self.sizes, self.buffers, group, self.threads)
-            marked += add_group(*cut[:3], shape, self.sizes, self.buffers, group, self.threads)
-        return marked
