@@ -9,11 +9,14 @@ count as one tap.
 
 The weight is cut into pieces that stay in the second cache while all pixels pass through; where these are few, the pixels are
 divided into *parts*, whose sums are kept apart and added in order at the end.  Pieces and parts depend on the problem alone,
-so that any number of threads gives the same bits.
+so that any number of threads gives the same bits; of parts, or of pieces, there is a power of two, as there is of threads.
 
 Sources: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014, for the implicit matrix; Goto & van de Geijn,
 "Anatomy of High-Performance Matrix Multiplication", 2008, for the blocks.
 """
+
+from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
@@ -21,12 +24,13 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry, load_first, prefetch, store
+from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.workspace import apart, caches, even, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
+from .weight_panels_cpu import copy_rows, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
 
 TILES = (8, 2), (14, 1), (10, 1), (6, 2)
@@ -55,16 +59,13 @@ PIXELS = 784
 """The most pixels in a block: more are not needed to hide the loads and stores of the sums."""
 
 PARTS = 16
-"""The most parts, and pieces where there are parts: as many as there are threads to use them on common machines."""
+"""So many parts times pieces are enough: as many as there are threads to use them on common machines."""
 
-PART_PIXELS = 784
-"""The fewest pixels in a part."""
+PART_PIXELS = 1280
+"""The fewest pixels in a part: some blocks, between which its sums are loaded and stored."""
 
 PARTS_BYTES = 1 << 21
 """The most memory for the sums of all parts: they are written and read once more."""
-
-AHEAD = 8
-"""How many pixels before it is copied one is brought nearer."""
 
 IN_PLACE, LAST_COPIED, COPIED, FRAMED = range(4)
 """How the blocks of the images are read: where they are, the last excepted, from copies of channels, or from frames."""
@@ -84,28 +85,6 @@ def add_to(tile, total, place, first):
     if not first:
         total = add_tile(total, load_tile(tile, place))
     store_tile(total, place)
-
-
-@inlined
-def copy_ahead(tile, source, distance, count, target):
-    """target[0:count] = source[0:count], and up to a vector more is written; what comes ``distance`` later is brought nearer.
-
-    Whole vectors are loaded without a mask: behind masks this machine's prefetcher stands still.
-    """
-    whole = count // tile.lanes * tile.lanes
-    for i in range(0, whole, tile.lanes):
-        prefetch(source + (distance + i))
-        store(target + i, load_first(source + i, tile.lanes))
-    if whole < count:
-        prefetch(source + (distance + whole))
-        store(target + whole, load_first(source + whole, count - whole))
-
-
-@inlined
-def pack_columns(tile, source, pitch, columns, count, packed):
-    """A panel of ``tile.columns`` columns: packed[p, column] for ``count`` pixels p; unspecified beyond ``columns``."""
-    for p in range(count):
-        copy_ahead(tile, source + p * pitch, AHEAD * pitch, columns, packed + p * tile.columns)
 
 
 @jit
@@ -167,63 +146,18 @@ def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buff
         add_columns(narrow, tables, piece, shape, pixels, whole, source, gradient, buffer, sums, first)
 
 
-@inlined
-def copy_panels(tile, source, channels, distance, panel, target):
-    """target[t * panel + row] = source[t * rows + row] for some channels; what comes ``distance`` later is brought nearer."""
-    reach = (tile.rows + tile.lanes - 1) // tile.lanes * tile.lanes
-    whole = max(0, channels - reach + tile.rows) // tile.rows * tile.rows
-    for c in range(0, whole, tile.rows):
-        prefetch(source + (c + distance))
-        for i in range(0, tile.rows, tile.lanes):
-            store(target + i, load_first(source + (c + i), tile.lanes))
-        target = target + panel
-    for c in range(whole, channels, tile.rows):
-        prefetch(source + (c + distance))
-        for i in range(0, tile.rows, tile.lanes):
-            store(target + i, load_first(source + (c + i), channels - c - i))
-        target = target + panel
-
-
-@jit
-def copy_rows(tile, tables, piece, channels, pixels, source, image, target):
-    """Panels of the rows of a piece of the weight: some channels of the image for each tap, target[tile, pixel, row].
-
-    tables: sources, taps, tiles; piece: tiles from, to; pixels: (images, first row, rows, pixels of an image, of all)
-    """
-    sources, places, taps, tiles = tables
-    t, end_tile = piece
-    images, top, rows, image_pixels, panel_size = pixels
-    while t < end_tile:
-        tap, channel = tiles[t, 0], tiles[t, 1]
-        offset, begin, line, low, high = taps[tap]
-        whole = min((channels - channel + tile.rows - 1) // tile.rows, end_tile - t)
-        width = min(channels - channel, whole * tile.rows)
-        end = begin + max(0, min(high - top, rows)) * line
-        begin += max(0, low - top) * line
-        for n in range(images):
-            for p in range(begin, end):
-                later = sources[min(p + AHEAD, end - 1)] - sources[p]
-                pixel = source + (n * image + offset + channel + sources[p])
-                place = target + ((t - piece[0]) * panel_size + n * image_pixels * tile.rows + places[p])
-                copy_panels(tile, pixel, width, later, panel_size, place)
-        t += whole
-
-
 @jit
 def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, thread, threads):
     """The pieces of the weight and the parts of the pixels that are this thread's.
 
-    cuts: parts, pieces down, pieces across, columns in a piece, images and rows in a block; extents: groups, N, H, W, C, P, Q,
-    K, vertical stride, rows of the weight of a group; framing: how images are read, padding above and on the left, (height,
-    width) of frames, or pitch of copied rows
+    cuts: ``Cuts``; extents: groups, N, H, W, C, P, Q, K, vertical stride, rows of the weight of a group; framing: how images
+    are read, padding above and on the left, (height, width) of frames, or pitch of copied rows
     """
     groups, N, H, W, C, P, Q, K, down, size = extents
-    parts, pieces_down, pieces_across, step, most_images, most_rows = cuts
+    parts, pieces_down, pieces_across, step, bands, most_images, most_rows = cuts
     copies, above, beside, height, width = framing
     copied = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     packed = pointer(tile, buffers[1], thread * buffers[1].shape[1])
-    bands = (P + most_rows - 1) // most_rows
-    blocks = (N + most_images - 1) // most_images * bands
     pieces = pieces_down * pieces_across
     first_item, end_item = share(thread, threads, parts * groups * pieces)
     for item in range(first_item, end_item):
@@ -231,10 +165,11 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
         first_tile, end_tile = share(piece // pieces_across, pieces_down, tables[4].shape[0])
         left = piece % pieces_across * step
         sums = pointer(tile, operands[2], part * size * K + g * (K // groups))
-        begin, stop = share(part, parts, blocks)
-        for index in range(begin, stop):
-            n, top = index // bands * most_images, index % bands * most_rows
-            images, rows = min(most_images, N - n), min(most_rows, P - top)
+        begin, stop = share(part, parts, N * bands)
+        index = begin
+        while index < stop:
+            n, top = index // bands, index % bands * most_rows
+            images, rows = min(most_images, stop - index), min(most_rows, P - top)
             gradient = pointer(tile, operands[0], (n * P + top) * Q * K + g * (K // groups))
             x, image, panel_size = pointer(tile, operands[1], n * H * W * C), H * W * C, 0
             channel = g * (C // groups)
@@ -249,7 +184,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
                 about = (tables[0], tables[1], tables[3], tables[4]), (first_tile, end_tile), C // groups, pixels
                 copy_rows(tile, *about, source, image, copied)
                 source, image, panel_size = copied, rows * Q * tile.rows, width
-            elif copies == LAST_COPIED and index + 1 == blocks:  # a last tile reads beyond the last channel
+            elif copies == LAST_COPIED and index + images == N * bands:  # a last tile reads beyond the last channel
                 start = max(0, top * down - above) * W * C
                 copy(tile, x + start, copied, images * image - start)
                 source = copied + (top * down * W * C + channel - start)
@@ -257,6 +192,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
             shape = images * rows * Q, K // groups, K
             columns = first_tile, end_tile, left, min(left + step, K // groups), panel_size
             add_block(tile, narrow, tables[1:], columns, shape, pixels, source, gradient, packed, sums, index == begin)
+            index += images
 
 
 @threaded
@@ -281,19 +217,16 @@ class BackwardWeight:
         apart_by = whole.stride[1] * whole.C * self.tile.itemsize
         copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
         mode = FRAMED if few else COPIED if copied else LAST_COPIED if run % self.tile.rows else IN_PLACE
-        step, piece_rows, images, rows = block_sizes(whole, self.tile, run, width, mode == FRAMED)
+        tiles = -(-run // self.tile.rows) * (whole.R if few else whole.R * whole.S)
+        self.cuts = cuts_of(whole, self.tile, tiles, run, mode == FRAMED)
+        parts, pieces_down, pieces_across, _, _, images, rows = self.cuts
         height, pitch = frame_extent(whole, rows) if few else (0, 0)
         if mode == COPIED:  # a copy writes a vector beyond what there is
             pitch = apart(images * rows * whole.Q * self.tile.rows + self.tile.lanes, whole.dtype)
         cut = whole, self.tile, rows
         self.tables = tables_of_frames(*cut) if few else tables_of_images(*cut, mode == COPIED)
-        pieces_down = -(-len(self.tables.tiles) // (piece_rows // self.tile.rows))
-        pieces_across = -(-width // step)
-        items = whole.groups * pieces_down * pieces_across
-        enough = whole.N * whole.P * whole.Q // PART_PIXELS, PARTS_BYTES // (whole.depth * whole.K * self.tile.itemsize)
-        parts = max(1, min(PARTS // items, *enough, -(-whole.N // images) * -(-whole.P // rows) // 2))
-        self.cuts = parts, pieces_down, pieces_across, step, images, rows
-        self.threads = max(1, min(threads_for(threads, whole.flops, THREAD_FLOPS), parts * items))
+        items = parts * whole.groups * pieces_down * pieces_across
+        self.threads = min(threads_for(threads, whole.flops, THREAD_FLOPS), items)
         extents = whole.N, whole.H, whole.W, whole.C, whole.P, whole.Q, whole.K
         self.extents = whole.groups, *extents, whole.stride[0], whole.depth
         (above, _), (beside, _) = whole.padding
@@ -301,7 +234,7 @@ class BackwardWeight:
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
-        copied = (0, last, piece_rows // self.tile.rows * pitch, images * height * pitch * whole.C)[mode] + self.tile.rows
+        copied = (0, last, -(-tiles // pieces_down) * pitch, images * height * pitch * whole.C)[mode] + self.tile.rows
         sizes = copied, pixels * self.tile.columns + self.tile.lanes
         self.buffers = tuple(workspace(self.threads, size, whole.dtype) for size in sizes)
         self.sums = np.zeros((parts if parts > 1 else 0, whole.depth * whole.K), whole.dtype)
@@ -314,24 +247,55 @@ class BackwardWeight:
             return out
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
-        about = tuple(self.tables), self.cuts, self.extents, self.framing
+        about = tuple(self.tables), tuple(self.cuts), self.extents, self.framing
         add_all(self.tile, self.narrow, *about, operands, self.buffers, self.threads)
         if len(self.sums):
             add_parts(self.sums, out.reshape(-1))
         return out
 
 
-def block_sizes(problem, tile, run, width, framed):
-    """Of a piece of the weight: columns, rows; of a block of pixels: images, rows."""
-    memory = caches()
-    step = even(width, PIECE_COLUMNS, tile.columns)
-    piece_rows = min(PIECE_ROWS, memory.level2 // 4 // (step * tile.itemsize))
-    piece_rows = max(tile.rows, piece_rows // tile.rows * tile.rows)
+class Cuts(NamedTuple):
+    """How the work is cut.
+
+    parts : of the pixels, each with sums of its own
+    pieces_down, pieces_across, columns : pieces of the weight of a group, columns in one
+    bands : of an image, that parts are counted in
+    images, rows : in a block of pixels
+    """
+
+    parts: int
+    pieces_down: int
+    pieces_across: int
+    columns: int
+    bands: int
+    images: int
+    rows: int
+
+
+def cuts_of(problem, tile, tiles, run, framed):
+    """The cuts for a weight of ``tiles`` tiles down a group, ``run`` channels of which lie side by side in the image."""
+    memory, width = caches(), problem.K // problem.groups
+    columns = even(width, PIECE_COLUMNS, tile.columns)
+    piece_rows = min(PIECE_ROWS, memory.level2 // 4 // (columns * tile.itemsize))
+    across, down = -(-width // columns), -(-tiles // max(1, piece_rows // tile.rows))
+    items = problem.groups * across * down
+    enough = problem.N * problem.P * problem.Q // PART_PIXELS, PARTS_BYTES // (problem.depth * problem.K * tile.itemsize)
+    parts = power_of_two(max(1, min(power_of_two(-(-PARTS // items)), *enough)) + 1) // 2
+    if parts == 1 and items < PARTS:
+        down = min(tiles, power_of_two(down))
     source_bytes, panel_bytes = min(run, piece_rows) * tile.itemsize, tile.columns * tile.itemsize
     if framed:  # a panel of the gradient stays in the first cache
         pixels = min(memory.level1 * 2 // 3 // panel_bytes, memory.level2 // 4 // source_bytes)
     else:  # both operands stay in the second, the more pixels the fewer loads and stores of sums
         pixels = min(PIXELS, memory.level2 * 5 // 8 // source_bytes)
-    if pixels < problem.P * problem.Q:
-        return step, piece_rows, 1, even(problem.P, pixels // problem.Q, 1)
-    return step, piece_rows, even(problem.N, pixels // (problem.P * problem.Q), 1), problem.P
+    images, rows = even(-(-problem.N // parts), pixels // (problem.P * problem.Q), 1), problem.P
+    if pixels < problem.P * problem.Q:  # as many bands in each part
+        bands, unit = -(-problem.P // max(1, pixels // problem.Q)), parts // gcd(parts, problem.N)
+        images, rows = 1, -(-problem.P // (-(-bands // unit) * unit))
+    bands = -(-problem.P // rows)
+    return Cuts(max(1, min(parts, problem.N * bands)), down, across, columns, bands, images, rows)
+
+
+def power_of_two(count):
+    """The least power of two that is not below ``count``."""
+    return 1 << (count - 1).bit_length()
