@@ -53,7 +53,8 @@ class Kernel:
     work : callable (problem) -> {unit: amount}, or None
         What it has to do, in units of its own: multiplications, numbers transformed, ….  None: it predicts nothing.
     costs : mapping from unit to nanoseconds
-        What a unit costs on one thread; and "converted", a byte of images brought to ``layout`` or back.
+        What a unit costs on one thread; and "converted", a byte of images, or of a weight's gradient, brought to ``layout``
+        or back.
     accuracy : float
         Factor on the rounding bound gamma_K of a plain sum; 1 for every kernel that only sums the products of the definition.
     precision : str
@@ -98,8 +99,12 @@ class Kernel:
         if self.work is None:
             return None
         own = self.in_layout(problem)
-        converted = {} if own == problem else {"converted": problem.image_bytes}
-        return {**self.work(own), **converted}
+        if own == problem:
+            return self.work(own)
+        gradient = (
+            problem.weight_bytes if self.direction == "backward_weight" else 0
+        )  # other weights are packed from any layout
+        return {**self.work(own), "converted": problem.image_bytes + gradient}
 
     def predicted(self, problem: Any) -> float | None:
         """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything."""

@@ -183,6 +183,10 @@ class Conv(_Images):
         return np.dtype(self.dtype).itemsize * (prod(self.x_shape) + prod(self.out_shape))
 
     @property
+    def weight_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * prod(self.weight_shape)
+
+    @property
     def pointwise(self) -> bool:
         """Whether it is a matrix product over the pixels: 1x1, no stride, no padding."""
         return (self.R, self.S, self.stride, self.padding) == (1, 1, (1, 1), NO_PADDING)
