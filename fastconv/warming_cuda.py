@@ -37,11 +37,11 @@ def steps(models: Sequence[str], precisions: Sequence[str]) -> Iterator[Step]:
     """(what it is, a call to rehearse): what ``fastconv train --target cuda`` does with MNIST, then the public calls."""
     for precision in precisions:
         for name in models:
-            yield f"training {name} {precision}", partial(_train, name, precision)
+            yield f"training {name} {precision}", partial(train, name, precision)
     yield from _calls(precisions)
 
 
-def _train(name: str, precision: str) -> None:
+def train(name: str, precision: str) -> None:
     """One batch of each size that an epoch and the evaluation have, of black images."""
     from . import zoo
 

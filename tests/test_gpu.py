@@ -5,6 +5,11 @@ Without a device there is nothing to run, and the reason is said.  In the simula
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,14 +25,23 @@ if not cuda_status().available:
 
 from benchmarks.gpu import __main__ as benchmark
 from benchmarks.gpu.cases import Case, OnDevice
-from benchmarks.gpu.sizes import large, middle, tiny
+from benchmarks.gpu.sizes import middle, of_memory, others, tiny
+from benchmarks.gpu.timing import clock
 
 pytestmark = pytest.mark.gpu
 
-CASES = tiny() if SIMULATED else [*tiny(), *middle(), *large()]
+CASES = tiny() if SIMULATED else [*tiny(), *middle(), *of_memory(), *others()]
 REGISTERED = [kernel for entry in dispatch.OPERATORS for kernel in dispatch.kernels(*entry) if kernel.target == "cuda"]
 SLOW = ("split", "bf16", "fp16", "warpgroup")
 """In the simulator their own tests have computed them, and take seconds each."""
+
+
+@pytest.fixture(autouse=True)
+def _device_that_works() -> Iterator[None]:
+    """A kernel that has taken the device with it shall not fail the tests behind it: with ``-n``, a new process goes on."""
+    yield
+    if not (SIMULATED or clock().works()) and "PYTEST_XDIST_WORKER" in os.environ:
+        os._exit(1)
 
 
 def runs(case: Case, kernel: Any) -> bool:
@@ -73,6 +87,19 @@ def test_public_calls_agree_with_the_host() -> None:
     x, w = rng.standard_normal((1, 3, 5, 4), dtype=np.float32), rng.standard_normal((4, 3, 3, 3), dtype=np.float32)
     there = fc.conv2d(fc.to_device(x), fc.to_device(w), padding=1, accuracy="exact", target="cuda")
     np.testing.assert_allclose(fc.to_host(there), fc.conv2d(x, w, padding=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator has checks of its own")
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_the_sanitizer_finds_nothing(tool: str) -> None:
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
+    tiny_cases = "from benchmarks.gpu.measure import Item; from benchmarks.gpu.sizes import tiny; "
+    program = tiny_cases + "[Item(case, kernel).start().results() for case in tiny() for kernel in case.kernels()]"
+    words = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.skipif(SIMULATED, reason="test_cuda_network.py trains smaller ones there")

@@ -1,7 +1,8 @@
 """``python -m benchmarks.gpu``: kernels for CUDA on a GPU, verified in float64, then timed against cuBLAS, cuDNN and CuPy.
 
 Times are the device's, between events, with its level-2 cache flushed; "transferred" is a public call of NumPy's arrays, there
-and back, by the host's clock, as epochs of MNIST are.  Kernels are compared with what rounds products alike.  Results go to
+and back, by the host's clock, as epochs of MNIST are.  Kernels are compared with what rounds products alike.  All are built
+first, by as many processes as there are cores; one that then fails is reported, and the others go on.  Results go to
 ``benchmarks/results/gpu.json``.  In the simulator (NUMBA_ENABLE_CUDASIM=1) the smallest cases go through it all, and nothing
 is written.
 """
@@ -13,109 +14,102 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from time import perf_counter, time
 
-import numpy as np
-
-import fastconv as fc
 from benchmarks import record
-from fastconv import data
 from fastconv.bench.circumstances import circumstances
 from fastconv.devices import cuda_status, simulated
-from fastconv.dispatch import Kernel
+from fastconv.functional import rehearsal
 
-from . import peers, training
-from .cases import Case, OnDevice
+from . import bars, flow, training
+from .flow import Row
+from .measure import Item
 from .sizes import large, tiny
-from .timing import HostClock, clock, interleaved
-
-Row = dict[str, Any]
+from .timing import clock
 
 
-def measured(case: Case, clock: HostClock, rounds: int, match: str) -> Iterator[Row]:
-    """A row for each kernel that computes a case: its error, its time and those of its peers."""
-    kernels = [kernel for kernel in case.kernels() if match in f"{kernel.name} {case.label}"]
-    if not kernels:
-        return
-    expected = case.truth()
-    for kernel in kernels:
-        yield _row(case, kernel, clock, rounds, expected)
+def items(match: str) -> list[flow.Item]:
+    """What is measured: for each case the kernels that compute it, or those that would be chosen for it; training."""
+    found: list[flow.Item] = [
+        Item(case, kernel) for case in (tiny() if simulated() else large()) for kernel in case.measured()
+    ]
+    if not simulated():
+        found.append(training.Item())
+    return [item for item in found if match in "{suite} {kernel} {case}".format(**item.about)]
 
 
-def _row(case: Case, kernel: Kernel, clock: HostClock, rounds: int, expected: list[Any]) -> Row:
+def built(chosen: list[flow.Item]) -> float:
+    """Compile what the items start; how many seconds that took."""
     began = perf_counter()
-    ours = OnDevice(case, kernel)
-    ours()
-    results = ours.results()
-    row: Row = {"kernel": kernel.name, "case": case.label, "precision": kernel.precision}
-    row["compiled s"] = perf_counter() - began
-    row["error"] = max(float(np.abs(got - truth).max(initial=0)) for got, truth in zip(results, expected, strict=True))
-    if wrong := case.wrong(kernel, results, expected):
-        return row | {"wrong": wrong}
-    row["seconds"] = interleaved(clock, {"fastconv": ours, **peers.calls(case, kernel.precision)}, rounds)
-    flop, moved = case.work()
-    seconds = row["seconds"]["fastconv"]
-    row |= {"TFLOP/s": flop / seconds * 1e-12, "GB/s": moved / seconds * 1e-9}
-    if case.operator == "matmul":
-        row["seconds"]["transferred"] = _transferred(case, kernel)
-    return row
-
-
-def _transferred(case: Case, kernel: Kernel) -> float:
-    """Seconds of the public call, of NumPy's arrays."""
-    a, b, out = case.arguments()
-    times = []
-    for _ in range(3):
-        start = perf_counter()
-        fc.matmul(a, b, out=out, target="cuda", algorithm=kernel.algorithm, precision=kernel.precision)
-        times.append(perf_counter() - start)
-    return min(times)
+    (architecture,) = rehearsal.architectures(None)
+    kernels = {kernel: None for item in chosen for kernel in rehearsal.rehearse(item.start, architecture)}
+    with rehearsal.building([(kernel, architecture) for kernel in kernels]) as done:
+        for count, _ in enumerate(done, 1):
+            print(f"\r{count} of {len(kernels)} kernels are built", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return perf_counter() - began
 
 
 def line(row: Row) -> str:
     """A row for people."""
     name = f"{row['kernel']:44} {row['case']:28}"
-    if "wrong" in row:
-        return f"{name} WRONG: {row['wrong']}"
+    for what in ("wrong", "failed"):
+        if what in row:
+            return f"{name} {what.upper()}: {row[what]}"
     if simulated():
         return f"{name} right"
+    if row["suite"] == "training":
+        return f"{name} {training.line(row)}"
     times = row["seconds"]
     others = [f"{times[peer] / times['fastconv']:.2f} x {peer}" for peer in ("torch", "cupy") if peer in times]
     rates = f"{times['fastconv'] * 1e6:10.1f} µs {row['TFLOP/s']:8.2f} TFLOP/s {row['GB/s']:8.1f} GB/s"
     return f"{name} {rates}  {', '.join(others)}"
 
 
+def rows_of(arguments: argparse.Namespace, until: float) -> Iterator[Row]:
+    """In the simulator measured here, else by workers."""
+    if simulated():
+        yield from (flow.attempted(item, clock(), 1) for item in items(arguments.match))
+        return
+    asked = ["--match", arguments.match, "--rounds", str(arguments.rounds), "--until", str(until)]
+    yield from flow.led(lambda first: [sys.executable, "-m", "benchmarks.gpu", *asked, "--worker", str(first)])
+
+
 def main(words: list[str]) -> int:
-    """The exit status: 1 if a result is wrong, 2 if there is no device."""
+    """The exit status: 1 if a result is wrong or missing, 2 if there is no device."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--match", default="", help="only what has this in its kernel's name or its case")
-    parser.add_argument("--rounds", type=int, default=20, help="samples of each call (default: 20)")
-    parser.add_argument("--minutes", type=float, default=8.0, help="begin no case after so long (default: 8)")
+    parser.add_argument("--match", default="", help="only what has this in its suite, its kernel's name or its case")
+    parser.add_argument("--rounds", type=int, default=15, help="samples of each call (default: 15)")
+    parser.add_argument("--minutes", type=float, default=7.0, help="begin no kernel after so long (default: 7)")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "gpu.json", help="where results are written")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     if not cuda_status().available:
         print(f"no GPU: {cuda_status().reason}", file=sys.stderr)
         return 2
-    began, timer, rows, late = perf_counter(), clock(), [], []
-    for case in tiny() if simulated() else large():
-        if perf_counter() - began > 60 * arguments.minutes:
-            late.append(f"{case.operator} {case.direction} {case.label}")
+    if arguments.worker is not None:
+        return flow.work(items(arguments.match), arguments.worker, arguments.until, clock(), arguments.rounds)
+    until = time() + 60 * arguments.minutes
+    seconds = 0.0 if simulated() else built(items(arguments.match))
+    rows: list[Row] = []
+    late: list[str] = []
+    for row in rows_of(arguments, until):
+        if "late" in row:
+            late += row["late"]
             continue
-        for row in measured(case, timer, 1 if simulated() else arguments.rounds, arguments.match):
-            rows.append(row)
-            print(line(row), flush=True)
+        rows.append(row)
+        print(line(row), flush=True)
     if late:
         print(f"not measured, the time was up: {', '.join(late)}")
-    if not simulated() and arguments.match in "training mnist-cnn":
-        rows.append(training.measured(data.load()))
-        print(training.line(rows[-1]), flush=True)
     if not simulated():
-        result = {**circumstances(), **timer.about, "copied GB/s": timer.bandwidth() * 1e-9, "late": late, "rows": rows}
+        print(*bars.lines(rows), sep="\n")
+        timer = clock()
+        about = {**circumstances(), **timer.about, "copied GB/s": timer.bandwidth() * 1e-9, "built s": seconds}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        arguments.out.write_text(json.dumps({**about, "late": late, "bars": bars.table(rows), "rows": rows}, indent=1) + "\n")
         print(arguments.out)
-    return int(any("wrong" in row for row in rows))
+    return int(any("wrong" in row or "failed" in row for row in rows))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ import numpy as np
 from fastconv import dispatch
 from fastconv.dispatch import Kernel
 from fastconv.functional._placement import copied_to, fetched, working
+from fastconv_kernels.registry import select
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arguments = tuple[Any, ...]
+
+COMPARED = 1 << 22
+"""Elements of a result: of a larger one only so many are compared, spread over all of it."""
 
 PACKED = ("conv", "forward"), ("conv", "backward_input")
 """Their second argument is a weight, which the plan packs."""
@@ -40,6 +45,10 @@ class Case:
     tolerance : float
         Else: of the largest number that is expected.
     keywords : tuple of (name, value)
+    suite : str
+        Which bars it counts for.
+    precisions : tuple of str
+        If any, only the kernels that would be chosen for them are measured.
     """
 
     operator: str
@@ -51,15 +60,25 @@ class Case:
     terms: int = 0
     tolerance: float = 3e-6
     keywords: tuple[tuple[str, Any], ...] = ()
+    suite: str = ""
+    precisions: tuple[str, ...] = ()
 
     def kernels(self) -> list[Kernel]:
         """Those for CUDA that do not refuse it."""
         table = dispatch.kernels(self.operator, self.direction)
         return [each for each in table if each.target == "cuda" and not each.refuses(each.in_layout(self.problem))]
 
+    def measured(self) -> list[Kernel]:
+        """Those that are timed."""
+        if not self.precisions:
+            return self.kernels()
+        asked = {"target": "cuda", "accuracy": "fast"}
+        table = dispatch.kernels(self.operator, self.direction)
+        return [select(table, self.problem, precision=precision, **asked) for precision in self.precisions]
+
     def arguments(self) -> Arguments:
-        """The same numbers every time."""
-        return self.make(np.random.default_rng(0))
+        """The same numbers every time; nobody writes into them."""
+        return _numbers(self)
 
     def call(self, plan: Any, arguments: Arguments) -> None:
         """``plan``, of the case's problem, with all that it takes."""
@@ -81,23 +100,35 @@ class Case:
         self.call(reference.plan(replace(self.problem, dtype="float64"), 1), tuple(given))
         return [given[index] for index in self.written]
 
-    def bounds(self, kernel: Kernel, expected: list[Array]) -> list[Any]:
-        """How far each result of ``kernel`` may be from what is ``expected``."""
+    def bounds(self, kernel: Kernel, expected: list[Array], sizes: Callable[[], list[Array]]) -> list[Any]:
+        """How far each result of ``kernel`` may be from what is ``expected``; ``sizes`` are the sums of absolute terms."""
         if not self.terms:
             return [self.tolerance * (1 + np.abs(each).max(initial=0)) for each in expected]
         rounding = self.terms * 2.0**-24
         share = kernel.accuracy * rounding / (1 - rounding) + kernel.product_error
-        return [share * sizes for sizes in self.truth(np.abs)]
+        return [share * each for each in sizes()]
 
-    def wrong(self, kernel: Kernel, got: list[Array], expected: list[Array]) -> str:
+    def wrong(
+        self, kernel: Kernel, got: list[Array], expected: list[Array], sizes: Callable[[], list[Array]] | None = None
+    ) -> str:
         """Where a result is out of bounds, in a line; empty: it is right."""
-        for index, one, other, bound in zip(self.written, got, expected, self.bounds(kernel, expected), strict=True):
-            outside = ~(np.abs(one - other) <= bound)
+        bounds = self.bounds(kernel, expected, sizes or (lambda: self.truth(np.abs)))
+        for index, one, other, bound in zip(self.written, got, expected, bounds, strict=True):
+            step = 1 + 2 * (one.size // COMPARED)  # odd: not always the same place of a tile
+            ours, right, most = (array.reshape(-1)[::step] for array in np.broadcast_arrays(one, other, bound))
+            outside = ~(np.abs(ours - right) <= most)
             if outside.any():
-                place = tuple(map(int, np.argwhere(outside)[0]))
+                first = int(np.argmax(outside))
+                place = tuple(map(int, np.unravel_index(step * first, one.shape)))
                 said = f"{outside.sum()} of {outside.size} elements of argument {index}, the first at {place}: "
-                return f"{kernel.name}, {self.label}: {said}{one[place]!r}, expected {other[place]!r}"
+                return f"{kernel.name}, {self.label}: {said}{ours[first]!r}, expected {right[first]!r}"
         return ""
+
+
+@lru_cache(maxsize=1)
+def _numbers(case: Case) -> Arguments:
+    """Made once for all kernels of a case."""
+    return case.make(np.random.default_rng(0))
 
 
 def _wide(change: Callable[[Array], Array], value: Any) -> Any:

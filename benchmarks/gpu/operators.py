@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from fastconv import dispatch
-from fastconv.dispatch import BatchNorm, Conv, Elementwise, Matmul, Maxout, Pool, Rows, Transposition, Update
+from fastconv.dispatch import BatchNorm, Conv, Dropout, Elementwise, Matmul, Maxout, Pool, Rows, Transposition, Update
 
 from .cases import Arguments, Array, Case
 
@@ -89,6 +89,15 @@ def elementwise(function: str, size: int) -> list[Case]:
         Case("elementwise", "forward", label, p, _rooms((size,), (size,)), (1,)),
         Case("elementwise", "backward_input", label, p, backward, (3,)),
     ]
+
+
+def dropout(size: int) -> Case:
+    """Dropout."""
+
+    def make(rng: np.random.Generator) -> Arguments:
+        return normal(rng, size), nan(size), (0x9ABCDEF0, 0x12345678), np.array([5])
+
+    return Case("dropout", "forward", str(size), Dropout(size, 0.3), make, (1,))
 
 
 def maxout(outer: int, channels: int, inner: int, pieces: int) -> list[Case]:

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from fastconv.devices import simulated
 
-from .cases import Case
+from .cases import Array, Case
 
 Calls = dict[str, Callable[[], Any]]
 
@@ -22,8 +24,8 @@ def calls(case: Case, precision: str) -> Calls:
     found: Calls = {}
     if simulated():
         return found
-    if find_spec("torch"):
-        found |= _torch(case, precision)
+    if (torch := _torch_with_device()) is not None:
+        found |= _torch(torch, case, precision)
     if find_spec("cupy") and case.operator == "matmul" and precision == "fp32":
         found |= _cupy(case)
     return found
@@ -36,11 +38,7 @@ def _cupy(case: Case) -> Calls:
     return {"cupy": lambda: cupy.matmul(a, b, out=out)}
 
 
-def _torch(case: Case, precision: str) -> Calls:
-    import torch
-
-    if not torch.cuda.is_available():
-        return {}
+def _torch(torch: Any, case: Case, precision: str) -> Calls:
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     make = TORCH.get((case.operator, case.direction))
     if make is None:
@@ -52,6 +50,32 @@ def _torch(case: Case, precision: str) -> Calls:
             return call()
 
     return {"torch": precise}
+
+
+def truth(case: Case, change: Callable[[Array], Array] = np.asarray) -> list[Array] | None:
+    """What PyTorch computes in float64 of the case's floating-point arguments, changed; None: nothing, or not here.
+
+    Products of large matrices, and convolutions, whose reference on the host would take minutes.
+    """
+    torch = _torch_with_device() if case.operator in ("matmul", "conv") else None
+    return None if torch is None else exactly(torch, case, change, lambda array: torch.from_numpy(array).cuda())
+
+
+def exactly(torch: Any, case: Case, change: Callable[[Array], Array], put: Callable[[Array], Any]) -> list[Array]:
+    """The same, with arrays that are ``put`` where they are to be computed with."""
+    call = TORCH[case.operator, case.direction](torch, case, lambda array: put(change(array.astype("float64"))))
+    result = call().cpu().numpy()
+    order = {"matmul": (0, 1), "conv": (2, 3, 1, 0) if case.direction == "backward_weight" else (0, 2, 3, 1)}[case.operator]
+    return [np.ascontiguousarray(result.transpose(order))]
+
+
+def _torch_with_device() -> Any:
+    """PyTorch, if it has a device."""
+    if simulated() or not find_spec("torch"):
+        return None
+    import torch
+
+    return torch if torch.cuda.is_available() else None
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fastconv.bench.cases import cases as layers
 from fastconv.dispatch import Conv, Pool
 
 from .cases import Case
-from .operators import batch_norm, conv, elementwise, matmul, maxout, pool, rows, transposition, update
+from .operators import batch_norm, conv, dropout, elementwise, matmul, maxout, pool, rows, transposition, update
 
 ONE = ((1, 1), (1, 1))
+BATCH = 64
 
 
 def tiny() -> list[Case]:
@@ -24,6 +28,7 @@ def tiny() -> list[Case]:
         *batch_norm(2, 3, 5, "NCHW"),
         *batch_norm(2, 4, 3, "NHWC"),
         *update(37),
+        dropout(39),
         *transposition(2, 3, 33),
     ]
 
@@ -47,23 +52,56 @@ def middle() -> list[Case]:
         *batch_norm(16, 67, 777, "NCHW"),
         *batch_norm(16, 68, 777, "NHWC"),
         *update(1_000_003),
+        dropout(1_000_003),
         *transposition(5, 67, 781),
     ]
 
 
 def large() -> list[Case]:
-    """As many elements as make a GPU work: what is timed, too."""
+    """What is timed: what the bars are about, then the rest."""
     return [
-        *(matmul(*size) for size in ((4096, 4096, 4096), (2048, 2048, 2048), (8192, 128, 1024))),
+        *of_suite("product 4096", [matmul(4096, 4096, 4096)]),
+        *of_suite("product 8192", [matmul(8192, 8192, 8192)], "fp32", "tf32", "bf16", "fp16"),
+        *of_suite("memory", of_memory()),
+        *resnet(),
+        *others(),
+    ]
+
+
+def of_suite(suite: str, cases: list[Case], *precisions: str) -> list[Case]:
+    """``cases`` that count for the bars of a suite; with the kernels that would be chosen for ``precisions``, or with all."""
+    return [replace(case, suite=suite, precisions=precisions) for case in cases]
+
+
+def resnet() -> list[Case]:
+    """The convolutions of ResNet-50 at batch 64."""
+    found = []
+    for layer in layers("conv", "forward", ["resnet50"], BATCH):
+        for case in conv(layer.text, layer.problem):
+            said = "forward" if case.direction == "forward" else "backward"
+            found += of_suite(f"ResNet-50 {said}", [case], "fp32", "tf32", "bf16")
+    return found
+
+
+def others() -> list[Case]:
+    """As many elements as make a GPU work, for every kernel: tests compute them all."""
+    return [
+        *(matmul(*size) for size in ((2048, 2048, 2048), (8192, 128, 1024))),
         *conv("n32 c64 56x56 k64 3x3 p1", Conv(32, 64, 56, 56, 64, 3, 3, padding=ONE)),
         *conv("n32 c256 14x14 k256 3x3 p1", Conv(32, 256, 14, 14, 256, 3, 3, padding=ONE)),
         *conv("n32 c256 56x56 k64 1x1", Conv(32, 256, 56, 56, 64, 1, 1)),
         *conv("n32 c3 224x224 k64 7x7 p3 s2", Conv(32, 3, 224, 224, 64, 7, 7, (2, 2), ((3, 3), (3, 3)))),
         *pool("n32 c64 112x112 3x3 s2 p1", Pool("max", 32, 64, 112, 112, 3, 3, (2, 2), ONE, layout="NHWC")),
-        *elementwise("relu", 1 << 25),
-        *maxout(64, 128, 784, 2),
-        *rows(8192, 1000),
-        *batch_norm(64, 256, 784, "NHWC"),
-        *update(1 << 25),
-        *transposition(64, 256, 784),
+    ]
+
+
+def of_memory() -> list[Case]:
+    """What memory alone limits: the arrays are some times as large as a level-2 cache."""
+    return [
+        *pool("n64 c64 112x112 3x3 s2 p1", Pool("max", 64, 64, 112, 112, 3, 3, (2, 2), ONE, layout="NHWC")),
+        *elementwise("relu", 1 << 26),
+        *batch_norm(64, 256, 3136, "NHWC"),
+        *update(1 << 26),
+        dropout(1 << 26),
+        *transposition(64, 256, 3136),
     ]

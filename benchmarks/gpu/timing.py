@@ -31,6 +31,10 @@ class HostClock:
         """Of the device's memory: unknown."""
         return 0.0
 
+    def works(self) -> bool:
+        """Whether the device still computes."""
+        return True
+
     @property
     def about(self) -> dict[str, Any]:
         return {"gpu": "simulated", "capability": None}
@@ -58,6 +62,13 @@ class DeviceClock(HostClock):
         self.stream.record(after)
         after.sync()
         return float(after - before) * 1e-3
+
+    def works(self) -> bool:
+        try:
+            self.device.sync()
+        except Exception:  # noqa: BLE001 - whatever it says, it does not
+            return False
+        return True
 
     def bandwidth(self) -> float:
         """Bytes a second, read and written, of a copy of half of the buffer onto the other."""
