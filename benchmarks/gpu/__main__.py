@@ -19,20 +19,19 @@ from time import perf_counter, time
 from benchmarks import record
 from fastconv.bench.circumstances import circumstances
 from fastconv.devices import cuda_status, simulated
-from fastconv.functional import rehearsal
+from fastconv.functional import ceilings, rehearsal
 
 from . import bars, flow, training
 from .flow import Row
-from .measure import Item
+from .measure import CEILINGS, Ceiling, Item, share
 from .sizes import large, tiny
 from .timing import clock
 
 
 def items(match: str) -> list[flow.Item]:
     """What is measured: for each case the kernels that compute it, or those that would be chosen for it; training."""
-    found: list[flow.Item] = [
-        Item(case, kernel) for case in (tiny() if simulated() else large()) for kernel in case.measured()
-    ]
+    found: list[flow.Item] = [Ceiling(what) for what in ceilings.ON_DEVICE]
+    found += [Item(case, kernel) for case in (tiny() if simulated() else large()) for kernel in case.measured()]
     if not simulated():
         found.append(training.Item())
     return [item for item in found if match in "{suite} {kernel} {case}".format(**item.about)]
@@ -50,8 +49,8 @@ def built(chosen: list[flow.Item]) -> float:
     return perf_counter() - began
 
 
-def line(row: Row) -> str:
-    """A row for people."""
+def line(row: Row, rows: list[Row]) -> str:
+    """A row for people; ``rows`` are those so far."""
     name = f"{row['kernel']:44} {row['case']:28}"
     for what in ("wrong", "failed"):
         if what in row:
@@ -62,8 +61,10 @@ def line(row: Row) -> str:
         return f"{name} {training.line(row)}"
     times = row["seconds"]
     others = [f"{times[peer] / times['fastconv']:.2f} x {peer}" for peer in ("torch", "cupy") if peer in times]
-    rates = f"{times['fastconv'] * 1e6:10.1f} µs {row['TFLOP/s']:8.2f} TFLOP/s {row['GB/s']:8.1f} GB/s"
-    return f"{name} {rates}  {', '.join(others)}"
+    rates = "".join(f" {row[unit]:8.1f} {unit}" for unit in ("TFLOP/s", "GB/s") if unit in row)
+    if (reached := share(row, rows)) is not None and row["suite"] != CEILINGS:
+        rates += f" {reached:4.0%} of the ceiling"
+    return f"{name} {times['fastconv'] * 1e6:10.1f} µs{rates}  {', '.join(others)}"
 
 
 def rows_of(arguments: argparse.Namespace, until: float) -> Iterator[Row]:
@@ -99,13 +100,12 @@ def main(words: list[str]) -> int:
             late += row["late"]
             continue
         rows.append(row)
-        print(line(row), flush=True)
+        print(line(row, rows), flush=True)
     if late:
         print(f"not measured, the time was up: {', '.join(late)}")
     if not simulated():
         print(*bars.lines(rows), sep="\n")
-        timer = clock()
-        about = {**circumstances(), **timer.about, "copied GB/s": timer.bandwidth() * 1e-9, "built s": seconds}
+        about = {**circumstances(), **clock().about, "built s": seconds}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({**about, "late": late, "bars": bars.table(rows), "rows": rows}, indent=1) + "\n")
         print(arguments.out)

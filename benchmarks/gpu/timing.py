@@ -27,10 +27,6 @@ class HostClock:
         call()
         return perf_counter() - start
 
-    def bandwidth(self) -> float:
-        """Of the device's memory: unknown."""
-        return 0.0
-
     def works(self) -> bool:
         """Whether the device still computes."""
         return True
@@ -69,17 +65,6 @@ class DeviceClock(HostClock):
         except Exception:  # noqa: BLE001 - whatever it says, it does not
             return False
         return True
-
-    def bandwidth(self) -> float:
-        """Bytes a second, read and written, of a copy of half of the buffer onto the other."""
-        from cuda.bindings import driver
-
-        half, place = FLUSHED_BYTES // 2, int(self.trash.handle)
-
-        def copy() -> None:
-            driver.cuMemcpyDtoDAsync(place + half, place, half, self.stream.handle)
-
-        return 2 * half / median(self.seconds(copy) for _ in range(10))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def copied_to(device: int, values: Any, fill: bool = True) -> DeviceArray:
 
     library = libraries.preferred()
     copy = wrapped(library.empty(values.shape, values.dtype, device), library)
-    if fill:
+    if fill and not rehearsing():
         with working(copy):
             transfers.fill(copy, np.ascontiguousarray(values))
     return copy
