@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import nn
 from fastconv.bench import serve, suites
 from fastconv.bench.cases import READERS, Case
 from fastconv.bench.contestants import on_device, ours
@@ -25,7 +26,7 @@ from targets import SIMULATED
 if not SIMULATED:
     pytest.skip("needs the simulator: NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
-from fastconv_kernels.cuda import launch, libraries
+from fastconv_kernels.cuda import launch, libraries, transfers
 from fastconv_kernels.cuda.libraries import SimulatedArray
 
 RNG = np.random.default_rng(0)
@@ -224,6 +225,38 @@ def test_errors_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(expected, match=r"^the CUDA device"):
                 fc.matmul(a, b)
     assert np.array_equal(fc.matmul(A, B), A @ B)
+
+
+def test_more_elements_than_kernels_count_are_refused_before_anything_is_touched() -> None:
+    wide, narrow = (np.lib.stride_tricks.as_strided(np.zeros(1, "float32"), (1 << 16, 1 << n), (0, 0)) for n in (15, 2))
+    for x in (SimulatedArray(wide), wide):
+        with pytest.raises(fc.ArgumentError, match=r"^x: expected at most 2\*\*31 - 1 elements, which kernels for CUDA"):
+            fc.relu(x, target="cuda")
+    gaps = np.lib.stride_tricks.as_strided(np.zeros(1, "float32"), (2, 2), (1 << 33, 4))
+    with pytest.raises(fc.ArgumentError, match=r"^b: expected at most 2\*\*31 - 1 elements"):
+        fc.matmul(SimulatedArray(np.zeros((2, 2), "float32")), SimulatedArray(gaps))
+    with pytest.raises(fc.UnsupportedError, match=r"^out: kernels for CUDA count at most 2\*\*31 - 1 elements"):
+        fc.matmul(SimulatedArray(narrow), SimulatedArray(narrow.T))
+    model = nn.Sequential([nn.Dense(1 << 16)], input_shape=(1,))
+    model.compile(target="cuda")
+    with pytest.raises(fc.ArgumentError, match=r"^batch_size: kernels for CUDA count at most"):
+        model.predict(np.zeros((1 << 15, 1), "float32"), batch_size=1 << 15)
+
+
+def test_a_network_says_what_happened_to_its_device_and_can_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = nn.Sequential([nn.Dense(2)], input_shape=(3,)), np.ones((2, 3), "float32")
+    model.compile("sgd", target="cuda")
+
+    def lost(*_: Any) -> None:
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfers, "move", lost)
+        with pytest.raises(fc.DeviceError, match=r"^the CUDA device failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
+            model.fit(images, np.zeros(2, int), verbose=0)
+    model.compile("sgd", target="numpy")
+    model.fit(images, np.zeros(2, int), verbose=0)
+    assert np.isfinite(model.predict(images)).all()
 
 
 def test_libraries_make_their_own_arrays_on_their_own_streams() -> None:

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from fastconv_kernels.cuda.device_array import DeviceArray, wrapped
+from fastconv_kernels.cuda.device_array import LARGEST, DeviceArray, wrapped
 from fastconv_kernels.registry import Refused
 
 from ..devices import cuda_status, on_cuda
@@ -38,6 +38,8 @@ Arrays = Mapping[str, Any]
 
 WRITTEN = "out", "grad_residual", "running_mean", "running_var"
 """Arguments that calls write; of ``out`` they read nothing."""
+
+TOO_LARGE = "expected at most 2**31 - 1 elements, which kernels for CUDA count in 32 bits"
 
 OF_CUDA = "cuda", "cupy", "cupy_backends", "torch"
 """Packages whose exceptions tell of a device or its driver; some are no ``RuntimeError``."""
@@ -170,6 +172,9 @@ def _each(change: Callable[[DeviceArray], Any], result: Any, own: Mapping[int, A
 def _on_their_device(arrays: Arrays, on_device: Arrays, first: str) -> dict[str, DeviceArray]:
     placed = {name: device_array(name, value) for name, value in on_device.items()}
     place = placed[first].device
+    for name, value in placed.items():
+        if not value.countable:
+            raise ArgumentError(f"{name}: {TOO_LARGE}, got shape {value.shape} and strides {value.strides}")
     for name in arrays:
         if name not in placed:
             raise ArgumentError(f"{name}: expected an array on cuda:{place} as {first} is, got one of the host")
@@ -248,6 +253,9 @@ def on_host(array: Any) -> Any:
 def _copied(arrays: Arrays) -> dict[str, DeviceArray]:
     """Copies on device 0 of arrays of the host; an array that is given twice has one."""
     hosts = {name: _check.host(name, value) for name, value in arrays.items()}
+    for name, value in hosts.items():
+        if value.size > LARGEST:
+            raise ArgumentError(f"{name}: {TOO_LARGE}, got shape {value.shape}")
     placed: dict[str, DeviceArray] = {}
     for name, value in hosts.items():
         if name in WRITTEN:

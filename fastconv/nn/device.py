@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.errors import ArgumentError
 from fastconv.functional import _on_device, _placement
 
 from .place import Arguments, Array, Memory
@@ -35,6 +36,9 @@ class Device:
             yield
 
     def zeros(self, size: int, dtype: Any) -> Any:
+        if size > _on_device.LARGEST:
+            told = "batch_size: kernels for CUDA count at most 2**31 - 1 elements of an array"
+            raise ArgumentError(f"{told}, a layer needs {size}; a smaller batch may do")
         with self.working():
             array = self._here.empty((size,), dtype)
             array.fill(0)

@@ -19,6 +19,9 @@ from ..registry import Refused
 
 Shape = tuple[int, ...]
 
+LARGEST = 2**31 - 1
+"""Elements between the first and the last of an array: kernels count them in 32 bits."""
+
 
 class Flags(NamedTuple):
     """Of ``numpy.ndarray.flags`` what calls ask for."""
@@ -108,6 +111,11 @@ class DeviceArray:
         return self.itemsize + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
 
     @property
+    def countable(self) -> bool:
+        """Whether kernels can count its elements."""
+        return max(self.size, self.reach // self.itemsize) <= LARGEST
+
+    @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         data, kind = (self.address, not self.writeable), self.dtype.str
         return {"shape": self.shape, "typestr": kind, "data": data, "strides": self.strides, "version": 3}
@@ -176,6 +184,8 @@ class DeviceArray:
 
     def empty(self, shape: Shape, dtype: Any) -> DeviceArray:
         """A new array of the same library on the same device; its elements are anything."""
+        if prod(shape) > LARGEST:
+            raise Refused(f"out: kernels for CUDA count at most 2**31 - 1 elements, an array of shape {shape} is needed")
         return wrapped(self.library.empty(shape, np.dtype(dtype), self.device), self.library)
 
     def contiguous(self) -> DeviceArray:
