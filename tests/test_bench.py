@@ -15,7 +15,8 @@ from benchmarks import regressions
 from command_line import fails
 from fastconv.bench import cases, ceilings, comparison, guard, roofline, session, suites
 from fastconv.bench.ceilings import Ceilings
-from fastconv.bench.contestants import Answer, sizes
+from fastconv.bench.contestants import Answer, ours, sizes
+from fastconv.bench.contestants.operands import Operands
 from fastconv.bench.session import Request
 from fastconv.cli import bench as cli_bench
 from fastconv.cli import main
@@ -68,6 +69,20 @@ def test_every_operator_has_something_to_measure(operator: str) -> None:
     for quick in (False, True):
         found = session.parts(Request((operator,), quick=quick, threads=(1, 2) if operator == "matmul" else (1,)))
         assert all(part.cases and part.suite.contestants for part in found)
+
+
+def test_a_session_of_everything_tells_the_choice_and_the_gain_of_threads() -> None:
+    found = session.parts(Request(tuple(session.OPERATORS), quick=True, threads=(2,)))
+    names = [(part.name, part.threads) for part in found]
+    assert names.count((session.CHOICES, 2)) == 1
+    assert [name for name, threads in names if threads == 1] == list(session.SCALED)
+    alone = next(part for part in found if part.threads == 1)
+    assert {each.name for each in alone.suite.contestants} == {"FMA peak", "fastconv NHWC", "fastconv NCHW"}
+    (choices,) = [part for part in found if part.name == session.CHOICES]
+    assert all(each.name == "FMA peak" or each.options["willing"] for each in choices.suite.contestants)
+    case = cases.cases("conv", "forward", ["quick"])[0]
+    assert ours.entry(case, Operands(case), 1, algorithm="winograd", willing=True) is None
+    assert not any(part.threads == 1 for part in session.parts(Request(("conv",), quick=True, threads=(2,))))
 
 
 def test_shapes_of_files_and_texts_come_together(tmp_path: Path) -> None:

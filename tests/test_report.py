@@ -77,12 +77,30 @@ def test_a_gpu_is_compared_and_its_transfers_weighed() -> None:
     on_gpu = {"fastconv cuda NHWC": 1e-4, "fastconv cuda, there and back": 4.1e-3}
     cases = {"large": {"fastconv NHWC": 1e-3}, "small": {"fastconv NHWC": 1e-5}}
     rows = [row(1, case, seconds=times | on_gpu, kernels={}) for case, times in cases.items()]
+    rows[0]["GPU's roof"] = 2e-5
     for made in rows:
         made |= {"least": made["seconds"], "spread": dict.fromkeys(made["seconds"], 0.0)}
-    said = text(report.page(session(*rows)))
+    ceilings = {"GPU": {"GB/s": 4000.0, "GFLOP/s": {"tf32": 400e3}}, "GFLOP/s": {"1": 250.0}}
+    said = text(report.page(session(*rows) | ceilings))
     assert "No GPU was measured" not in said
-    assert "forward large 1 1000.0 100.0 10.00 4000.0 5 " in said
+    assert "forward large 1 1000.0 100.0 10.00 20% 4000.0 5 " in said
     assert "forward small 1 10.0 100.0 0.10 4000.0 never" in said
+    assert "multiply-adds, 1 thread(s) 250 GFLOP/s" in said
+    assert "GPU, tf32 400.0 TFLOP/s GPU, copying 4000 GB/s" in said
+
+
+def test_a_session_of_everything_shows_the_choice_and_the_gain_of_threads() -> None:
+    alone = {"seconds": {"fastconv NHWC": 2e-5}, "least": {"fastconv NHWC": 2e-5}, "spread": {"fastconv NHWC": 0.0}}
+    others = {"seconds": {"fastconv NHWC": 1e-5, "torch NCHW": 2e-5}, "least": {}, "spread": {}}
+    others |= {"least": others["seconds"], "spread": dict.fromkeys(others["seconds"], 0.0)}
+    choices = row(2, suite="algorithms")
+    choices["seconds"] = {name: taken for name, taken in choices["seconds"].items() if name.startswith("fastconv")}
+    page = report.page(session(row(2, kernels={}, **others), row(1, kernels={}, **alone), choices))
+    said = text(page)
+    assert "2.00 × Convolution, forward torch" in said
+    assert "Which algorithm wins where" in said
+    assert said.count("is faster.") == 1, "no bars where there is nobody to compare with"
+    assert page.count("plotly-graph-div") == 5, "two rooflines, ratios, the choice, the scaling"
 
 
 def test_it_needs_nothing_beside_it_and_escapes() -> None:
@@ -118,7 +136,7 @@ frame.contentWindow.addEventListener("error", (event) => seen.push(event.message
 frame.addEventListener("load", () => setTimeout(() => {{
   const page = frame.contentDocument;
   const figures = page.querySelectorAll(".main-svg").length;
-  const heading = page.querySelector(".summary th:nth-child(2)");
+  const heading = page.querySelector(".summary th:nth-child(3)");
   heading.querySelector("button").click();
   const facts = [seen.length, page.documentElement.scrollWidth, figures, heading.getAttribute("aria-sort")];
   document.body.textContent = "facts: " + facts.join(" ");

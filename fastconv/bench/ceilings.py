@@ -49,8 +49,9 @@ class Ceilings:
     doubtful: tuple[str, ...] = ()
 
     def least_seconds(self, row: Mapping[str, Any]) -> float | None:
-        """See ``roofline.least_seconds``."""
-        return roofline.least_seconds(row, self.in_place if row.get("in_place") else self.rates)
+        """See ``roofline.least_seconds``; by the best that was seen, beside the row or before it."""
+        best = {**row, "peak": max(row["peak"], self.peak)} if "peak" in row else row
+        return roofline.least_seconds(best, self.in_place if row.get("in_place") else self.rates)
 
     def __str__(self) -> str:
         rates = ", ".join(f"{place} {rate:.0f} ({self.in_place[place]:.0f})" for place, rate in self.rates.items())

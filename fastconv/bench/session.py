@@ -35,6 +35,12 @@ QUICK = ("quick",)
 """The file of each operator for a quick session."""
 
 
+CHOICES = "algorithms"
+"""The name of the part that measures each algorithm."""
+SCALED = ("forward", "pool", "matmul", "training")
+"""Suites that tell how a session of everything gains from threads."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What a session measures.
@@ -110,9 +116,25 @@ def parts(request: Request) -> list[Part]:
             suite = _contesting(SUITES[suites_of[direction]], request)
             wanted = _cases(suite, operator, request)
             found += [Part(operator, suites_of[direction], suite, wanted, threads) for threads in request.threads]
+    if len(request.operators) > 1 and "cpu" in request.targets:
+        found += [*_choices(found, request), *_alone(found, request)]
     if not found:
         raise ArgumentError(f"--direction: {' and '.join(request.operators)} has no {' or '.join(request.directions)}")
     return found
+
+
+def _choices(found: Sequence[Part], request: Request) -> list[Part]:
+    """Each algorithm that could be chosen for the convolutions of a session of everything, forward."""
+    parts = [part for part in found if part.name == "forward" and part.threads == max(request.threads)]
+    return [] if request.algorithm else [replace(part, name=CHOICES, suite=suites.choices(part.suite)) for part in parts]
+
+
+def _alone(found: Sequence[Part], request: Request) -> list[Part]:
+    """Ours on one thread, where a session of everything has none: what the others gain."""
+    if 1 in request.threads or request.algorithm:
+        return []
+    measured = [part for part in found if part.name in SCALED and part.threads == max(request.threads)]
+    return [replace(part, suite=suites.only_kernels(part.suite), threads=1) for part in measured]
 
 
 def rows(part: Part, quick: bool) -> Iterator[Row]:

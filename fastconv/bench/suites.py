@@ -136,6 +136,22 @@ def with_algorithm(suite: Suite, algorithm: str) -> Suite:
     return replace(suite, contestants=(*ours, *others))
 
 
+def choices(suite: Suite) -> Suite:
+    """Our kernels of every algorithm that neither refuses nor declines a case, on their own."""
+    each = [
+        replace(contestant, options={**contestant.options, "willing": True})
+        for contestant in with_algorithm(suite, "all").contestants
+        if contestant.library == "ours"
+    ]
+    return replace(suite, contestants=(PEAK, *each))
+
+
+def only_kernels(suite: Suite) -> Suite:
+    """The suite with what our kernels alone take, without calls and without others."""
+    own = [each for each in suite.contestants if each.library in ("ours", "ceiling") and not each.options.get("public")]
+    return replace(suite, contestants=tuple(own))
+
+
 def with_device(suite: Suite, precision: str | None) -> Suite:
     """The suite with ours on a GPU, too: their arrays there, in either layout, and their way there and back."""
     layouts = [""] if suite.operator == "matmul" else [f" {layout}" for layout in LAYOUTS]

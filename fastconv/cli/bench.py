@@ -39,7 +39,7 @@ def bench(arguments: Namespace) -> int:
     rows: list[session.Row] = []
     limits = Limits(request.precision or "fp32")
     try:
-        for told in limits.measure(request.threads, request.targets):
+        for told in limits.measure(list(dict.fromkeys(part.threads for part in todo)), request.targets):
             print(told, flush=True)
         _measure(todo, request.quick, rows, limits)
     finally:  # what was measured until an interruption is kept

@@ -18,12 +18,18 @@ from .operands import TO_KCRS, TO_NCHW, Array, Operands, empty
 
 
 def entry(
-    case: Case, operands: Operands, threads: int, layout: str = "NHWC", algorithm: str | None = None, public: bool = False
+    case: Case,
+    operands: Operands,
+    threads: int,
+    layout: str = "NHWC",
+    algorithm: str | None = None,
+    public: bool = False,
+    willing: bool = False,
 ) -> Entry | None:
     """The kernel that is chosen, called as a network calls it, or with ``public`` the function that users call.
 
-    ``layout`` is that of the images that are given and taken.  None where ``algorithm`` cannot compute the case, and where the
-    kernel, not called by ``public``, takes another layout.
+    ``layout`` is that of the images that are given and taken.  None where ``algorithm`` cannot compute the case, or, if it has
+    to be ``willing``, would not be chosen; and where the kernel, not called by ``public``, takes another layout.
     """
     if case.operator == "stream":
         return our_streams.entry(case.problem, operands, threads, algorithm)
@@ -40,7 +46,7 @@ def entry(
         public_call, out = PUBLIC[case.operator, case.direction](problem, operands, algorithm)
         return Entry(public_call, partial(outward, out, case.direction, layout), kernel.name)
     own = kernel.in_layout(problem)
-    if own != problem:
+    if own != problem or (willing and kernel.declines(own)):
         return None
     call, out = KERNELS[case.operator, case.direction](kernel.plan(own, threads), own, operands, case.packed)
     return Entry(call, partial(outward, out, case.direction, layout), kernel.name)

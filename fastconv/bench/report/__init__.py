@@ -35,6 +35,7 @@ def page(session: Session) -> str:
         script=script,
         title=escape(f"fastconv on {session['machine']['cpu']}, {session['date']}"),
         summary="\n".join(f"<p>{escape(sentence)}</p>" for sentence in words.summary(session)),
+        headlines=tables.headlines(session),
         overview=tables.overview(session),
         sections="\n".join(_sections(session)),
         circumstances=tables.circumstances(session),
@@ -43,11 +44,13 @@ def page(session: Session) -> str:
 
 def _sections(session: Session) -> list[str]:
     rows = session["rows"]
-    found = [("The roofline", words.ROOFLINE, [figures.roofline(session, threads) for threads in figures.thread_counts(rows)])]
+    drawn = [figures.roofline(session, threads) for threads in reversed(figures.thread_counts(rows))]
+    found = [("The roofline", words.ROOFLINE, drawn)]
     for suite, own in by_suite(rows).items():
-        chart = figures.ratio_chart(own)
-        text = words.RATIOS if chart else words.SHARES
-        pictures = [chart or figures.share_chart(own)] + ([figures.crossover(own)] if figures.has_choice(own) else [])
+        ratios = figures.ratio_chart(own)
+        choice = figures.crossover(own) if figures.has_choice(own) else ""
+        text = " ".join([words.RATIOS] * bool(ratios) + [words.CHOICE] * bool(choice)) or words.SHARES
+        pictures = [ratios, choice] if ratios or choice else [figures.share_chart(own)]
         found.append((words.TITLES.get(suite, suite), text, [*pictures, tables.rows(own)]))
     if scaling := figures.scaling(rows):
         found.append(("Threads", words.SCALING, [scaling]))

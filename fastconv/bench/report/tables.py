@@ -17,21 +17,39 @@ def table(head: list[str], lines: list[list[str]]) -> str:
     return f'<div class="table"><table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def overview(session: dict[str, Any]) -> str:
-    """How each suite compares with each peer."""
+def _compared(session: dict[str, Any]) -> dict[tuple[str, int, str], list[float]]:
+    """(suite, threads, peer) → the ratios."""
     found: dict[tuple[str, int, str], list[float]] = {}
     for suite, own in by_suite(session["rows"]).items():
         for row in own:
             for peer, ratio in ratios(row).items():
                 found.setdefault((suite, row["threads"], peer), []).append(ratio)
+    return found
+
+
+def headlines(session: dict[str, Any]) -> str:
+    """A large number for each suite: the geometric mean against the first peer, on the most threads."""
+    found, tiles = _compared(session), []
+    for suite in dict.fromkeys(suite for suite, _, _ in found):
+        own = {(threads, peer): values for (name, threads, peer), values in found.items() if name == suite}
+        most = max(threads for threads, _ in own)
+        peer, values = next((peer, values) for (threads, peer), values in own.items() if threads == most)
+        text = f"<b>{mean(values):.2f} ×</b><span>{escape(TITLES.get(suite, suite))}</span><small>{escape(peer)}</small>"
+        tiles.append(f'<div class="tile">{text}</div>')
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def overview(session: dict[str, Any]) -> str:
+    """How each suite compares with each peer."""
+    found = _compared(session)
     lines = [
         [
-            *(TITLES.get(suite, suite), str(threads), peer, str(len(values)), f"{mean(values):.2f}"),
-            *(f"{min(values):.2f}", f"{max(values):.2f}", str(sum(value < 1 for value in values))),
+            *(TITLES.get(suite, suite), peer, f"{mean(values):.2f}", f"{min(values):.2f}", f"{max(values):.2f}"),
+            *(f"{sum(value < 1 for value in values)} of {len(values)}", str(threads)),
         ]
         for (suite, threads, peer), values in found.items()
     ]
-    head = ["times as long as ours", "threads", "against", "problems", "geomean", "least", "most", "slower on"]
+    head = ["times as long as ours", "against", "geomean", "least", "most", "slower on", "threads"]
     return table(head, lines) if lines else ""
 
 
@@ -73,6 +91,10 @@ def rows(own: list[Row]) -> str:
     return f"<details><summary>All rows</summary>{table(head, lines)}</details>"
 
 
+GPU_ROOF = "GPU's roof"
+"""Seconds that a row takes at least on the GPU."""
+
+
 def devices(session: dict[str, Any]) -> str:
     """What was measured on the CPU and on a GPU, and when it pays to go there."""
     lines = []
@@ -89,12 +111,23 @@ def devices(session: dict[str, Any]) -> str:
                         f"{cpu * 1e6:.1f}",
                         f"{gpu * 1e6:.1f}",
                         f"{cpu / gpu:.2f}",
+                        f"{row[GPU_ROOF] / gpu:.0%}" if GPU_ROOF in row else "",
                     ),
                     "" if way is None else f"{way * 1e6:.1f}",
                     "" if way is None else _calls(way, cpu, gpu),
                 ]
             )
-    head = ["suite", "problem", "threads", "CPU, µs", "GPU, µs", "CPU over GPU", "there and back, µs", "calls until it pays"]
+    head = [
+        "suite",
+        "problem",
+        "threads",
+        "CPU, µs",
+        "GPU, µs",
+        "CPU over GPU",
+        "of the GPU's roof",
+        "there and back, µs",
+        "calls until it pays",
+    ]
     return table(head, lines) if lines else ""
 
 
@@ -106,6 +139,11 @@ def _calls(way: float, cpu: float, gpu: float) -> str:
 def circumstances(session: dict[str, Any]) -> str:
     """Date, machine and versions."""
     facts = {"date": session["date"], **session["machine"], **session["versions"]}
+    peaks = session.get("GFLOP/s", {}).items()
+    facts |= {f"multiply-adds, {threads} thread(s)": f"{rate:.0f} GFLOP/s" for threads, rate in peaks}
     for threads, rates in session["GB/s"].items():
         facts |= {f"copying, {place}, {threads} thread(s)": f"{rate:.0f} GB/s" for place, rate in rates.items()}
+    if gpu := session.get("GPU"):
+        facts |= {f"GPU, {name}": f"{rate / 1e3:.1f} TFLOP/s" for name, rate in gpu["GFLOP/s"].items()}
+        facts["GPU, copying"] = f"{gpu['GB/s']:.0f} GB/s"
     return table(["what", "value"], [[str(name), str(value)] for name, value in facts.items()])

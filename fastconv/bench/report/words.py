@@ -15,16 +15,19 @@ TITLES = {
     "matmul": "Matrix products",
     "streams": "Memory-bound operators",
     "training": "Training steps",
+    "algorithms": "Which algorithm wins where",
 }
 """By suite."""
 
 ROOFLINE = (
-    "Of the roof, in the tables, is how much of the least time a problem takes that its multiplications and its bytes allow. "
-    "Each point is a kernel on a problem: how much it computes for each byte that must come and go, and how fast. Only those "
-    "that multiply less than the definition says, as Winograd's do, can lie above the lines."
+    "Each point is a kernel on a problem: how much it computes for each byte that must come and go, and how fast. The dotted "
+    "lines are what copying reaches in each cache and in memory, up to what can be multiplied at most: a problem's own roof "
+    "is that of the caches in which its arrays stay. Open diamonds are counted by the definition though they multiply less, "
+    "as Winograd's kernels do, and can lie above every line. Tap a kernel's name to hide it."
 )
-RATIOS = "How many times as long the others take: above 1 we are faster. Each is the best of its layouts."
+RATIOS = "How many times as long the others take, in the better of their layouts: above 1, the line, fastconv is faster."
 SHARES = "How near to the roofline each is; there was no other library to compare with."
+CHOICE = "How many times as long as the fastest each algorithm takes, of those that could have been chosen for a problem."
 SCALING = "How many times as fast a kernel is with all threads as with one."
 
 
