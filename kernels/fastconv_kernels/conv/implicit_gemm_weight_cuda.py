@@ -6,6 +6,11 @@ is C = A @ B with a row of A for each (r, s, c), a column of it for each output 
 lies in memory.  A is never written down: a thread knows, for the rows that it copies, where their tap is, and for each slice
 which pixel it is at.  Both operands lie across the sum, as either engine reads them.
 
+    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores): sizes, stages and sums are the engine's
+      copies   all threads, each the same rows of A in every slice, 16 bytes at a time where channels are a multiple of 4
+      sums     in the registers of each warp
+      barrier  one for each slice (``cuda.pipeline``)
+
 The sum over N * P * Q pixels is long and C is small, too small to occupy the GPU: the sum is split into ``parts``, a block of
 threads for each tile of each part (``cuda.pipeline``).  A second launch adds the parts in their order (``cuda.channel_sums``).
 How many there are follows from the problem alone, not from the device: the same bits everywhere.

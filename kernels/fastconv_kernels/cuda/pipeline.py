@@ -3,10 +3,13 @@
     for each block of rows x columns of C        all at once, a block of threads each
       start copying all stages but one
       for each slice along K
-        wait for its stage; meet                 the one barrier of the loop, see below
-        start copying a stage ahead              global to shared memory, past the registers
-        multiply the stage                       the engine: simt or tensor_core
+        wait for its stage; meet                 the one barrier of the loop
+        start copying a stage ahead              every thread its share, global to shared memory, past the registers
+        multiply the stage                       every warp its part of the sums: the engine
       add bias and addend, rectify, write        epilogue
+
+The barrier makes two things true at once: what all threads have copied into the stage that is read next is there, and all have
+finished reading the stage that is filled next.  With three stages or more, copies have a whole slice's arithmetic to arrive.
 
 Where an operand comes from is its ``panel.Source``: a matrix, or the windows of a convolution.  That is all in which a
 convolution differs from a matrix product.

@@ -1,4 +1,8 @@
-"""Activations on the GPU: the functions of ``functions.py``, four elements at a time (``cuda.stream``)."""
+"""Activations on the GPU: the functions of ``functions.py``, four elements at a time (``cuda.stream``).
+
+thread      16 bytes of each array, element by element through the function, then those a grid further
+barriers    none: nothing is shared, memory is the limit
+"""
 
 from functools import cache
 from typing import NamedTuple

@@ -1,5 +1,11 @@
 """Matrix product on tensor cores: products of TF32, BF16 or FP16, sums of float32; or three of TF32 for float32's accuracy.
 
+    block      128 x 128 of C with 4 warps, 8 for the split (64 x 64, 32 x 32 of small matrices), K in slices of 32
+      stages   3 (4): slices are under way while one is multiplied
+      copies   all threads, 16 or 4 bytes at a time, past the registers
+      sums     64 x 64, or 64 x 32, for each warp, in its lanes' registers; products of 16 x 8 by mma.sync
+      barrier  one for each slice: it has arrived, and the stage that is filled next has been read
+
 The loop along K is ``cuda.pipeline``'s, what a block does with two slices ``cuda.tensor_core``'s.
 
     TF32        |got - C| <= (2 * 1.28 * 2**-11 + 2 gamma_K) |A| |B|         1 product

@@ -6,7 +6,7 @@ inference    the last pass alone
 backward     the sums of the gradients, and of gradients times x - mean, give the gradients of weight and bias; then every
              element's gradient
 
-What belongs to channels is worked out between the passes, by a thread for each.  In a pass over elements a thread has four
+What belongs to channels is worked out between the passes (``channels_cuda``).  In a pass over elements a thread has four
 neighbours, 16 bytes of each array: four channels of a pixel in NHWC, four pixels of a channel in NCHW.  The sums are those of
 ``channel_sums``: the same bits every time.
 
@@ -14,7 +14,6 @@ Source: Ioffe & Szegedy, "Batch Normalization", 2015.
 """
 
 from functools import cache
-from math import sqrt
 from typing import NamedTuple
 
 from numba import cuda, float32, int32, types
@@ -29,11 +28,19 @@ from ..cuda.memory import at
 from ..cuda.unrolling import unroll
 from ..cuda.workspace import Workspace
 from . import steps
+from .channels_cuda import (
+    Statistics,
+    deviations,
+    gradient_terms,
+    means,
+    rates,
+    rectified_gradient_terms,
+    squared_distance,
+)
 
 FLOATS = types.CPointer(float32)
 normalised, rectified, through = device(steps.normalised), device(steps.rectified), device(steps.through)
-gradient_of_input, backward_rates = device(steps.gradient_of_input), device(steps.backward_rates)
-moved = device(steps.moved)
+gradient_of_input = device(steps.gradient_of_input)
 
 
 class Elements(NamedTuple):
@@ -42,16 +49,6 @@ class Elements(NamedTuple):
     size: int
     channels: int
     pixels: int
-
-
-class Statistics(NamedTuple):
-    """What the channels' statistics need: how many there are, the number of elements of each, and forward's settings."""
-
-    channels: int
-    number: float
-    others: float
-    momentum: float
-    epsilon: float
 
 
 class Parts(NamedTuple):
@@ -63,27 +60,6 @@ class Parts(NamedTuple):
     biased: int = 0
     adds: int = 0
     rectifies: int = 0
-
-
-@device
-def squared_distance(values, results, given, channel):
-    """From the mean."""
-    distance = values[0] - given[channel]
-    results[0] = distance * distance
-
-
-@device
-def gradient_terms(values, results, given, channel):
-    """The gradient, and times x - mean, of (gradient, x)."""
-    results[0] = values[0]
-    results[1] = values[0] * (values[1] - given[channel])
-
-
-@device
-def rectified_gradient_terms(values, results, given, channel):
-    """The same of (gradient, x, y): the gradient before ReLU."""
-    results[0] = through(values[0], values[2])
-    results[1] = results[0] * (values[1] - given[channel])
 
 
 @cache
@@ -102,50 +78,6 @@ def channel_of(parts):
             return first - quotient[0] * g.channels + i
 
     return find
-
-
-@cache
-def means():
-    """The kernel (totals, mean)."""
-
-    @kernel(types.void(FLOATS, FLOATS, numbers(Statistics)), threads=THREADS)
-    def run(totals, mean, g):
-        for channel in range(cuda.grid(1), g.channels, cuda.gridsize(1)):
-            mean[channel] = totals[channel] / g.number
-
-    return run
-
-
-@cache
-def deviations(moves):
-    """The kernel (squares, mean, inverse, running_mean, running_var), of which the last two are there if it ``moves`` them."""
-
-    @kernel(types.void(*[FLOATS] * 5, numbers(Statistics)), threads=THREADS)
-    def run(squares, mean, inverse, running_mean, running_var, g):
-        for channel in range(cuda.grid(1), g.channels, cuda.gridsize(1)):
-            inverse[channel] = float32(1) / sqrt(squares[channel] / g.number + g.epsilon)
-            if moves:
-                running_mean[channel] = moved(running_mean[channel], g.momentum, mean[channel])
-                running_var[channel] = moved(running_var[channel], g.momentum, squares[channel] / g.others)
-
-    return run
-
-
-@cache
-def rates():
-    """The kernel (totals, inverse, grad_weight, grad_bias, rates): both of ``steps.backward_rates``, a line each."""
-
-    @kernel(types.void(*[FLOATS] * 5, numbers(Statistics)), threads=THREADS)
-    def run(totals, inverse, grad_weight, grad_bias, rates, g):
-        for channel in range(cuda.grid(1), g.channels, cuda.gridsize(1)):
-            total, moment = totals[channel], totals[g.channels + channel]
-            grad_bias[channel] = total
-            grad_weight[channel] = moment * inverse[channel]
-            offset, slope = backward_rates(total, moment, inverse[channel], g.number)
-            rates[channel] = offset
-            rates[g.channels + channel] = slope
-
-    return run
 
 
 @cache

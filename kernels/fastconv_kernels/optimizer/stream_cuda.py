@@ -1,5 +1,8 @@
 """Steps of optimizers on the GPU: those of ``steps.py``, four parameters at a time (``cuda.stream``), all in one launch.
 
+    thread      16 bytes of parameters, gradients and state, through the step of one parameter, then those a grid further
+    barriers    none: nothing is shared, memory is the limit
+
 ``plan(…)`` is one step, as on the CPU.  ``plan.scheduled(table, steps, *arrays)`` takes what one step has from a row of a
 table in the device's memory, made of ``plan.rates(…)``: it can be recorded once and started for every step.
 """

@@ -6,12 +6,10 @@
 
 NCHW is NHWC with a plane for an image and one channel.  Every element is written once, by the thread that has computed it:
 there are no atomics, and results have the same bits every time.  What windows share is read several times, but from memory
-only once: threads side by side read it at about the same time, from the caches.  Windows without dilation are found without a
-division, since a dilation of 1 is known when the kernel is compiled.
+only once: threads side by side read it at about the same time, from the caches.  Nothing is shared and nobody waits.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 from numba import cuda, float32, int32, int64, types
@@ -19,119 +17,18 @@ from numba import cuda, float32, int32, int64, types
 from ..cuda.arrays import view
 from ..cuda.build import device, kernel, numbers
 from ..cuda.grid import THREADS, blocks_for, movers
-from ..cuda.integers import divide
 from ..cuda.launch import start
 from ..cuda.memory import at
 from ..cuda.unrolling import unroll
 from . import window
+from .geometry_cuda import Kind, Windows, divisor_of, finders, place_of
 
 FLOATS = types.CPointer(float32)
 POSITIONS = {"int32": types.CPointer(int32), "int64": types.CPointer(int64)}
 LEAST = np.float32(-np.inf)
 """The maximum of nothing."""
 
-counted, larger, received = device(window.counted), device(window.larger), device(window.received)
-inside = device(window.inside)
-
-
-class Windows(NamedTuple):
-    """The geometry: ``size`` threads' work, of images of ``step`` channels; padding that a mean counts ends at ``end_*``."""
-
-    size: int
-    groups: int
-    step: int
-    H: int
-    W: int
-    P: int
-    Q: int
-    R: int
-    S: int
-    stride_h: int
-    stride_w: int
-    top: int
-    left: int
-    dilation_h: int
-    dilation_w: int
-    end_h: int
-    end_w: int
-    divisor: int
-
-
-class Kind(NamedTuple):
-    """What a kernel is compiled for, 1 or 0 each, and how many channels a thread has."""
-
-    width: int
-    adaptive: int
-    dilated: int
-    counts_padding: int
-    positions: int
-
-
-@device
-def place_of(quotient, i, groups, rows, columns, width):
-    """(image, row, column, first channel) of work item ``i``; ``quotient`` is a register."""
-    divide(quotient, i, groups)
-    pixel = quotient[0]
-    channel = (i - pixel * groups) * width
-    divide(quotient, pixel, columns)
-    row = quotient[0]
-    column = pixel - row * columns
-    divide(quotient, row, rows)
-    return quotient[0], row - quotient[0] * rows, column, channel
-
-
-@cache
-def finders(kind):
-    """The functions output → its window, and pixel → its windows, along one axis."""
-
-    @device
-    def taps(quotient, output, outputs, size, stride, before, dilation, length):
-        """(first pixel, how many) of the window inside the image."""
-        if kind.adaptive:
-            divide(quotient, output * length, outputs)
-            first = quotient[0]
-            divide(quotient, (output + 1) * length + outputs - 1, outputs)
-            return first, quotient[0] - first
-        elif kind.dilated:  # noqa: RET505 - only one of them is compiled
-            return inside(output, size, stride, before, dilation, length)
-        else:
-            return inside(output, size, stride, before, 1, length)
-
-    @device
-    def covering(quotient, pixel, outputs, size, stride, before, dilation, length):
-        """(first, behind the last) of the windows that may cover the pixel; with dilation not all of them do."""
-        if kind.adaptive:
-            divide(quotient, pixel * outputs, length)
-            first = quotient[0]
-            divide(quotient, (pixel + 1) * outputs + length - 1, length)
-            return first, quotient[0]
-        else:  # noqa: RET505
-            divide(quotient, max(0, pixel + before - (size - 1) * dilation + stride - 1), stride)
-            first = quotient[0]
-            divide(quotient, pixel + before, stride)
-            return first, min(outputs, quotient[0] + 1)
-
-    @device
-    def covers(quotient, output, pixel, stride, before, dilation):
-        """Whether a tap of the window is at the pixel."""
-        if kind.dilated:
-            distance = pixel + before - output * stride
-            divide(quotient, distance, dilation)
-            return quotient[0] * dilation == distance
-        else:  # noqa: RET505
-            return True
-
-    @device
-    def area(output, size, stride, before, dilation, end, number):
-        """Of the window along one axis, ``number`` of whose taps are inside the image."""
-        if kind.counts_padding and kind.dilated:
-            return counted(output, size, stride, before, dilation, end)
-        elif kind.counts_padding:  # noqa: RET505
-            return counted(output, size, stride, before, 1, end)
-        else:
-            return number
-
-    return taps, covering, covers, area
+larger, received = device(window.larger), device(window.received)
 
 
 @cache
@@ -196,14 +93,6 @@ def average(kind):
             store(out, ((image * g.P + p) * g.Q + q) * g.step + channel, at(total, 0))
 
     return run
-
-
-@device
-def divisor_of(down, across, given):
-    """What the sum of a window of ``down`` x ``across`` taps is divided by: 1 if it has none."""
-    if down <= 0 or across <= 0:
-        return float32(1)
-    return float32(given if given != 0 else down * across)
 
 
 @cache

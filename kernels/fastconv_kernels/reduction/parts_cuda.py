@@ -1,4 +1,7 @@
-"""Sums over rows on the GPU: ``cuda.channel_sums`` of a matrix, the elements themselves."""
+"""Sums over rows on the GPU: ``cuda.channel_sums`` of a matrix, the elements themselves.
+
+Blocks sum parts of the rows, for up to 32 columns side by side; a second launch adds the parts in their order.
+"""
 
 from ..cuda.channel_sums import ChannelSums, of_matrix
 
