@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -48,6 +47,7 @@ from .choice import (
     walk,
 )
 from .errors import ArgumentError, TargetUnavailableError
+from .memory import forget_choices, remembered
 from .settings import Around, Settings, around, settings, use, using_device
 
 __all__ = [
@@ -94,46 +94,11 @@ __all__ = [
     "walk",
 ]
 
-PLAN_CACHE_SIZE = 32
-"""Problems whose plans the functional calls keep: more than the layers of most networks, with workspaces of a few MB each."""
-
 SPARE_PLANS = 4
 """Plans of one problem that are kept after having been in use at the same time."""
 
 KEPT_BYTES = 1 << 28
 """Of all workspaces that nobody uses: beyond, those used longest ago are given up, and made anew when they are needed."""
-
-
-Settled = TypeVar("Settled")
-
-
-def remembered(settle: Callable[..., Settled]) -> Callable[..., Settled]:
-    """``settle``, called once for the same arguments, and its last results kept; the first argument must be ``around()``.
-
-    What a call can know from shapes and dtypes alone, it settles in such a function: the checks, the problem, the kernel, the
-    plans.  Arguments are compared as they are, and their types, so that 1.0 is not taken for 1; that is quick for shapes, and
-    far from it for a problem.
-    """
-    kept = lru_cache(PLAN_CACHE_SIZE, typed=True)(settle)
-    _memories.append(kept.cache_clear)
-
-    def recall(*arguments: Any) -> Settled:
-        try:
-            return kept(*arguments)
-        except TypeError:  # what cannot be compared is no right argument: ``settle`` finds out which
-            return settle(*arguments)
-
-    return recall
-
-
-_memories: list[Callable[[], None]] = []
-"""How to forget what each of them has settled."""
-
-
-def forget_choices() -> None:
-    """Choose anew for every problem: the table of measured winners has changed."""
-    for forget in _memories:
-        forget()
 
 
 _lenders: WeakValueDictionary[int, Lender] = WeakValueDictionary()

@@ -10,8 +10,8 @@ import pytest
 
 from fastconv import nn
 from fastconv.errors import ArgumentError, DtypeError, TrainingError
-from fastconv.nn.training import Batch, Data
-from networks import Array, digits, small_cnn, trained
+from fastconv.nn.training import Batch
+from networks import digits, small_cnn, trained
 
 
 def fit(model: nn.Sequential, x: Any, y: Any, **options: Any) -> None:
@@ -106,10 +106,10 @@ def test_ctrl_c_leaves_a_usable_model(monkeypatch: Any) -> None:
     trainer = model._ready(x)
     step = trainer.step
 
-    def interrupted(batch: Batch, data: Data, indices: Array, epoch: int, number: int) -> tuple[float, int]:
+    def interrupted(batch: Batch, epoch: int, number: int) -> None:
         if (epoch, number) == (2, 2):
             raise KeyboardInterrupt
-        return step(batch, data, indices, epoch, number)
+        step(batch, epoch, number)
 
     monkeypatch.setattr(trainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):

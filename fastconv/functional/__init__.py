@@ -26,7 +26,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
-from .adaptive import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, adaptive_max_pool2d
+from .adaptive import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, adaptive_max_pool2d, global_avg_pool
 from .chance import dropout
 from .conv import conv1d, conv2d
 from .conv_backward import conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
@@ -43,7 +43,6 @@ from .plans import ConvPlan, PackedWeight, plan_conv2d
 from .pool import (
     avg_pool2d,
     avg_pool2d_backward,
-    global_avg_pool,
     max_pool2d,
     max_pool2d_backward,
 )

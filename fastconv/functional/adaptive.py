@@ -14,6 +14,7 @@ from ._check import Array, Shape
 from ._layout import entering, image_view, leaving, room
 from ._placement import anywhere
 from ._pooling import batched_shape, unbatched
+from .pool import avg_pool2d
 
 Sizes = int | tuple[int | None, int | None] | None
 
@@ -145,3 +146,44 @@ def _sizes(output_size: Any, pixels: tuple[int, int]) -> tuple[int, int]:
     if len(sizes) != 2 or not all(_check.integer(size) and size >= 1 for size in given):
         raise ArgumentError(f"output_size: expected an integer of at least 1, None, or a pair of them, got {output_size!r}")
     return int(given[0]), int(given[1])
+
+
+@anywhere
+def global_avg_pool(
+    x: Any,
+    *,
+    layout: str = "NCHW",
+    out: Array | None = None,
+    algorithm: str | None = None,
+    target: str | None = None,
+) -> Array:
+    """The mean of every channel over all pixels.
+
+    Parameters
+    ----------
+    x : (N, C, H, W) or (C, H, W), float32 or float64
+        (N, H, W, C) or (H, W, C) with ``layout="NHWC"``.
+    out, algorithm, target
+        As in ``max_pool2d``.
+
+    Returns
+    -------
+    (N, C) or (C,)
+
+    Raises
+    ------
+    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
+        As ``max_pool2d``.
+
+    References
+    ----------
+    Lin, Chen, Yan, "Network In Network", 2014.
+    """
+    x, batched = _check.images("x", x, layout)
+    (N, C), size = (x.shape[:2], x.shape[2:]) if layout == "NCHW" else ((x.shape[0], x.shape[3]), x.shape[1:3])
+    if not all(size):
+        raise ArgumentError(f"x: expected at least one row and column, got shape {x.shape}")
+    out = _check.output(out, (N, C) if batched else (C,), x.dtype.newbyteorder("="), {"x": x})
+    shape = (N, C, 1, 1) if layout == "NCHW" else (N, 1, 1, C)
+    avg_pool2d(x, size, layout=layout, out=out.reshape(shape), algorithm=algorithm, target=target)
+    return out

@@ -245,47 +245,6 @@ def avg_pool2d_backward(
     return out
 
 
-@anywhere
-def global_avg_pool(
-    x: Any,
-    *,
-    layout: str = "NCHW",
-    out: Array | None = None,
-    algorithm: str | None = None,
-    target: str | None = None,
-) -> Array:
-    """The mean of every channel over all pixels.
-
-    Parameters
-    ----------
-    x : (N, C, H, W) or (C, H, W), float32 or float64
-        (N, H, W, C) or (H, W, C) with ``layout="NHWC"``.
-    out, algorithm, target
-        As in ``max_pool2d``.
-
-    Returns
-    -------
-    (N, C) or (C,)
-
-    Raises
-    ------
-    ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
-        As ``max_pool2d``.
-
-    References
-    ----------
-    Lin, Chen, Yan, "Network In Network", 2014.
-    """
-    x, batched = _check.images("x", x, layout)
-    (N, C), size = (x.shape[:2], x.shape[2:]) if layout == "NCHW" else ((x.shape[0], x.shape[3]), x.shape[1:3])
-    if not all(size):
-        raise ArgumentError(f"x: expected at least one row and column, got shape {x.shape}")
-    out = _check.output(out, (N, C) if batched else (C,), x.dtype.newbyteorder("="), {"x": x})
-    shape = (N, C, 1, 1) if layout == "NCHW" else (N, 1, 1, C)
-    avg_pool2d(x, size, layout=layout, out=out.reshape(shape), algorithm=algorithm, target=target)
-    return out
-
-
 def _scattered(grad: Array, indices: Any, shape: Shape, batched: bool, layout: str, out: Array | None) -> Array:
     """The gradient of the input from the indices alone."""
     if isinstance(grad, DeviceArray):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,13 @@ from fastconv.functional import to_host
 
 from .layers.base import Shape
 from .parameters import Array
+
+
+class Data(NamedTuple):
+    """Checked images (N, …) and their labels (N,) int64."""
+
+    x: Array
+    y: Array
 
 
 def check_images(x: Any, input_shape: Shape, name: str = "x") -> Array:
@@ -74,3 +81,21 @@ def _from_one_hot(y: Array, name: str) -> Array:
         raise ArgumentError(f"{name}: expected integers or one-hot rows, but some row has not exactly one 1, the rest 0")
     labels: Array = y.argmax(1).astype(np.int64)
     return labels
+
+
+def checked(x: Any, y: Any, input_shape: Shape, classes: int, name: str = "{}") -> Data:
+    """Images and labels as they are learned from; ``name`` is what errors call them."""
+    images = check_images(x, input_shape, name.format("x"))
+    if not len(images):
+        raise ArgumentError(f"{name.format('x')}: expected at least one image, got none")
+    return Data(images, check_labels(y, len(images), classes, name.format("y")))
+
+
+def split(data: Data, share: float) -> tuple[Data, Data | None]:
+    """(what is trained on, the last ``share`` of it, which is validated with)."""
+    if not share:
+        return data, None
+    kept = len(data.x) - int(len(data.x) * share)
+    if kept in (0, len(data.x)):
+        raise ArgumentError(f"validation_split: {share} of {len(data.x)} images leaves none for one of the two")
+    return Data(data.x[:kept], data.y[:kept]), Data(data.x[kept:], data.y[kept:])

@@ -13,6 +13,7 @@ from fastconv.errors import ArgumentError, CheckpointError
 
 from . import batches, checks, losses, optimizers, weights
 from . import metrics as named_metrics
+from .batches import Data
 from .history import History
 from .layers import Layer
 from .layers.base import Shape, check_input_shape
@@ -20,7 +21,7 @@ from .network import ORDER, Network, generator, table
 from .parameters import Array
 from .planning import Engine
 from .progress import progress_for
-from .training import Data, Trainer
+from .training import Trainer
 
 
 class Sequential:
@@ -207,8 +208,14 @@ class Sequential:
         """
         epochs, batch_size = checks.integer("epochs", epochs), checks.integer("batch_size", batch_size)
         trainer = self._ready(x)
-        data = self._data(x, y)
-        data, validation = self._split(data, checks.number("validation_split", validation_split, below=1.0), validation_data)
+        share = checks.number("validation_split", validation_split, below=1.0)
+        if share and validation_data is not None:
+            raise ArgumentError("validation_split: expected either it or validation_data, got both")
+        data, validation = batches.split(self._data(x, y), share)
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ArgumentError("validation_data: expected a pair (x, y)")
+            validation = self._data(*validation_data, name="validation_data {}")
         self.history = history = History()
         bar = progress_for(checks.integer("verbose", verbose, least=0), len(data.x), epochs, trainer.accuracy)
         with bar as progress, self.network.working():
@@ -296,26 +303,7 @@ class Sequential:
         return self._trainer
 
     def _data(self, x: Any, y: Any, name: str = "{}") -> Data:
-        network = self.network
-        images = batches.check_images(x, network.input_shape, name.format("x"))
-        if not len(images):
-            raise ArgumentError(f"{name.format('x')}: expected at least one image, got none")
-        return Data(images, batches.check_labels(y, len(images), network.output_shape[0], name.format("y")))
-
-    def _split(self, data: Data, share: float, given: tuple[Any, Any] | None) -> tuple[Data, Data | None]:
-        """(what is trained on, what is validated with)."""
-        if given is not None:
-            if share:
-                raise ArgumentError("validation_split: expected either it or validation_data, got both")
-            if not isinstance(given, (tuple, list)) or len(given) != 2:
-                raise ArgumentError("validation_data: expected a pair (x, y)")
-            return data, self._data(*given, name="validation_data {}")
-        if not share:
-            return data, None
-        kept = len(data.x) - int(len(data.x) * share)
-        if kept in (0, len(data.x)):
-            raise ArgumentError(f"validation_split: {share} of {len(data.x)} images leaves none for one of the two")
-        return Data(data.x[:kept], data.y[:kept]), Data(data.x[kept:], data.y[kept:])
+        return batches.checked(x, y, self.network.input_shape, self.network.output_shape[0], name)
 
 
 def load_model(path: str | os.PathLike[str]) -> Sequential:

@@ -5,25 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from math import isfinite
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.errors import TrainingError
 
+from .batches import Data
 from .history import History
 from .losses import Loss
 from .network import Network
 from .optimizers import Updates
 from .place import Array, Tally, Unusable
 from .progress import Progress
-
-
-class Data(NamedTuple):
-    """Checked images (N, …) and their labels (N,) int64."""
-
-    x: Array
-    y: Array
 
 
 class Batch:

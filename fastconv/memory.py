@@ -1,0 +1,41 @@
+"""What calls have settled is remembered, until a choice would be another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+PLAN_CACHE_SIZE = 32
+"""Problems whose plans the functional calls keep: more than the layers of most networks, with workspaces of a few MB each."""
+
+Settled = TypeVar("Settled")
+
+
+def remembered(settle: Callable[..., Settled]) -> Callable[..., Settled]:
+    """``settle``, called once for the same arguments, and its last results kept; the first argument must be ``around()``.
+
+    What a call can know from shapes and dtypes alone, it settles in such a function: the checks, the problem, the kernel, the
+    plans.  Arguments are compared as they are, and their types, so that 1.0 is not taken for 1; that is quick for shapes, and
+    far from it for a problem.
+    """
+    kept = lru_cache(PLAN_CACHE_SIZE, typed=True)(settle)
+    _memories.append(kept.cache_clear)
+
+    def recall(*arguments: Any) -> Settled:
+        try:
+            return kept(*arguments)
+        except TypeError:  # what cannot be compared is no right argument: ``settle`` finds out which
+            return settle(*arguments)
+
+    return recall
+
+
+_memories: list[Callable[[], None]] = []
+"""How to forget what each of them has settled."""
+
+
+def forget_choices() -> None:
+    """Choose anew for every problem: the table of measured winners has changed."""
+    for forget in _memories:
+        forget()
