@@ -114,7 +114,9 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
     found = []
     for kernel in kernels:
         for name, problem in problems.items():
-            for layout in ("NHWC", "NCHW") if kernel.layout is None else (kernel.layout,):
+            for layout in ("NHWC", "NCHW"):
+                if kernel.in_layout(problem.with_layout(layout)).layout != layout:
+                    continue
                 if problems is PROBLEMS and name not in ALIKE.get((kernel.algorithm, layout), problems):
                     continue
                 wanted = problem.with_layout(layout)

@@ -31,6 +31,11 @@ def nothing_against(problem: Any) -> tuple[str, ...]:
     return ()
 
 
+def never(problem: Any) -> bool:
+    """No problem is taken in another layout than the kernel's."""
+    return False
+
+
 def single_precision(problem: Any) -> tuple[str, ...]:
     """The objection of kernels that take float32 alone."""
     return () if problem.dtype == "float32" else ("it computes in float32",)
@@ -50,6 +55,8 @@ class Kernel:
         Why it cannot, and why it should not, compute a problem.
     layout : str or None
         The only layout of images its plans take; None: that of the problem.
+    as_it_is : callable (problem) -> bool
+        Which problems in another layout they take all the same.
     work : callable (problem) -> {unit: amount}, or None
         What it has to do, in units of its own: multiplications, numbers transformed, ….  None: it predicts nothing.
     costs : mapping from unit to nanoseconds
@@ -73,6 +80,7 @@ class Kernel:
     refuses: Callable[[Any], tuple[str, ...]] = nothing_against
     declines: Callable[[Any], tuple[str, ...]] = nothing_against
     layout: str | None = None
+    as_it_is: Callable[[Any], bool] = never
     work: Callable[[Any], Mapping[str, float]] | None = None
     costs: Mapping[str, float] = field(default_factory=dict, compare=False)
     accuracy: float = 1.0
@@ -92,7 +100,7 @@ class Kernel:
 
     def in_layout(self, problem: Any) -> Any:
         """``problem`` in the layout that the plans take."""
-        return problem if self.layout is None else problem.with_layout(self.layout)
+        return problem if self.layout is None or self.as_it_is(problem) else problem.with_layout(self.layout)
 
     def amounts(self, problem: Any) -> Mapping[str, float] | None:
         """What computing ``problem`` takes, unit by unit, with the conversion of its images; None: it predicts nothing."""

@@ -88,6 +88,7 @@ RANKED = (
         (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
         layout="NHWC",
         in_layout=("backward_weight",),
+        as_it_is=implicit_gemm_weight_cpu.of_few_channels,
         summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
         source="Dukhan, The Indirect Convolution Algorithm, 2019; "
         "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",

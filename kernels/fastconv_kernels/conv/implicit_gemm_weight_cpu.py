@@ -1,11 +1,11 @@
-"""Implicit matrix product, the gradient of the weight: the transposed matrix of windows times the gradient (NHWC).
+"""Implicit matrix product, the gradient of the weight: the transposed matrix of windows times the gradient.
 
     grad_weight[(r, s, c), k] = sum over images, pixels of x[window(pixel) + (r, s, c)] * grad_output[pixel, k]
 
 The sum runs over pixels, block by block: some channels of one tap, side by side in a pixel of the image, are the rows of A;
 channels of the gradient, packed once a block, are the columns of B.  A tap that reaches beyond the image leaves out the
 pixels where it does.  Images of few channels are copied into frames of zeros, where the taps of a row are side by side and
-count as one tap.
+count as one tap; those may be planes, NCHW, which are transposed in registers on the way.
 
 The weight is cut into pieces that stay in the second cache while all pixels pass through; where these are few, the pixels are
 divided into *parts*, whose sums are kept apart and added in order at the end.  Pieces and parts depend on the problem alone,
@@ -14,9 +14,6 @@ so that any number of threads gives the same bits; of parts, or of pieces, there
 Sources: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014, for the implicit matrix; Goto & van de Geijn,
 "Anatomy of High-Performance Matrix Multiplication", 2008, for the blocks.
 """
-
-from math import gcd
-from typing import NamedTuple
 
 import numpy as np
 from numba import prange
@@ -27,9 +24,11 @@ from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
-from ..cpu.workspace import apart, caches, even, workspace
+from ..cpu.workspace import apart, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
+from .planes_cpu import frame_planes, gather_pixels, turn_weight
+from .weight_cuts import cuts_of
 from .weight_panels_cpu import copy_rows, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
 
@@ -52,23 +51,8 @@ With 1024 and 2048 channels 1.15 times as fast as where they are, with 512 and l
 slower than 0.95 times, and up to 1.4 times as fast.
 """
 
-PIECE_ROWS, PIECE_COLUMNS = 256, 256
-"""The largest piece of the weight."""
-
-PIXELS = 784
-"""The most pixels in a block: more are not needed to hide the loads and stores of the sums."""
-
-PARTS = 16
-"""So many parts times pieces are enough: as many as there are threads to use them on common machines."""
-
-PART_PIXELS = 1280
-"""The fewest pixels in a part: some blocks, between which its sums are loaded and stored."""
-
-PARTS_BYTES = 1 << 21
-"""The most memory for the sums of all parts: they are written and read once more."""
-
-IN_PLACE, LAST_COPIED, COPIED, FRAMED = range(4)
-"""How the blocks of the images are read: where they are, the last excepted, from copies of channels, or from frames."""
+IN_PLACE, LAST_COPIED, COPIED, FRAMED, PLANES = range(5)
+"""How blocks of images are read: where they are, the last excepted, from copies of channels, or from frames, of planes too."""
 
 
 @inlined
@@ -97,7 +81,7 @@ def add_panel(tile, tables, piece, shape, pixels, j, source, b, sums, first):
         pointer(tile, tables[3], 0),
     )
     first_tile, end_tile, _, _, panel_size = piece
-    _, width, pitch = shape
+    _, width, pitch, _ = shape
     images, top, rows, image, image_pixels = pixels
     for t in range(first_tile, end_tile):
         numbers = tiles + t * TILE_NUMBERS
@@ -121,12 +105,18 @@ def add_panel(tile, tables, piece, shape, pixels, j, source, b, sums, first):
 @jit
 def add_columns(tile, tables, piece, shape, pixels, j, source, gradient, buffer, sums, first):
     """``add_panel``, the panel packed if it must be; the parameters of ``add_block``."""
-    count, _, pitch = shape
-    if pitch == tile.columns:
-        add_panel(tile, tables, piece, shape, pixels, j, source, gradient, sums, first)
+    count, _, pitch, plane = shape
+    images, image_pixels, width = pixels[0], pixels[4], min(tile.columns, piece[3] - j)
+    panels = buffer
+    if plane:
+        for n in range(images):
+            planes = gradient + (n * pitch + j) * plane
+            gather_pixels(tile, planes, plane, width, image_pixels, buffer + n * image_pixels * tile.columns, tile.columns)
+    elif pitch == tile.columns:
+        panels = gradient
     else:
-        pack_columns(tile, gradient + j, pitch, min(tile.columns, piece[3] - j), count, buffer)
-        add_panel(tile, tables, piece, shape, pixels, j, source, buffer, sums, first)
+        pack_columns(tile, gradient + j, pitch, width, count, buffer)
+    add_panel(tile, tables, piece, shape, pixels, j, source, panels, sums, first)
 
 
 @jit
@@ -135,8 +125,8 @@ def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buff
 
     narrow: the tile of the last columns; tables: places, targets, taps, tiles (``Tables``); piece: tiles from, to, columns
     from, to, and from one panel of copied channels to the next, or 0; shape: (pixels, columns of the group, columns of all
-    groups); pixels: (images, first row, rows, from image to image in the source and in the panel); source, gradient, buffer,
-    sums: pointers; first: whether ``sums`` is to be overwritten
+    groups, elements of a plane of the gradient or 0); pixels: (images, first row, rows, from image to image in the source and
+    in the panel); source, gradient, buffer, sums: pointers; first: whether ``sums`` is to be overwritten
     """
     _, _, left, right, _ = piece
     whole = left + (right - left) // tile.columns * tile.columns
@@ -158,7 +148,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
     copies, above, beside, height, width = framing
     copied = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     packed = pointer(tile, buffers[1], thread * buffers[1].shape[1])
-    pieces = pieces_down * pieces_across
+    pieces, plane = pieces_down * pieces_across, P * Q if copies == PLANES else 0
     first_item, end_item = share(thread, threads, parts * groups * pieces)
     for item in range(first_item, end_item):
         part, g, piece = item // (groups * pieces), item // pieces % groups, item % pieces
@@ -170,14 +160,17 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
         while index < stop:
             n, top = index // bands, index % bands * most_rows
             images, rows = min(most_images, stop - index), min(most_rows, P - top)
-            gradient = pointer(tile, operands[0], (n * P + top) * Q * K + g * (K // groups))
+            gradient = pointer(tile, operands[0], n * P * Q * K + top * Q * (1 if plane else K) + g * (K // groups))
             x, image, panel_size = pointer(tile, operands[1], n * H * W * C), H * W * C, 0
             channel = g * (C // groups)
             source = x + (top * down * W * C + channel)
-            if copies == FRAMED:
+            if copies >= FRAMED:
                 for i in range(images):
-                    frame = copied + i * height * width * C
-                    frame_band(tile, x + i * image, (H, W, C), top * down - above, -beside, height, width, frame)
+                    frame, place = copied + i * height * width * C, (top * down - above, -beside, height, width)
+                    if plane:
+                        frame_planes(tile, x + i * image, (H, W, C), *place, frame)
+                    else:
+                        frame_band(tile, x + i * image, (H, W, C), *place, frame)
                 source, image = copied, height * width * C
             elif copies == COPIED:
                 pixels = images, top, rows, rows * Q, width
@@ -189,7 +182,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
                 copy(tile, x + start, copied, images * image - start)
                 source = copied + (top * down * W * C + channel - start)
             pixels = images, top, rows, image, rows * Q
-            shape = images * rows * Q, K // groups, K
+            shape = images * rows * Q, K // groups, K, plane
             columns = first_tile, end_tile, left, min(left + step, K // groups), panel_size
             add_block(tile, narrow, tables[1:], columns, shape, pixels, source, gradient, packed, sums, index == begin)
             index += images
@@ -208,7 +201,7 @@ class BackwardWeight:
         self.problem = problem
         whole = pixels_as_rows(problem)
         channels, width = whole.C // whole.groups, whole.K // whole.groups
-        few = whole.groups == 1 and channels < FEW_CHANNELS and whole.S > 1 and whole.dilation[1] == 1
+        few, self.planes = of_few_channels(whole), whole.layout == "NCHW"
         run = whole.S * channels if few else channels
         single = tuple(shape for shape in WHOLE_TILES if width <= Tile(*shape, whole.dtype).columns)
         shapes = LOW_TILES if few else TILES + single
@@ -216,9 +209,19 @@ class BackwardWeight:
         self.narrow = self.tile.of_last(width)
         apart_by = whole.stride[1] * whole.C * self.tile.itemsize
         copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
-        mode = FRAMED if few else COPIED if copied else LAST_COPIED if run % self.tile.rows else IN_PLACE
+        mode = (
+            PLANES
+            if self.planes
+            else FRAMED
+            if few
+            else COPIED
+            if copied
+            else LAST_COPIED
+            if run % self.tile.rows
+            else IN_PLACE
+        )
         tiles = -(-run // self.tile.rows) * (whole.R if few else whole.R * whole.S)
-        self.cuts = cuts_of(whole, self.tile, tiles, run, mode == FRAMED)
+        self.cuts = cuts_of(whole, self.tile, tiles, run, few)
         parts, pieces_down, pieces_across, _, _, images, rows = self.cuts
         height, pitch = frame_extent(whole, rows) if few else (0, 0)
         if mode == COPIED:  # a copy writes a vector beyond what there is
@@ -234,14 +237,17 @@ class BackwardWeight:
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
-        copied = (0, last, -(-tiles // pieces_down) * pitch, images * height * pitch * whole.C)[mode] + self.tile.rows
+        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode] + self.tile.rows
         sizes = copied, pixels * self.tile.columns + self.tile.lanes
         self.buffers = tuple(workspace(self.threads, size, whole.dtype) for size in sizes)
-        self.sums = np.zeros((parts if parts > 1 else 0, whole.depth * whole.K), whole.dtype)
+        self.sums = np.zeros((parts if parts > 1 or self.planes else 0, whole.depth * whole.K), whole.dtype)
         self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.sums.nbytes
 
     def __call__(self, grad_output, x, out):
-        """Write the gradient (R, S, C / groups, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C)."""
+        """Write the gradient (R, S, C / groups, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C).
+
+        For a problem in NCHW (K, C, R, S), (N, K, P, Q) and (N, C, H, W).
+        """
         if not self.problem.N:
             out[...] = 0
             return out
@@ -249,53 +255,16 @@ class BackwardWeight:
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         about = tuple(self.tables), tuple(self.cuts), self.extents, self.framing
         add_all(self.tile, self.narrow, *about, operands, self.buffers, self.threads)
-        if len(self.sums):
+        if self.planes:
+            if len(self.sums) > 1:
+                add_parts(self.sums, self.sums[0])
+            turn_weight(self.tile, self.sums[0], out.reshape(-1), (out.shape[2] * out.shape[3], out.shape[1], out.shape[0]))
+        elif len(self.sums):
             add_parts(self.sums, out.reshape(-1))
         return out
 
 
-class Cuts(NamedTuple):
-    """How the work is cut.
-
-    parts : of the pixels, each with sums of its own
-    pieces_down, pieces_across, columns : pieces of the weight of a group, columns in one
-    bands : of an image, that parts are counted in
-    images, rows : in a block of pixels
-    """
-
-    parts: int
-    pieces_down: int
-    pieces_across: int
-    columns: int
-    bands: int
-    images: int
-    rows: int
-
-
-def cuts_of(problem, tile, tiles, run, framed):
-    """The cuts for a weight of ``tiles`` tiles down a group, ``run`` channels of which lie side by side in the image."""
-    memory, width = caches(), problem.K // problem.groups
-    columns = even(width, PIECE_COLUMNS, tile.columns)
-    piece_rows = min(PIECE_ROWS, memory.level2 // 4 // (columns * tile.itemsize))
-    across, down = -(-width // columns), -(-tiles // max(1, piece_rows // tile.rows))
-    items = problem.groups * across * down
-    enough = problem.N * problem.P * problem.Q // PART_PIXELS, PARTS_BYTES // (problem.depth * problem.K * tile.itemsize)
-    parts = power_of_two(max(1, min(power_of_two(-(-PARTS // items)), *enough)) + 1) // 2
-    if parts == 1 and items < PARTS:
-        down = min(tiles, power_of_two(down))
-    source_bytes, panel_bytes = min(run, piece_rows) * tile.itemsize, tile.columns * tile.itemsize
-    if framed:  # a panel of the gradient stays in the first cache
-        pixels = min(memory.level1 * 2 // 3 // panel_bytes, memory.level2 // 4 // source_bytes)
-    else:  # both operands stay in the second, the more pixels the fewer loads and stores of sums
-        pixels = min(PIXELS, memory.level2 * 5 // 8 // source_bytes)
-    images, rows = even(-(-problem.N // parts), pixels // (problem.P * problem.Q), 1), problem.P
-    if pixels < problem.P * problem.Q:  # as many bands in each part
-        bands, unit = -(-problem.P // max(1, pixels // problem.Q)), parts // gcd(parts, problem.N)
-        images, rows = 1, -(-problem.P // (-(-bands // unit) * unit))
-    bands = -(-problem.P // rows)
-    return Cuts(max(1, min(parts, problem.N * bands)), down, across, columns, bands, images, rows)
-
-
-def power_of_two(count):
-    """The least power of two that is not below ``count``."""
-    return 1 << (count - 1).bit_length()
+def of_few_channels(problem):
+    """Whether images are framed: then they may also be planes."""
+    few = problem.C // problem.groups < FEW_CHANNELS and problem.groups == 1
+    return few and problem.S > 1 and problem.dilation[1] == 1

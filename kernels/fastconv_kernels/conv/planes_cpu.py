@@ -4,10 +4,10 @@ A kernel with lanes over channels wants the channels of a pixel side by side.  S
 registers on their way into its frame, and those of the result on their way out: the images as a whole are never converted.
 """
 
-from ..cpu.compile import jit
+from ..cpu.compile import jit, serial
 from ..cpu.pack import square, transpose
 from ..cpu.places import block
-from ..cpu.tile import add_tile, load_tile, rectify, store_tile
+from ..cpu.tile import add_tile, load_tile, pointer, rectify, store_tile
 from .frame_cpu import clear
 
 
@@ -85,3 +85,13 @@ def scatter_pixels(tile, pixels, row, count, channels, pitch, epilogue, planes):
             if rectifies:
                 total = rectify(total)
             store_tile(total, block(piece, planes + place, pitch, channels - c, count - t))
+
+
+@serial
+def turn_weight(tile, weight, turned, shape):
+    """turned[k, c, tap] = weight[tap, c, k], both a line; shape: (taps, C, K)."""
+    taps, channels, width = shape
+    source, target = pointer(tile, weight, 0), pointer(tile, turned, 0)
+    for c in range(channels):
+        epilogue, place = (target, False, False), target + c * taps
+        scatter_pixels(tile, source + c * width, channels * width, taps, width, channels * taps, epilogue, place)
