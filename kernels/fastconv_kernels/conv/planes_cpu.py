@@ -7,8 +7,12 @@ registers on their way into its frame, and those of the result on their way out:
 from ..cpu.compile import jit, serial
 from ..cpu.pack import square, transpose
 from ..cpu.places import block
-from ..cpu.tile import add_tile, load_tile, pointer, rectify, store_tile
+from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile
 from .frame_cpu import clear
+
+
+AHEAD = 64
+"""How many pixels before they are read those of all planes are brought nearer: the processor does not foresee so many streams."""
 
 
 @jit
@@ -17,6 +21,7 @@ def gather_pixels(tile, planes, pitch, channels, count, frame, row):
     piece = square(tile)
     for c in range(0, channels, tile.lanes):
         for t in range(0, count, tile.lanes):
+            prefetch_tile(block(piece, planes + (c * pitch + t + AHEAD), pitch, channels - c, tile.lanes))
             rows = load_tile(piece, block(piece, planes + (c * pitch + t), pitch, channels - c, count - t))
             store_tile(transpose(rows), block(piece, frame + (t * row + c), row, count - t, channels - c))
 
