@@ -10,9 +10,8 @@ from ..cpu.places import block
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile
 from .frame_cpu import clear
 
-
 AHEAD = 64
-"""How many pixels before they are read those of all planes are brought nearer: the processor does not foresee so many streams."""
+"""So many pixels before they are read those of all planes are asked for: the processor does not foresee so many streams."""
 
 
 @jit
