@@ -53,21 +53,22 @@ def by_rows(tile, narrow, shape, bounds, a, b, c, epilogue, bias_step):
 
     ``narrow`` is the tile for what is left of a row: a masked vector costs the same whether anything of it exists.
     """
-    M, _, K = shape
+    M, N, K = shape
     left, right = bounds
     whole = right - (right - left) % tile.columns
-    for k in range(0, max(1, K), ROWS_TOGETHER):
+    together = max(1, K) if tile.columns >= N else ROWS_TOGETHER  # short rows are one stream, and C stays in registers
+    for k in range(0, max(1, K), together):
+        depth = min(together, K - k)
         for j in range(left, whole, tile.columns):
-            add_products(tile, M, K, k, j, tile.columns, panel(tile, at(b, k, j)), a, b, c, epilogue, bias_step)
+            add_products(tile, M, K, k, depth, j, tile.columns, panel(tile, at(b, k, j)), a, b, c, epilogue, bias_step)
         for j in range(whole, right, narrow.columns):
             across = columns(narrow, at(b, k, j), right - j)
-            add_products(narrow, M, K, k, j, right - j, across, a, b, c, epilogue, bias_step)
+            add_products(narrow, M, K, k, depth, j, right - j, across, a, b, c, epilogue, bias_step)
 
 
 @inlined
-def add_products(tile, M, K, k, j, count, across, a, b, c, epilogue, bias_step):
-    """What ``ROWS_TOGETHER`` rows of B from row k on add to the columns of C from column j on; ``across``: theirs of row k."""
-    depth = min(ROWS_TOGETHER, K - k)
+def add_products(tile, M, K, k, depth, j, count, across, a, b, c, epilogue, bias_step):
+    """What ``depth`` rows of B from row k on add to the columns of C from column j on; ``across``: theirs of row k."""
     place = block(tile, at(c, 0, j), c.row, M, count)
     if k == 0:
         total = biases(tile, epilogue.bias, bias_step, j, count)
