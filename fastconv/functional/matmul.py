@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy import ndarray
+from numpy import empty, ndarray  # for what is asked at every call
 
 from .. import dispatch
 from ..dispatch import Matmul, Settings, around
@@ -61,19 +62,29 @@ def matmul(
     try:
         if a.__class__ is not ndarray or b.__class__ is not ndarray:
             a, b = _check.host("a", a), _check.host("b", b)
-        product = _product(
-            around(), a.shape, b.shape, a.dtype, b.dtype, algorithm, target, accuracy, precision, max_workspace_bytes
-        )
-        if out is None:
-            out = _check.new(product.shape, product.dtype, a)
+        if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
+            product = _product(around(), a.shape, b.shape, a.dtype, b.dtype)
         else:
+            asked = algorithm, target, accuracy, precision, max_workspace_bytes
+            product = _product(around(), a.shape, b.shape, a.dtype, b.dtype, *asked)
+        if out is None:
+            out = empty(product.shape, product.dtype) if product.small else _check.new(product.shape, product.dtype, a)
+        elif (  # what ``output`` checks, for arrays that are no views: it would take a tenth of a small product's time
+            out.__class__ is not ndarray
+            or out.dtype is not product.dtype
+            or out.shape != product.shape
+            or not (out.base is a.base is b.base is None and out is not a and out is not b and out.flags.carray)
+        ):
             _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
-        product.into(out, a, b)
+        if product.plain and a.base is b.base is None:
+            product.lender(a, b, out)
+        else:
+            product.into(out, a, b)
         return out
     except dispatch.Elsewhere:  # as ``anywhere`` would, which takes a twentieth of a small product's time
         pass
-    asked = {"algorithm": algorithm, "target": target, "accuracy": accuracy, "precision": precision}
-    return elsewhere(matmul, (a, b), {"out": out, "max_workspace_bytes": max_workspace_bytes, **asked})  # type: ignore[no-any-return]
+    named = {"algorithm": algorithm, "target": target, "accuracy": accuracy, "precision": precision}
+    return elsewhere(matmul, (a, b), {"out": out, "max_workspace_bytes": max_workspace_bytes, **named})  # type: ignore[no-any-return]
 
 
 @anywhere
@@ -128,14 +139,27 @@ def linear(
     return out
 
 
-class _Product(NamedTuple):
-    """What is settled for all products of arrays of the same shapes: the result's, and who computes it."""
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """What is settled for all products of arrays of the same shapes: the result's, and who computes it.
+
+    Attributes
+    ----------
+    shape, dtype, lender
+    reshaped : three shapes, or None
+        Of a, b and the result for the plan, where they are others: of a vector, of a stack with one matrix.
+    plain : bool
+        The plan takes matrices of these shapes and dtypes as they are, if they are no views.
+    small : bool
+        The result is an array on the host, too small to be worth a place that begins on a cache line.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     lender: dispatch.Lender
     reshaped: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
-    """The shapes of a, b and the result for the plan, where they are others: of a vector, of a stack with one matrix."""
+    plain: bool
+    small: bool
 
     def into(
         self,
@@ -174,14 +198,14 @@ def _product(
     b: tuple[int, ...],
     dtype: np.dtype[Any],
     b_dtype: np.dtype[Any],
-    algorithm: str | None,
-    target: str | None,
-    accuracy: str | None,
-    precision: str | None,
-    max_workspace_bytes: int | None,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+    precision: str | None = None,
+    max_workspace_bytes: int | None = None,
 ) -> _Product:
     """The product of arrays of shapes ``a`` and ``b``, by ``numpy.matmul``'s rules."""
-    dtype = _check.common_dtype(a=dtype, b=b_dtype)
+    given, dtype = dtype, _check.common_dtype(a=dtype, b=b_dtype)
     for name, shape in (("a", a), ("b", b)):
         if not shape:
             raise ArgumentError(f"{name}: expected at least one axis, got a number")
@@ -198,7 +222,9 @@ def _product(
     as_given = (a, b, shape) == (shapes := (problem.a_shape, problem.b_shape, problem.out_shape))
     asked = Settings(target, algorithm, None, accuracy, precision)
     lender = dispatch.lender("matmul", "forward", problem, asked, max_workspace_bytes)
-    return _Product(shape, dtype, lender, None if as_given else shapes)
+    plain = as_given and not problem.stack and given == b_dtype == dtype
+    small = lender.kernel.target != "cuda" and prod(shape) * dtype.itemsize < dispatch.LARGE_BYTES
+    return _Product(shape, dtype, lender, None if as_given else shapes, plain, small)
 
 
 @dispatch.remembered

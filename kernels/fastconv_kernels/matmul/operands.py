@@ -6,7 +6,6 @@ products are each cut among the threads, many are dealt out whole.  K is never c
 
 from __future__ import annotations
 
-from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -134,6 +133,10 @@ DEALT = 4
 """Products for each thread from which on they are dealt out whole: then the last one makes little difference."""
 
 
+PLAIN = False, False
+"""The epilogue of a product alone: it adds nothing, it is not rectified."""
+
+
 class Product:
     """What all plans share.  One call at a time."""
 
@@ -152,13 +155,15 @@ class Product:
         self.workspace_bytes = sum(buffer.nbytes for buffer in self._buffers)
         self._no_bias = np.zeros(problem.N, problem.dtype)
         self._stacked = len(problem.out_shape) > 2
+        self._bound: Any = None
 
-    @cached_property
-    def _run(self) -> Any:
+    def _bind(self) -> Any:
+        """``run`` for operands of these types."""
         matrix = np.zeros((4, 4), self.problem.dtype)
         strided = matrix[::2, ::2]
         operands = strided, strided, matrix, self._no_bias, matrix
-        return self.run.bound(self.machinery, operands, (True, True), self.threads)
+        self._bound = self.run.bound(self.machinery, operands, PLAIN, self.threads)
+        return self._bound
 
     def __call__(
         self,
@@ -180,12 +185,17 @@ class Product:
         bias : (N,)
         activation : None or "relu"
         """
+        # A product of 16 x 16 matrices takes as long as a dozen of Python's instructions: here is no one too many.
+        run = self._bound or self._bind()
+        if bias is None and residual is None and activation is None and not self._stacked:
+            run(self.machinery, (a, b, out, self._no_bias, out), PLAIN, self.threads)
+            return out
         operands: tuple[Array, ...] = a, b, out, self._no_bias if bias is None else bias, out if residual is None else residual
         if self._stacked:
             if not out.size:
                 return out
             operands = tuple(map(first, operands))
-        self._run(self.machinery, operands, (residual is not None, activation == "relu"), self.threads)
+        run(self.machinery, operands, (residual is not None, activation == "relu"), self.threads)
         return out
 
 
