@@ -4,8 +4,12 @@ from numba import int64
 
 from .compile import inlined
 
-THREAD_FLOPS = 1_000_000
-"""Work that pays for waking one more thread: about 5 µs of arithmetic."""
+THREAD_FLOPS = 1_250_000
+"""Work that pays for waking one more thread: about 6 µs of arithmetic.
+
+On two threads of a Zen 5 a product of 2.0 Mflop took 12.4 µs for 9.5 on one, of 4.2 Mflop 15.5 for 17.2, a convolution of 2.6
+Mflop 14.3 for 16.5 and of 4.8 Mflop 18 for 30.
+"""
 
 
 @inlined

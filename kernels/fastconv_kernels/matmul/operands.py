@@ -143,10 +143,13 @@ class Product:
     run: Any
     """The threaded function: ``run(machinery, operands, epilogue, threads)``."""
 
+    grain = THREAD_FLOPS
+    """Work that pays for one more thread."""
+
     def __init__(self, problem: Matmul, threads: int, tile: Any, blocks: Any, *sizes: int) -> None:
         """``sizes``: how many elements each of a thread's buffers has."""
         self.problem = problem
-        self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
+        self.threads = threads_for(threads, problem.flops, self.grain)
         self._buffers = [workspace(self.threads, size, problem.dtype) for size in sizes]
         buffers = tuple((buffer.ctypes.data, buffer.shape[1]) for buffer in self._buffers)
         self._offsets = offsets(problem)
