@@ -41,6 +41,7 @@ ONE = ("bench", "conv", "--shapes", "n1 c2 8x8 k3 3x3", "--direction", "forward"
         ("train --shapes 'lenet5 n0 1x28x28 10 1'", "SHAPE: expected at least 1 image"),
         ("elementwise --shapes 'gelu forward n1 c2 3x3 2'", "SHAPE: expected one of elementwise forward, "),
         ("all --shapes some/file.txt", "--shapes: expected names of networks for all"),
+        ("conv --threads 1,99999", "--threads: expected at most "),
         ("conv --threads two", "argument --threads: expected integers of at least 1"),
         ("pooling", "argument WHAT: invalid choice"),
         ("conv --json no/such/folder/rows.json", "--json: no/such/folder/rows.json cannot be written"),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastconv.dispatch import Settings
+from fastconv.dispatch import Settings, all_threads
 from fastconv.errors import ArgumentError
 
 from . import suites
@@ -106,6 +106,8 @@ def parts(request: Request) -> list[Part]:
     """
     _known("against", request.against, PEERS)
     _known("targets", request.targets, TARGETS)
+    if (most := max(request.threads)) > all_threads():
+        raise ArgumentError(f"--threads: expected at most {all_threads()}, which this machine offers, got {most}")
     for target in request.targets:
         for threads in request.threads:
             Settings(target=target, threads=threads, precision=request.precision).checked()

@@ -10,8 +10,8 @@ CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 """Where Linux describes the first core's caches."""
 UNKNOWN = {2: (1 << 20, 1), 3: (32 << 20, 8)}
 """Level → (bytes, cores that share it), where the system does not say."""
-LEAST_IN_MEMORY = 64 << 20
-"""Bytes copied by each thread in memory at least."""
+LEAST_IN_MEMORY = 128 << 20
+"""Bytes copied in memory at least, by all threads together."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def places(threads: int) -> tuple[Place, ...]:
     if common // threads > 2 * second:
         found.append(Place("L3", common, common // threads // 4))
     outermost = found[-1].capacity or 0
-    return (*found, Place("memory", None, max(LEAST_IN_MEMORY, 2 * outermost // threads)))
+    return (*found, Place("memory", None, max(LEAST_IN_MEMORY, 2 * outermost) // threads))
 
 
 @cache
