@@ -182,9 +182,13 @@ def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Map
         return new(expected, dtype, next(iter(inputs.values())))
     if out.__class__ is not ndarray or out.dtype is not dtype or out.shape != expected or not out.flags.carray:
         refuse_output(out, expected, dtype)
-    own = out.base is None  # two arrays that are no views have memory of their own
+    owner = out if out.base is None else out.base
     for name, value in inputs.items():
-        if value is None or (own and value.base is None and value is not out):
+        if value is None:
+            continue
+        other = value if value.base is None else value.base
+        # Arrays that own their memory share none; what else memory belongs to, nobody knows.
+        if other is not owner and other.__class__ is owner.__class__ is ndarray and other.base is owner.base is None:
             continue
         if np.may_share_memory(out, value):
             raise ArgumentError(f"out: expected memory of its own, but it overlaps with {name}")

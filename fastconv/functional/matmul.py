@@ -69,14 +69,9 @@ def matmul(
             product = _product(around(), a.shape, b.shape, a.dtype, b.dtype, *asked)
         if out is None:
             out = empty(product.shape, product.dtype) if product.small else _check.new(product.shape, product.dtype, a)
-        elif (  # what ``output`` checks, for arrays that are no views: it would take a tenth of a small product's time
-            out.__class__ is not ndarray
-            or out.dtype is not product.dtype
-            or out.shape != product.shape
-            or not (out.base is a.base is b.base is None and out is not a and out is not b and out.flags.carray)
-        ):
+        else:
             _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
-        if product.plain and a.base is b.base is None:
+        if product.plain and (a.base is None or a.flags.carray) and (b.base is None or b.flags.carray):
             product.lender(a, b, out)
         else:
             product.into(out, a, b)
