@@ -7,7 +7,7 @@ The loop along K is ``cuda.pipeline``'s, the arithmetic that of either engine; w
 thread knows, for each pixel that it copies, its window's first row and column, and for each slice which (r, s, c) it is at.
 What is outside of the image is not copied but set to zero.
 
-    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores): sizes, stages and sums are the engine's
+    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores); tile, stages and sums: the engine
       copies   all threads, each the same pixels of A in every slice, 16 bytes at a time where channels are a multiple of 4
       sums     in the registers of each warp
       barrier  one for each slice (``cuda.pipeline``)

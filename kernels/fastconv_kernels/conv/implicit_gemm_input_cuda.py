@@ -5,7 +5,7 @@
 is C = A @ B with a row of A for each input pixel, a column of it for each (r, s, k), and B the weights with c and k exchanged,
 which is a matter of how they are read: both operands lie along the sum.  As forward, A is never written down.
 
-    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores): sizes, stages and sums are the engine's
+    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores); tile, stages and sums: the engine
       copies   all threads, each the same pixels of A in every slice, 16 bytes at a time where channels are a multiple of 4
       sums     in the registers of each warp
       barrier  one for each slice (``cuda.pipeline``)

@@ -6,7 +6,7 @@ is C = A @ B with a row of A for each (r, s, c), a column of it for each output 
 lies in memory.  A is never written down: a thread knows, for the rows that it copies, where their tap is, and for each slice
 which pixel it is at.  Both operands lie across the sum, as either engine reads them.
 
-    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores): sizes, stages and sums are the engine's
+    block      a tile of C, K in slices of 16 (float32 arithmetic) or 32 (tensor cores); tile, stages and sums: the engine
       copies   all threads, each the same rows of A in every slice, 16 bytes at a time where channels are a multiple of 4
       sums     in the registers of each warp
       barrier  one for each slice (``cuda.pipeline``)
