@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .asm import SIMULATED
+from .device_array import DeviceArray
 
 
 class View(NamedTuple):
@@ -65,6 +66,9 @@ def view(array: Any) -> View:
     """``array`` as kernels see it."""
     if isinstance(array, View):
         return array
+    if isinstance(array, DeviceArray):
+        dtype = array.dtype
+        return View(array.address, array.shape, tuple(stride // dtype.itemsize for stride in array.strides), dtype)
     interface = array.__array_interface__ if SIMULATED and isinstance(array, np.ndarray) else array.__cuda_array_interface__
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     strides = interface.get("strides")

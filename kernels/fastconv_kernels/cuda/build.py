@@ -17,10 +17,11 @@ import threading
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, cached_property, wraps
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 
+import numpy as np
 from numba import cuda, float32, int32, types
 
 from .. import mathematics
@@ -76,7 +77,7 @@ def numbers(kind):
     return types.NamedTuple([float32 if annotated[field] in (float, "float") else int32 for field in kind._fields], kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """A kernel's source, and what a launch of it needs.
 
@@ -97,6 +98,15 @@ class Kernel:
     threads: int
     shared_bytes: int
     blocks: int
+
+    @cached_property
+    def kinds(self):
+        """Of the numbers behind the arrays, NumPy's types: tuples of them for named tuples."""
+        given = [kind for kind in self.signature.args if not isinstance(kind, types.CPointer)]
+        return [tuple(map(KINDS.get, kind.types)) if isinstance(kind, types.BaseTuple) else KINDS[kind] for kind in given]
+
+
+KINDS = {float32: np.float32, int32: np.int32}
 
 
 def kernel(signature, *, threads, shared_bytes=0, blocks=1):
@@ -226,8 +236,6 @@ one_at_a_time = threading.Lock()  # both change what the whole process sees, for
 @contextmanager
 def missing_numpy_name():
     """NumPy 2.5 removed ``row_stack``; numba-cuda up to 0.30.4 mentions it when it compiles for the first time."""
-    import numpy as np
-
     missing = not hasattr(np, "row_stack")
     if missing:
         np.row_stack = np.vstack

@@ -47,7 +47,7 @@ class DeviceArray:
 
     Attributes
     ----------
-    address, shape, strides, dtype
+    address, shape, strides, dtype, size
         As NumPy has them: strides count bytes.
     library
         The one that ``owner`` is of, which makes new arrays beside it (``cuda.libraries``).
@@ -57,7 +57,7 @@ class DeviceArray:
     writeable : bool
     """
 
-    __slots__ = ("address", "device", "dtype", "library", "owner", "shape", "strides", "writeable")
+    __slots__ = ("_dense", "address", "device", "dtype", "library", "owner", "shape", "size", "strides", "writeable")
 
     def __init__(
         self,
@@ -71,9 +71,11 @@ class DeviceArray:
         writeable: bool = True,
     ) -> None:
         self.address, self.shape, self.dtype, self.library = address, shape, dtype, library
-        self.strides = c_strides(shape, dtype.itemsize) if strides is None else strides
+        dense = c_strides(shape, dtype.itemsize)
+        self.strides = dense if strides is None else strides
+        self.size, self._dense = prod(shape), self.strides == dense
         self.device, self.owner, self.writeable = device, owner, writeable
-        if min(self.strides, default=0) < 0 and self.size:
+        if not self._dense and min(self.strides, default=0) < 0 and self.size:
             raise Refused(f"an array on a device with strides of at least 0 is needed, these are {self.strides}")
 
     def __repr__(self) -> str:
@@ -86,10 +88,6 @@ class DeviceArray:
         return len(self.shape)
 
     @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    @property
     def itemsize(self) -> int:
         return self.dtype.itemsize
 
@@ -99,15 +97,17 @@ class DeviceArray:
 
     @property
     def flags(self) -> Flags:
-        dense = c_strides(self.shape, self.itemsize)
-        if self.strides == dense:
+        if self._dense:
             return Flags(True, self.writeable)
+        dense = c_strides(self.shape, self.itemsize)
         gapless = all(own == other or size == 1 for own, other, size in zip(self.strides, dense, self.shape, strict=True))
         return Flags(gapless or self.size == 0, self.writeable)
 
     @property
     def reach(self) -> int:
         """Bytes from the first element to behind the last."""
+        if self._dense and self.size:
+            return self.itemsize * self.size
         return self.itemsize + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
 
     @property

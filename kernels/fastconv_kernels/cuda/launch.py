@@ -13,12 +13,15 @@ Source: cuda.core, ``launch``; CUDA Driver API, ``cuKernelSetAttribute``.
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
 from .asm import SIMULATED
 from .build import build
+
+KEPT = 1024
+"""Launches whose numbers are kept as they are passed: a network's layers come again."""
 
 current_stream = ContextVar("fastconv_cuda_stream", default=None)
 """The stream that kernels are started on; None: the device's default one, with which those of CuPy and PyTorch agree."""
@@ -74,9 +77,7 @@ def working_on(device_id, stream=0, others=()):
 
 def stream_here():
     """The stream that kernels are started on here."""
-    from cuda.core import Device
-
-    return current_stream.get() or Device().default_stream
+    return current_stream.get() or cuda_core().Device().default_stream
 
 
 def start(kernel, blocks, arrays, numbers):
@@ -87,25 +88,49 @@ def start(kernel, blocks, arrays, numbers):
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # which is neither copied in nor out
 
         memories = [FakeCUDAArray(np.zeros(0, "float32") if array is None else array.memory()) for array in arrays]
-        rounded = [type(given)(*map(single, given)) if isinstance(given, tuple) else single(given) for given in numbers]
+        rounded = [
+            type(given)(*(kind(number) for kind, number in zip(kinds, given, strict=True)))
+            if isinstance(given, tuple)
+            else kinds(given)
+            for kinds, given in zip(kernel.kinds, numbers, strict=True)
+        ]
         kernel.function[blocks, kernel.threads, 0, kernel.shared_bytes](*memories, *rounded)
     else:
         launch_built(kernel, blocks, [0 if array is None else array.address for array in arrays], numbers)
 
 
-def single(number):
-    """A number as kernels take it, in 32 bits."""
-    return np.float32(number) if isinstance(number, float) else np.int32(number)
-
-
 def launch_built(kernel, blocks, addresses, numbers):
-    """On the current device: a named tuple's numbers are arguments of their own."""
-    from cuda.core import Device, LaunchConfig, launch
+    """On the current device."""
+    core = cuda_core()
+    device = core.Device()
+    stream = current_stream.get() or device.default_stream
+    core.launch(stream, config(kernel, blocks), loaded(kernel, device.device_id), *addresses, *flat(kernel, numbers))
 
-    device = Device()
-    config = LaunchConfig(grid=blocks, block=kernel.threads, shmem_size=kernel.shared_bytes)
-    flat = [single(number) for given in numbers for number in (given if isinstance(given, tuple) else (given,))]
-    launch(stream_here(), config, loaded(kernel, device.device_id), *addresses, *flat)
+
+@cache
+def cuda_core():
+    """The library, imported when it is first needed."""
+    import cuda.core
+
+    return cuda.core
+
+
+@lru_cache(KEPT)
+def config(kernel, blocks):
+    """How many blocks of which threads are started."""
+    return cuda_core().LaunchConfig(grid=blocks, block=kernel.threads, shmem_size=kernel.shared_bytes)
+
+
+@lru_cache(KEPT)
+def flat(kernel, numbers):
+    """The numbers as they are passed, 32 bits each: those of a named tuple are arguments of their own."""
+    found = []
+    for kinds, given in zip(kernel.kinds, numbers, strict=True):
+        if isinstance(given, tuple):
+            found += [kind(number) for kind, number in zip(kinds, given, strict=True)]
+        else:
+            found.append(kinds(given))
+    return found
 
 
 @cache
