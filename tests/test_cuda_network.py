@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import nn
+from fastconv import nn, zoo
 from fastconv.errors import TrainingError, UnsupportedError
+from fastconv.functional.rehearsal import rehearse
 from targets import SIMULATED
 
 if not SIMULATED:
     pytest.skip("needs the simulator: NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
 from fastconv.nn.device import Device
-from fastconv_kernels.cuda import graph, libraries, transfers
+from fastconv_kernels.cuda import graph, launch, libraries, transfers
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 256, (3, 1, 2, 2), np.uint8), RNG.integers(0, 2, 3)
@@ -64,6 +65,34 @@ def test_steps_and_batches_are_those_of_the_host() -> None:
     assert there.evaluate(X, Y, 2) == pytest.approx(here.evaluate(X, Y, 2), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", [*zoo.MODELS, "dropout"])
+def test_every_step_starts_the_same_with_the_same_arguments(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the record of one step is that of all: what differs is in memory."""
+    steps: list[list[Any]] = []
+
+    def repeated(self: Device, work: Any) -> Any:
+        def noted() -> None:
+            launches = launch.rehearsed.get().launches  # type: ignore[union-attr]
+            before = len(launches)
+            work()
+            steps.append(launches[before:])
+
+        return noted
+
+    def fit() -> None:
+        model = model_of(name, "cuda") if name == "dropout" else zoo.build(name)
+        shape = model.network.input_shape
+        model.compile(nn.Adam(nn.StepDecay(0.01, 0.5, every=1)), target="cuda")
+        model.fit(np.zeros((7, *shape), np.uint8), np.zeros(7, int), epochs=2, batch_size=2, verbose=0)
+
+    monkeypatch.setattr(Device, "repeated", repeated)
+    rehearse(fit, "sm_90a")
+    whole, last = [steps[place] for place in (0, 1, 2, 4, 5, 6)], [steps[place] for place in (3, 7)]
+    assert len(whole[0]) > 5
+    assert all(step == whole[0] for step in whole)
+    assert last[0] == last[1]
+
+
 def test_a_step_waits_for_nothing_and_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: dict[str, int] = {}
 
@@ -74,14 +103,19 @@ def test_a_step_waits_for_nothing_and_takes_no_memory(monkeypatch: pytest.Monkey
 
         return counted_call
 
-    monkeypatch.setattr(transfers, "move", counting("copies that wait", transfers.move))
-    monkeypatch.setattr(libraries.Simulated, "empty", counting("arrays", libraries.Simulated.empty))
+    monkeypatch.setattr(transfers, "move", counting("copies to the device", transfers.move))
+    monkeypatch.setattr(transfers, "fetch", counting("copies back", transfers.fetch))
+    monkeypatch.setattr(libraries.Nowhere, "empty", counting("arrays", libraries.Nowhere.empty))
     seen = []
     for images in (2, 4):  # and as many steps
-        model = model_of("dropout", "cuda")
+
+        def fit(images: int = images) -> None:
+            model_of("dropout", "cuda").fit(np.repeat(X[:1], images, 0), np.repeat(Y[:1], images), 1, 1, verbose=0)
+
         counted.clear()
-        model.fit(np.repeat(X[:1], images, 0), np.repeat(Y[:1], images), 1, 1, verbose=0)
+        rehearse(fit, "sm_90a")
         seen.append(dict(counted))
+    assert len(seen[0]) == 3
     assert seen[0] == seen[1]
 
 

@@ -82,6 +82,11 @@ class Steps:
         self.taken, self._coming = 0, 0
         self._memory, self._update, self._arrays = memory, update, arrays
 
+    def rehearse(self, arguments: Arguments) -> None:
+        self.begin(np.zeros(1, np.int64), 1, arguments)
+        self.update()
+        self.advance()
+
     def begin(self, order: Array, batch: int, arguments: Arguments) -> None:
         memory, write = self._memory, self._memory.place.write
         self._coming, self.batch = -(-len(order) // batch), batch

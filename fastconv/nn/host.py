@@ -58,6 +58,9 @@ class Steps:
     def taken(self) -> int:
         return int(self._counts[1])
 
+    def rehearse(self, arguments: Arguments) -> None:
+        self._update(*self._arrays, **arguments(0))
+
     def begin(self, order: Array, batch: int, arguments: Arguments) -> None:
         self._order, self._batch, self._arguments = order, batch, arguments
         self._counts[0] = 0

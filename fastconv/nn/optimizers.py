@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fastconv import dispatch
 from fastconv.errors import ArgumentError
 
@@ -161,8 +159,7 @@ class Updates:
         """Compile what ``apply`` will run, by an update at rate 0; nothing is done after the first step."""
         if self.steps.taken == 0:
             self._gradients.fill(0)
-            self.steps.begin(np.zeros(1, np.int64), 1, lambda step: self._arguments(step, 0.0))
-            self.steps.update()
+            self.steps.rehearse(lambda step: self._arguments(step, 0.0))
             for state in self.state:  # a weight decay has moved it
                 state.fill(0)
 

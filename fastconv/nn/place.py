@@ -24,6 +24,9 @@ class Steps(Protocol):
     def taken(self) -> int:
         """How many steps there have been altogether, at the beginning of an epoch."""
 
+    def rehearse(self, arguments: Arguments) -> None:
+        """Run all that a step of this place's runs, with such arguments; nothing has then been counted."""
+
     def begin(self, order: Array, batch: int, arguments: Arguments) -> None:
         """An epoch of the images in this ``order``, ``batch`` in each step, and with ``arguments(taken)`` for the update."""
 

@@ -14,6 +14,7 @@ Source: cuda.core, ``launch``; CUDA Driver API, ``cuKernelSetAttribute``.
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,20 @@ current_stream = ContextVar("fastconv_cuda_stream", default=None)
 
 
 class Rehearsal(list):
-    """The kernels that would be started on a GPU of an ``architecture``: nothing needs a device then."""
+    """The kernels that would be started on a GPU of an ``architecture``: nothing needs a device then.
+
+    ``launches`` has them with all that they would be started with.
+    """
 
     def __init__(self, architecture: str = "") -> None:
         super().__init__()
         self.architecture = architecture
+        self.launches: list[tuple[Any, ...]] = []
+
+    def note(self, kernel, blocks, arrays, numbers):
+        """Add one."""
+        self.append(kernel)
+        self.launches.append((kernel, blocks, tuple(arrays), tuple(numbers)))
 
 
 rehearsed: ContextVar[Rehearsal | None] = ContextVar("fastconv_cuda_rehearsed", default=None)
@@ -83,7 +93,7 @@ def stream_here():
 def start(kernel, blocks, arrays, numbers):
     """Start ``kernel`` on ``blocks`` blocks: first its ``arrays``, each a ``View`` or None, then its ``numbers``."""
     if (noted := rehearsed.get()) is not None:
-        noted.append(kernel)
+        noted.note(kernel, blocks, arrays, numbers)
     elif SIMULATED:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # which is neither copied in nor out
 
