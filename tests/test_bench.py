@@ -151,6 +151,8 @@ def test_only_what_exceeds_the_noise_is_slower(capsys: pytest.CaptureFixture[str
     assert compared(seconds={"fastconv": 1.2}, peak=83.0) == 0, "the machine was slower too"
     assert compared(seconds={"fastconv": 0.8}) == 0
     assert "1 kernel(s) compared, 1 times: 0 slower, 1 faster" in capsys.readouterr().out
+    assert compared(seconds={"fastconv": 2.0}, disturbed="by others") == 2
+    assert "was disturbed: measure again" in capsys.readouterr().err
     assert fails(capsys, "bench", "--compare", before, before.with_name("c.json")).startswith("--compare: ")
     after.write_text('{"rows": [{}]}')
     assert "is not what fastconv bench --json writes" in fails(capsys, "bench", "--compare", before, after)

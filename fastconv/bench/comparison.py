@@ -5,6 +5,8 @@ the machine's speed as it was measured beside them, so that a clock that runs sl
 
 One problem's time also depends on where its arrays happen to lie, for as long as a session lasts, which no samples of that
 session tell.  So the verdict is on kernels: one has become slower if it has on most of what it was measured on.
+
+Rows that the guard has called disturbed, in either session, are not compared.
 """
 
 from __future__ import annotations
@@ -79,6 +81,12 @@ def read(path: str) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ArgumentError(f"--compare: {path} is not what fastconv bench --json writes ({error!r})") from error
     return list(rows)
+
+
+def undisturbed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Both without the rows that were disturbed in either."""
+    disturbed = {_key(row) for row in (*before, *after) if "disturbed" in row}
+    return [[row for row in rows if _key(row) not in disturbed] for rows in (before, after)]
 
 
 def compared(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Change]:

@@ -125,9 +125,14 @@ def _progress(total: int) -> Iterator[Any]:
 
 def _compare(before: str, after: str) -> int:
     """Print what changed beyond noise."""
-    changes = comparison.compared(comparison.read(before), comparison.read(after))
-    if not changes:
+    sessions = [comparison.read(before), comparison.read(after)]
+    if not comparison.compared(*sessions):
         raise ArgumentError(f"--compare: {before} and {after} have no case in common")
+    quiet = comparison.undisturbed(*sessions)
+    if left_out := len(sessions[1]) - len(quiet[1]):
+        say(f"{left_out} of {len(sessions[1])} rows are not compared: they were disturbed when they were measured")
+    if not (changes := comparison.compared(*quiet)):
+        raise ArgumentError(f"--compare: every case that {before} and {after} have in common was disturbed: measure again")
     for change in sorted(changes, key=lambda change: -min(change.ratios)):
         if change.slower or change.faster:
             verdict, ratio = ("SLOWER", min(change.ratios)) if change.slower else ("faster", max(change.ratios))
