@@ -118,7 +118,8 @@ def normal_probability(x):
     return 0.5 * math.erfc(-x * math.sqrt(0.5))
 
 
-_INLINED = {"forceinline": True, "error_model": "numpy"}
+# A product and the sum it goes into become one instruction, which rounds once: more accurate, and e**x takes three quarters.
+_INLINED = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @overload(_reduced, jit_options=_INLINED)
