@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conv_cases import KERNELS, NAMES, bound, operands, result, truth
-from fastconv_kernels.conv import winograd_cpu, winograd_weight_cpu
+from fastconv_kernels.conv import winograd_blocks, winograd_weight_cpu
 from fastconv_kernels.conv.toom_cook import POINTS, dilated, strided, toom_cook, transposed
 from fastconv_kernels.cpu.workspace import Caches
 from fastconv_kernels.problems import LAYOUTS, Conv
@@ -114,7 +114,7 @@ def test_small_caches_cut_large_work(kernel: Any, layout: str, monkeypatch: pyte
     """What large layers need on any machine: filters transformed panel by panel, sums block by block, patches in groups."""
     problem = Conv(5, 66, 17, 18, 70, 3, 3, padding=((1, 1), (1, 1)), layout=layout)
     first, second = operands(kernel.direction, problem, normal)
-    for module in (winograd_cpu, winograd_weight_cpu):
+    for module in (winograd_blocks, winograd_weight_cpu):
         monkeypatch.setattr(module, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))
     plan = kernel.plan(problem, 1)
     assert 0 < plan.sizes.group < plan.sizes.patches

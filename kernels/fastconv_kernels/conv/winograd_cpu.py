@@ -29,22 +29,17 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import apart, caches, even, unwritten, workspace
+from ..cpu.workspace import unwritten, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
-from .winograd_stages_cpu import Sizes, convolve, convolve_group, pack_filters, transform_group
+from .winograd_blocks import ceiling, sizes_for
+from .winograd_stages_cpu import convolve, convolve_group, pack_filters, transform_group
 
 TILES = (6, 4), (8, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
-
-BLOCK = 12
-"""The fewest patches in a block: U passes through the caches once for each.
-
-Against 6, which fit in half of the second cache with 256 channels: 3 to 19% faster on layers of 128 to 288 channels.
-"""
 
 ACCURACY = {4: 64.0, 2: 8.0}
 """Outputs on a side → factor on the bound of a plain sum, for data of one magnitude: an error spreads over its patch.
@@ -92,11 +87,6 @@ def declines_pooled(problem, outputs):
     return ()
 
 
-def ceiling(length, unit):
-    """How many units cover ``length``."""
-    return -(-length // unit)
-
-
 def meeting_table(meetings, window, reach, phases):
     """[tap, output row, output column < phases]: the pixel of a patch that meets the tap there; -1 if none does.
 
@@ -128,7 +118,7 @@ class _Winograd:
         self.target = Patches(*target, down, across, 0, 0, steps[1])
         patches, panels = problem.N * down * across, ceiling(width, nr)
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.sizes = self._cut(patches, panels, depth)
+        self.sizes = sizes_for(self.tile, self.scheme.points, patches, panels, depth, self.threads)
         sizes, shared = self.sizes, 1 if self.sizes.group else self.threads  # V of a group is for all threads
         # A plain sum needs a patch of all input channels and its outputs.
         v_size = max(points * sizes.v_point, points * sizes.v_row + steps[1] ** 2 * lanes)
@@ -146,24 +136,6 @@ class _Winograd:
         self.no_bias = np.zeros(width, problem.dtype)
         self.marks = np.zeros(patches * ceiling(width, lanes), np.uint8)
         self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.room, self.marks))
-
-    def _cut(self, patches, panels, depth):
-        """How the work is cut."""
-        lanes, nr, itemsize = self.tile.lanes, self.tile.columns, self.tile.itemsize
-        point_bytes, memory, dtype = self.scheme.points * itemsize, caches(), self.problem.dtype
-        # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
-        v_row, m_row = ceiling(depth, lanes) * lanes + lanes, panels * nr + lanes
-        if point_bytes * depth * panels * nr <= memory.level3 // 2:
-            limit = max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + m_row)))
-            limit = max(1, limit // self.tile.rows) * self.tile.rows
-            blocks = ceiling(ceiling(patches, limit), self.threads) * self.threads  # as many for one thread as for another
-            kept, group = ceiling(ceiling(patches, self.tile.rows), max(1, blocks)) * self.tile.rows, 0
-            u_size = panels * depth * nr
-        else:
-            m_row, u_size, blocks = nr + lanes, depth * nr, 0
-            group = kept = even(patches, memory.level3 // 2 // (point_bytes * v_row), self.tile.rows)
-        u_point, v_point, m_point = (apart(size, dtype) for size in (u_size, kept * v_row, kept * m_row))
-        return Sizes(patches, blocks, panels, group, u_point, v_point, v_row, m_point, m_row)
 
     def _pack(self, weight, strides, packed):
         """The filters, and U if it is kept; strides: from one tap row and column, input and output channel to the next."""

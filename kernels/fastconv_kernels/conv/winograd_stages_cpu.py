@@ -8,8 +8,6 @@
 ``convolve`` chains them block of patches by block of patches; ``transform_group`` and ``convolve_group`` panel by panel.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 
@@ -26,27 +24,6 @@ from .planes_cpu import scatter_row
 
 CHUNK = 32
 """Input channels whose filters are transformed together: they stay in the second cache meanwhile."""
-
-
-class Sizes(NamedTuple):
-    """How the work is cut and where the arrays of points are, in elements.
-
-    patches, blocks : of all images; what a thread does at a time
-    panels : of output channels
-    group : patches whose V is kept while the panels pass; 0 where U is kept
-    u_point, v_point, m_point : from one point to the next in U, V and M
-    v_row, m_row : from one patch to the next in V and M
-    """
-
-    patches: int
-    blocks: int
-    panels: int
-    group: int
-    u_point: int
-    v_point: int
-    v_row: int
-    m_point: int
-    m_row: int
 
 
 @jit
@@ -123,27 +100,28 @@ def write_planes(tile, scheme, m, operands, flags, target, channels, first, end,
 
 @jit
 def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, thread, threads):
-    """The blocks of patches that are this thread's, through the three stages."""
+    """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
     x, packed = operands[:2]
+    nr, depth = tile.columns, source.channels
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
-    filters = sizes.panels * scheme.taps.inputs * scheme.taps.inputs * source.channels * tile.columns
-    u = Points(pointer(tile, packed, filters), sizes.u_point, source.channels * tile.columns)
+    filters = pointer(tile, packed, sizes.panels * scheme.taps.inputs * scheme.taps.inputs * depth * nr)
     images = pointer(tile, x, 0)
-    first_block, end_block = share(thread, threads, sizes.blocks)
+    first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     marked = 0
-    for task in range(first_block, end_block):
-        first, end = stripe(task, sizes.blocks, sizes.patches, tile.rows)
-        every = 0, target.channels
+    for task in range(first_task, end_task):
+        j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
+        first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
+        u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         if staging is None:
-            transform_images(tile, scheme.input, images, source.channels, source, v, first, end)
-            multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
-            marked += write_images(tile, scheme, m, operands, flags, target, every, first, end)
+            transform_images(tile, scheme.input, images, depth, source, v, first, end)
+            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first)
+            marked += write_images(tile, scheme, m, operands, flags, target, channels, first, end)
         else:
             room = pointer(tile, staging[0], thread * staging[0].shape[1])
             transform_planes(tile, scheme.input, images, source, room, v, first, end)
-            multiply_points(tile, scheme, v, u, m, source.channels, sizes.panels, end - first)
-            marked += write_planes(tile, scheme, m, operands, flags, target, every, first, end, room, staging[1])
+            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first)
+            marked += write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, staging[1])
     return marked
 
 

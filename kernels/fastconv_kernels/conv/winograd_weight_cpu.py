@@ -5,11 +5,10 @@
     M[point, c, k] = sum over patches of V[point, patch, c] D[point, patch, k]                            multiply_points
     grad_weight[r x r, c, k] = Aᵀ M A                                                                     write_gradient
 
-The patches pass in *groups*, small enough that their V and D stay in the nearer caches.  Where all of M fits in the second
-cache, it stays there meanwhile; the patches are then divided into *parts*, each with an M of its own, whose results are added
-in order at the end.  Where M is larger, each group's is formed *block* by block, some input by some output channels, and added
-to the gradient (``add_blocks``).  How many parts and groups there are depends on the problem alone, so that any number of
-threads gives the same bits.
+The patches are divided into *parts*, whose gradients are added in order at the end, and pass in *groups*, small enough that
+their V and D stay in the nearer caches.  Where all of M fits in the second cache, it stays there meanwhile; where not, each
+group's is formed *block* by block, some input by some output channels, and added to the gradient (``add_blocks``).  How
+many parts and groups there are depends on the problem alone, so that any number of threads gives the same bits.
 
 Threads share parts; where there are fewer, each takes a *range* of the channels and transforms what that needs by itself, some
 of it again, because to read what another core has written takes three times as long as to read one's own.  Vectors of the
@@ -47,6 +46,13 @@ PART = 64
 PARTS_BYTES = 4 * 1024 * 1024
 """The most memory for the results of more than two parts: they must stay in the caches."""
 
+HALVED = 512
+"""From so many patches on there are two parts where M does not stay in the cache.
+
+Two threads then take 0.8 to 0.9 of the time, one takes 1 to 4% more, as the gradients are further away; with 256 patches two
+threads gain nothing and one takes 8 to 17% more.
+"""
+
 BLOCK = 16
 """The fewest patches in a group: a sum is loaded and stored once for each."""
 
@@ -59,7 +65,7 @@ With 128, layers of 28x28 and 56x56 took up to 1.2 times as long on one thread; 
 BLOCK_COLUMNS = 128
 """Output channels in a block of a large M, at most: the more, the fewer times D is read; the fewer, the fewer times V is."""
 
-TRANSFORMS = 8
+TRANSFORMS = 20
 """Products for which the transforms of a patch take as long, for each input and each output channel."""
 
 
@@ -243,10 +249,12 @@ class BackwardWeight:
         tile, memory, point_bytes = self.tile, caches(), self.scheme.points * self.tile.itemsize
         weight_bytes = problem.R * problem.S * problem.C * problem.K * tile.itemsize
         v_row, d_row = self._rows(problem.C, problem.K)
-        stays, parts, limit = point_bytes * problem.C * d_row <= memory.level2, 1, GROUP
+        stays, limit = point_bytes * problem.C * d_row <= memory.level2, GROUP
         if stays:
             parts = max(1, min(PARTS, patches // PART, max(2, PARTS_BYTES // weight_bytes)))
             limit = min(GROUP, max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + d_row))))
+        else:
+            parts = 2 if patches >= HALVED and weight_bytes <= PARTS_BYTES else 1
         group = even(-(-patches // parts), limit, 1)
         ranges = ranges_for(tile, (problem.C, problem.K), parts, threads)
         rows, columns = longest(problem.C, ranges[0], tile.rows), longest(problem.K, ranges[1], tile.columns)
