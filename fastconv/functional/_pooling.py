@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv_kernels.cuda.device_array import DeviceArray
 
+from .. import dispatch
 from ..dispatch import Pool, padding_pairs
 from ..errors import ArgumentError, DtypeError
 from . import _check
@@ -56,6 +57,15 @@ def pool_problem(
     except ValueError as error:
         argument, _, message = str(error).partition(":")
         raise ArgumentError(f"{name if argument == 'x' else argument}:{message}") from None
+
+
+@dispatch.remembered
+def pooling(
+    _around: dispatch.Around, direction: str, algorithm: str | None, target: str | None, *description: Any
+) -> tuple[Pool, dispatch.Lender]:
+    """(the problem of ``pool_problem(*description)``, who computes it)."""
+    problem = pool_problem(*description)
+    return problem, dispatch.lender("pool", direction, problem, dispatch.Settings(target, algorithm))
 
 
 def unbatched(shape: Shape, batched: bool) -> Shape:

@@ -8,13 +8,12 @@ import numpy as np
 
 from fastconv_kernels.cuda.device_array import DeviceArray
 
-from .. import dispatch
-from ..dispatch import Settings
+from ..dispatch import around
 from ..errors import ArgumentError, UnsupportedError
 from . import _check
 from ._check import Array, Ints, Shape
 from ._placement import anywhere
-from ._pooling import batched_shape, divisor_of, index_array, pool_problem, scatter, unbatched
+from ._pooling import batched_shape, divisor_of, index_array, pooling, scatter, unbatched
 
 
 @anywhere
@@ -67,10 +66,11 @@ def max_pool2d(
         No kernel computes it as asked.
     """
     x, batched = _check.images("x", x, layout)
-    problem = pool_problem("max", x.shape, layout, x.dtype, kernel_size, stride, padding, dilation, ceil_mode)
+    window = kernel_size, stride, padding, dilation, ceil_mode
+    problem, lender = pooling(around(), "forward", algorithm, target, "max", x.shape, layout, x.dtype, *window)
     out = _check.output(out, unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
     indices = _check.new(out.shape, np.int64, out) if return_indices else None
-    with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
+    with lender.lend() as plan:
         places = None if indices is None else indices.reshape(problem.out_shape)
         plan(_check.contiguous(x), out.reshape(problem.out_shape), places)
     return out if indices is None else (out, indices)
@@ -122,15 +122,14 @@ def max_pool2d_backward(
     shape = batched_shape(input_shape, batched)
     if kernel_size is None:
         return _scattered(given, indices, shape, batched, layout, out)
-    problem = pool_problem(
-        "max", shape, layout, given.dtype, kernel_size, stride, padding, dilation, ceil_mode, name="input_shape"
-    )
+    window = kernel_size, stride, padding, dilation, ceil_mode, True, None, "input_shape"
+    problem, lender = pooling(around(), "backward_input", algorithm, target, "max", shape, layout, given.dtype, *window)
     _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
     places = index_array(indices, unbatched(problem.out_shape, batched))
     out = _check.output(
         out, unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given, "indices": places}
     )
-    with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+    with lender.lend() as plan:
         plan(_check.contiguous(given), _check.contiguous(places).reshape(problem.out_shape), out.reshape(shape))
     return out
 
@@ -173,12 +172,10 @@ def avg_pool2d(
         As ``max_pool2d``.
     """
     x, batched = _check.images("x", x, layout)
-    divisor = divisor_of(divisor_override)
-    problem = pool_problem(
-        "average", x.shape, layout, x.dtype, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor
-    )
+    window = kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_of(divisor_override)
+    problem, lender = pooling(around(), "forward", algorithm, target, "average", x.shape, layout, x.dtype, *window)
     out = _check.output(out, unbatched(problem.out_shape, batched), x.dtype.newbyteorder("="), {"x": x})
-    with dispatch.lender("pool", "forward", problem, Settings(target, algorithm)).lend() as plan:
+    with lender.lend() as plan:
         plan(_check.contiguous(x), out.reshape(problem.out_shape))
     return out
 
@@ -224,23 +221,11 @@ def avg_pool2d_backward(
     """
     given, batched = _check.images("grad_output", grad_output, layout)
     shape, divisor = batched_shape(input_shape, batched), divisor_of(divisor_override)
-    problem = pool_problem(
-        "average",
-        shape,
-        layout,
-        given.dtype,
-        kernel_size,
-        stride,
-        padding,
-        1,
-        ceil_mode,
-        count_include_pad,
-        divisor,
-        name="input_shape",
-    )
+    window = kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor, "input_shape"
+    problem, lender = pooling(around(), "backward_input", algorithm, target, "average", shape, layout, given.dtype, *window)
     _check.shaped("grad_output", given, problem.out_shape, given.dtype.newbyteorder("="))
     out = _check.output(out, unbatched(shape, batched), given.dtype.newbyteorder("="), {"grad_output": given})
-    with dispatch.lender("pool", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
+    with lender.lend() as plan:
         plan(_check.contiguous(given), out.reshape(shape))
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes import addressof, c_char
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -37,11 +38,16 @@ def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     return workspace(1, size, dtype)[0, :size]
 
 
+def _address(memory: np.ndarray[Any, Any]) -> int:
+    """Where a line of writable memory begins.  NumPy's own answer takes four times as long, two thirds of a microsecond."""
+    return addressof(c_char.from_buffer(memory))
+
+
 def unwritten(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     """``size`` elements that start on a cache line, for who writes all that is read of them."""
     itemsize = np.dtype(dtype).itemsize
     memory = np.empty(max(1, size) * itemsize + LINE_BYTES, np.uint8)
-    start = -memory.__array_interface__["data"][0] % LINE_BYTES
+    start = -_address(memory) % LINE_BYTES
     return memory[start : start + size * itemsize].view(dtype)
 
 
@@ -50,7 +56,7 @@ def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
     itemsize = np.dtype(dtype).itemsize
     pitch = -(-max(1, size) * itemsize // LINE_BYTES) * LINE_BYTES
     memory = np.zeros(rows * pitch + LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % LINE_BYTES
+    start = -_address(memory) % LINE_BYTES
     return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // itemsize)
 
 
