@@ -5,6 +5,7 @@ Without a device there is nothing to run, and the reason is said.  In the simula
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ if not cuda_status().available:
 
 from benchmarks.gpu import __main__ as benchmark
 from benchmarks.gpu.cases import Case, OnDevice
+from benchmarks.gpu.measure import expected
 from benchmarks.gpu.sizes import middle, of_memory, others, tiny
 from benchmarks.gpu.timing import clock
 
@@ -60,7 +62,7 @@ PAIRS = [
 def test_agrees_with_the_reference_in_float64(case: Case, kernel: Any) -> None:
     call = OnDevice(case, kernel)
     call()
-    assert not case.wrong(kernel, call.results(), case.truth())
+    assert not case.wrong(kernel, call.results(), expected(case), lambda: expected(case, np.abs))
 
 
 @pytest.mark.parametrize("kernel", REGISTERED, ids=lambda kernel: kernel.name)
@@ -121,3 +123,8 @@ def test_a_network_learns_what_it_learns_on_the_host() -> None:
 def test_the_benchmark_of_cuda_kernels_runs_in_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["--match", "channel_sum"]) == 0
     assert capsys.readouterr().out.split()[0] == "channel_sum_forward__parts_cuda"
+    assert benchmark.main(["--match", "channel_sum", "--worker", "0", "--until", "1e12"]) == 0
+    begun, done = map(json.loads, capsys.readouterr().out.splitlines())
+    assert begun["begins"] == 0
+    assert done["row"]["kernel"] == "channel_sum_forward__parts_cuda"
+    assert "failed" not in done["row"]

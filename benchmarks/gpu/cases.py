@@ -108,11 +108,9 @@ class Case:
         share = kernel.accuracy * rounding / (1 - rounding) + kernel.product_error
         return [share * each for each in sizes()]
 
-    def wrong(
-        self, kernel: Kernel, got: list[Array], expected: list[Array], sizes: Callable[[], list[Array]] | None = None
-    ) -> str:
+    def wrong(self, kernel: Kernel, got: list[Array], expected: list[Array], sizes: Callable[[], list[Array]]) -> str:
         """Where a result is out of bounds, in a line; empty: it is right."""
-        bounds = self.bounds(kernel, expected, sizes or (lambda: self.truth(np.abs)))
+        bounds = self.bounds(kernel, expected, sizes)
         for index, one, other, bound in zip(self.written, got, expected, bounds, strict=True):
             step = 1 + 2 * (one.size // COMPARED)  # odd: not always the same place of a tile
             ours, right, most = (array.reshape(-1)[::step] for array in np.broadcast_arrays(one, other, bound))
