@@ -26,7 +26,7 @@ if not cuda_status().available:
 
 from benchmarks.gpu import __main__ as benchmark
 from benchmarks.gpu.cases import Case, OnDevice
-from benchmarks.gpu.measure import expected
+from benchmarks.gpu.measure import Item, expected
 from benchmarks.gpu.sizes import middle, of_memory, others, tiny
 from benchmarks.gpu.timing import clock
 
@@ -56,6 +56,13 @@ PAIRS = [
     for kernel in case.kernels()
     if runs(case, kernel)
 ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _built() -> None:
+    """All kernels, on all cores; with ``-n`` the processes build what they need."""
+    if not SIMULATED and "PYTEST_XDIST_WORKER" not in os.environ:
+        benchmark.built([Item(*pair.values) for pair in PAIRS])
 
 
 @pytest.mark.parametrize(("case", "kernel"), PAIRS)
