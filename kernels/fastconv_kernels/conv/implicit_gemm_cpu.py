@@ -36,7 +36,7 @@ TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
 
 FEW_PIXELS, TILES_OF_FEW = 64, ((8, 2), (6, 4), (8, 3), (7, 2), (10, 1), (6, 2))
-"""In maps of so few pixels the wasted rows of a last tile count: with (7, 2) those of 7x7 take 0.9 times as long as by (6, 4)."""
+"""In maps of so few pixels the wasted rows of a last tile count: (7, 2) takes 0.9 times as long as (6, 4) for those of 7x7."""
 
 
 @inlined
