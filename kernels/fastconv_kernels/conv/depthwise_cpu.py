@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.places import block, columns
+from ..cpu.places import block, columns, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.tile import (
@@ -42,107 +42,107 @@ MOST_TAPS = 24
 
 
 @inlined
-def sum_rows(tile, window, total, source, pitches, meetings, weights):
-    """total + the products of the rows that a row of targets meets with their rows of taps; all columns exist."""
-    table, first, end = meetings
-    for i in range(first, end):
-        row = weights + entry(table, 2 * i + 1) * window.taps * tile.columns
-        total = slide(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row)
-    return total
+def finish(tile, total, residual, place, flags):
+    """Store a tile; flags: (adds, rectifies, streams)."""
+    if flags[0]:
+        total = add_tile(total, load_tile(tile, residual))
+    if flags[1]:
+        total = rectify(total)
+    if flags[2]:
+        stream_tile(total, place)
+    else:
+        store_tile(total, place)
 
 
 @inlined
-def sum_rows_at_edge(tile, window, total, source, pitches, meetings, weights, edge):
-    """The same where columns or channels do not exist."""
-    table, first, end = meetings
-    for i in range(first, end):
-        row = weights + entry(table, 2 * i + 1) * window.taps * tile.columns
-        total = slide_at_edge(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row, edge)
-    return total
+def convolve_whole(tile, window, source, pitches, meetings, panels, edge, epilogue, place):
+    """A tile of outputs, all of which exist.
 
-
-@jit
-def convolve_row(tile, window, image, meetings, ahead, strides, weights, extent, epilogue, target):
-    """A strip's part of one row of outputs.
-
-    meetings: (table, from, to); ahead: (first, number) of the rows to be fetched; strides: of the horizontal axis, (step,
-    advance, taps of a window, columns of the image); extent: (first pixel, last, all), (first channel, last, all);
-    image, weights, target: at channel 0
+    source: the image at the tile's column 0 and first channel; meetings: (table, from, to); panels: of the block of channels
+    edge: (first column that exists, first that does not); epilogue: (bias, residual, flags)
     """
-    step, advance, taps, width = strides
-    (start, end, pixels), (begin, last, channels) = extent
-    bias, residual, adds, rectifies, streams = epilogue
-    pitches = width * channels, channels
-    for q in range(start, end, tile.rows):
-        column = q // step * advance
-        inside = column + window.first >= 0 and column + window.last < width
-        for k in range(begin, last, tile.columns):
-            count = channels - k
-            source, panel = image + (column * channels + k), weights + k * taps
-            place = target + (q * channels + k)
-            if inside and count >= tile.columns:
-                total = spread_columns(tile, columns(tile, bias + k, tile.columns))
-                total = sum_rows(tile, window, total, source, pitches, meetings, panel)
-            else:
-                edge = -column, width - column, count
-                total = spread_columns(tile, columns(tile, bias + k, count))
-                total = sum_rows_at_edge(tile, window, total, source, pitches, meetings, panel, edge)
-            for row in range(ahead[1]):
-                fetch(tile, window, source + (ahead[0] + row) * pitches[0], channels)
-            if adds:
-                other = block(tile, residual + (q * channels + k), channels, pixels - q, count)
-                total = add_tile(total, load_tile(tile, other))
-            if rectifies:
-                total = rectify(total)
-            if pixels - q < tile.rows or count < tile.columns:
-                store_tile(total, block(tile, place, channels, pixels - q, count))
-            elif streams:
-                stream_tile(total, block(tile, place, channels, tile.rows, tile.columns))
-            else:
-                store_tile(total, block(tile, place, channels, tile.rows, tile.columns))
+    table, first, end = meetings
+    bias, residual, flags = epilogue
+    total = spread_columns(tile, panel(tile, bias))
+    for i in range(first, end):
+        row = panels + entry(table, 2 * i + 1) * window.taps * tile.columns
+        total = slide(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row, edge)
+    other = block(tile, residual, pitches[1], tile.rows, tile.columns)
+    finish(tile, total, other, block(tile, place, pitches[1], tile.rows, tile.columns), flags)
 
 
 @jit
-def convolve_strip(tile, window, tables, walk, extents, steps, operands, flags, rows, strip):
+def convolve_rest(tile, window, source, pitches, meetings, panels, edge, epilogue, place, rows):
+    """A tile beyond which the row of outputs, or the channels, end: of ``rows`` pixels; ``edge`` goes on with the channels."""
+    table, first, end = meetings
+    bias, residual, flags = epilogue
+    total = spread_columns(tile, columns(tile, bias, edge[2]))
+    for i in range(first, end):
+        row = panels + entry(table, 2 * i + 1) * window.taps * tile.columns
+        total = slide_at_edge(window, total, source + entry(table, 2 * i) * pitches[0], pitches[1], row, edge)
+    other = block(tile, residual, pitches[1], rows, edge[2])
+    finish(tile, total, other, block(tile, place, pitches[1], rows, edge[2]), (flags[0], flags[1], False))
+
+
+@jit
+def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip):
     """The rows of outputs of a band, from top to bottom: one strip of them.
 
-    rows: (image, first row, last); strip: (first pixel, first channel)
+    tables: (rows, meetings) of ``row_table``; flags: (adds, rectifies, streams, whether rows are asked for ahead of time)
+    rows: (image, first row, last); strip: (first pixel, last), (first channel, last)
     """
     x, packed, bias, residual, out = operands
-    _, _, source_rows, source_columns, target_rows, target_columns, channels = extents
-    step, advance, last_reach = steps[:3]
-    (n, first, end), (q, k) = rows, strip
-    extent = (q, min(q + walk[0], target_columns), target_columns), (k, min(k + walk[1], channels), channels)
-    begins, meetings = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
-    image = pointer(tile, x, n * source_rows * source_columns * channels)
+    _, _, source_rows, width, target_rows, pixels, channels, taps = extents
+    (n, first, end), ((start, stop), (begin, last)) = rows, strip
+    pitches, image = (width * channels, channels), x + n * source_rows * width * channels
     for p in range(first, end):
-        origin = (n * target_rows + p) * target_columns * channels
-        newest = p // step * advance + last_reach
-        convolve_row(
-            tile,
-            window,
-            image,
-            (meetings, entry(begins, p), entry(begins, p + 1)),
-            (newest + 1, (p + 1) // step * advance + last_reach - newest if walk[2] else 0),
-            steps[3:],
-            pointer(tile, packed, 0),
-            extent,
-            (pointer(tile, bias, 0), pointer(tile, residual, origin), *flags),
-            pointer(tile, out, origin),
-        )
+        origin = (n * target_rows + p) * pixels * channels
+        meetings = tables[1], entry(tables[0], 2 * p), entry(tables[0], 2 * p + 2)
+        fresh, until = entry(tables[0], 2 * p + 1), entry(tables[0], 2 * p + 3)
+        for q in range(start, stop, tile.rows):
+            column = q // window.step * window.advance
+            edge, left = (-column, width - column), pixels - q
+            for k in range(begin, last, tile.columns):
+                source, place, panels = image + (column * channels + k), origin + q * channels + k, packed + k * taps
+                epilogue = bias + k, residual + place, (flags[0], flags[1], flags[2])
+                if flags[3]:
+                    for row in range(fresh, until):
+                        fetch(tile, window, source + row * pitches[0], channels)
+                if left >= tile.rows and last - k >= tile.columns:
+                    convolve_whole(tile, window, source, pitches, meetings, panels, edge, epilogue, out + place)
+                else:
+                    edges = edge[0], edge[1], last - k
+                    convolve_rest(tile, window, source, pitches, meetings, panels, edges, epilogue, out + place, left)
+
+
+@jit
+def convolve_share(tile, window, tables, walk, extents, operands, flags, thread, threads):
+    """The bands that are this thread's."""
+    images, bands, _, _, target_rows, target_columns, channels, _ = extents
+    # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
+    x, packed, bias, residual, out = operands
+    places = (
+        pointer(tile, x, 0),
+        pointer(tile, packed, 0),
+        pointer(tile, bias, 0),
+        pointer(tile, residual, 0),
+        pointer(tile, out, 0),
+    )
+    rows = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
+    first_task, end_task = share(thread, threads, images * bands)
+    for task in range(first_task, end_task):
+        n, (first, end) = task // bands, share(task % bands, bands, target_rows)
+        for k in range(0, channels, walk[1]):
+            for q in range(0, target_columns, walk[0]):
+                strip = (q, min(q + walk[0], target_columns)), (k, min(k + walk[1], channels))
+                convolve_strip(tile, window, rows, extents, places, flags, (n, first, end), strip)
+    streamed(tile)
 
 
 @threaded
-def convolve(tile, window, tables, walk, extents, steps, operands, flags, threads):
-    images, bands, _, _, target_rows, target_columns, channels = extents
+def convolve(tile, window, tables, walk, extents, operands, flags, threads):
     for thread in prange(threads):
-        first_task, end_task = share(np.intp(thread), threads, images * bands)
-        for task in range(first_task, end_task):
-            n, (first, end) = task // bands, share(task % bands, bands, target_rows)
-            for k in range(0, channels, walk[1]):
-                for q in range(0, target_columns, walk[0]):
-                    convolve_strip(tile, window, tables, walk, extents, steps, operands, flags, (n, first, end), (q, k))
-        streamed(tile)
+        convolve_share(tile, window, tables, walk, extents, operands, flags, np.intp(thread), threads)
 
 
 class _Depthwise:
@@ -164,9 +164,7 @@ class _Depthwise:
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         bands = 1 if problem.N % threads == 0 else min(target[0], 4 * threads)
         self.threads = max(1, min(threads, problem.N * bands))
-        self.extents = problem.N, bands, *source, *target, problem.K
-        down = vertical.step, vertical.advance, vertical.last
-        self.steps = *down, horizontal.step, horizontal.advance, problem.R * problem.S, source[1]
+        self.extents = problem.N, bands, *source, *target, problem.K, problem.R * problem.S
         self.no_bias = np.zeros(problem.K, problem.dtype)
 
     def pack(self, weight, packed=None):
@@ -188,9 +186,8 @@ class _Depthwise:
             out.reshape(-1),
         )
         aligned = self.problem.K % self.tile.lanes == 0 and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
-        flags = residual is not None, activation == "relu", self.walk.streamed and aligned
-        shapes = tuple(self.walk), self.extents, self.steps
-        convolve(self.tile, self.window, self.tables, *shapes, operands, flags, self.threads)
+        flags = residual is not None, activation == "relu", self.walk.streamed and aligned, self.walk.asked
+        convolve(self.tile, self.window, self.tables, tuple(self.walk), self.extents, operands, flags, self.threads)
         return out
 
 
@@ -228,13 +225,21 @@ class BackwardInput(_Depthwise):
 TILE_COST = 2
 """What setting up a tile costs, in pixels."""
 
+PART_COST = 4
+"""The same of a tile beyond which the row ends."""
+
 
 def tile_for(horizontal, problem):
     """The tile with which a row of outputs costs least: few tiles, few pixels beyond the row's end; a multiple of ``step``."""
     lanes = Tile(1, 1, problem.dtype).lanes
     vectors = 2 if lanes < problem.K and Tile(PIXELS, 2, problem.dtype).fits() else 1
+
+    def cost(rows):
+        whole, rest = divmod(horizontal.target, rows)
+        return whole * (rows + TILE_COST) + (rows + PART_COST if rest else 0)
+
     heights = range(horizontal.step, PIXELS + 1, horizontal.step)
-    rows = min(heights, key=lambda rows: -(-horizontal.target // rows) * (rows + TILE_COST))
+    rows = min(heights, key=cost)
     return Tile(rows, vectors, problem.dtype)
 
 

@@ -27,11 +27,17 @@ time so; with stride 2, 16 MB, fetching ahead took a quarter more.
 
 
 class Walk(NamedTuple):
-    """Target pixels of a strip, channels of a strip, and whether the images are larger than the caches."""
+    """Target pixels of a strip, channels of a strip, whether the images are larger than the caches, and whether the next rows
+    are asked for ahead of time.
+
+    Measured, 16 x 112 x 112 x 64 with stride 2: to ask, for two rows at a time, takes 1.3 times as long as to leave it to the
+    processor; without stride, 16 x 112 x 112 x 32, to leave it takes 1.6 times as long.
+    """
 
     pixels: int
     channels: int
     streamed: bool
+    asked: bool
 
 
 def walk_of(vertical, horizontal, window, channels, tile, total_bytes, others=0):
@@ -40,21 +46,26 @@ def walk_of(vertical, horizontal, window, channels, tile, total_bytes, others=0)
     total_bytes: of all images; others: rows of strips that lie in the first cache besides those of the source
     """
     memory = caches()
-    room, rows = int(memory.level1 * LEVEL1_SHARE) // tile.itemsize, vertical.last - vertical.first + 1 + vertical.advance
+    streamed = total_bytes > LEVEL3_SHARE * memory.level3
+    asked = streamed and vertical.advance == 1
+    room, rows = int(memory.level1 * LEVEL1_SHARE) // tile.itemsize, vertical.last - vertical.first + 1 + asked
     across = window.last - window.first + 1
     beside = across - window.pixels // horizontal.step * horizontal.advance
     block = even(channels, room // rows // across, tile.columns)
     limit = (room // (rows + others) // block - beside) * horizontal.step // horizontal.advance
     strip = even(horizontal.target, limit, window.pixels)
-    return Walk(strip, block, total_bytes > LEVEL3_SHARE * memory.level3)
+    return Walk(strip, block, streamed, asked)
 
 
 def row_table(axis):
-    """(begins, meetings): target row p sums the rows meetings[begins[p] : begins[p + 1]], each (source row, row of taps)."""
-    begins, meetings = [0], []
-    for p in range(axis.target):
+    """(rows, meetings): target row p sums the rows meetings[rows[p, 0] : rows[p + 1, 0]], each (source row, row of taps).
+
+    Source rows from rows[p, 1] to rows[p + 1, 1] come under the window with target row p + 1.
+    """
+    rows, meetings = [], []
+    for p in range(axis.target + 1):
         first = p // axis.step * axis.advance
-        rows = [(first + reach, tap) for tap, reach in axis.taps[p % axis.step]]
-        meetings += [(row, tap) for row, tap in rows if 0 <= row < axis.source]
-        begins.append(len(meetings))
-    return np.array(begins, np.intp), np.array(meetings, np.intp).reshape(-1, 2)
+        rows.append((len(meetings), first + axis.last + 1))
+        met = [(first + reach, tap) for tap, reach in axis.taps[p % axis.step]]
+        meetings += [(row, tap) for row, tap in met if 0 <= row < axis.source and p < axis.target]
+    return np.array(rows, np.intp), np.array(meetings, np.intp).reshape(-1, 2)

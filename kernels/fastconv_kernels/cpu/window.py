@@ -4,8 +4,10 @@ A ``Window`` is an argument that carries no data: its Numba *type* lists for eve
 sums.  A vector holds channels of one pixel, so that no lane meets another.  Each column is loaded once and multiplied wherever
 it is needed: with 3 taps and 8 pixels, 10 loads serve 24 multiplications.
 
-Pixels are read where they are.  Where a window reaches beyond the image, or a vector beyond the channels, nothing is
-read: the words ``…_at_edge`` take ``edge``, (first column that exists, first that does not, channels that exist).
+Pixels are read where they are.  Where a window reaches beyond the image nothing is read: ``edge`` is (first column that
+exists, first that does not).  Tiles that lie in their row of targets as a whole can miss but a few columns, those before the
+tile's own and the last ``behind``, and only these are compared with it.  The words ``…_at_edge`` take any column and, third
+in ``edge``, the number of channels that exist.
 """
 
 from numba import types
@@ -24,19 +26,23 @@ class Window:
         for i in range(pixels):
             first = i // axis.step * axis.advance
             meetings.append(tuple((first + reach, tap) for tap, reach in axis.taps[i % axis.step]))
-        self._numba_type_ = WindowType(tuple(meetings))
+        self._numba_type_ = WindowType(tuple(meetings), axis.step, axis.advance, axis.target, axis.source)
         self.pixels, self.first, self.last = pixels, self._numba_type_.first, self._numba_type_.last
 
 
 class WindowType(types.Type):
-    """The type of a ``Window``: for each pixel of a tile its (column, tap); columns from ``first`` to ``last`` are read."""
+    """The type of a ``Window``: for each pixel of a tile its (column, tap); columns from ``first`` to ``last`` are read.
 
-    def __init__(self, meetings):
-        self.meetings, self.pixels = meetings, len(meetings)
+    Target pixel q is in a tile whose column 0 is ``q // step * advance`` of ``source`` columns.
+    """
+
+    def __init__(self, meetings, step, advance, target, source):
+        self.meetings, self.pixels, self.step, self.advance = meetings, len(meetings), step, advance
         self.taps = 1 + max((tap for pixel in meetings for _, tap in pixel), default=-1)
         columns = [column for pixel in meetings for column, _ in pixel]
         self.first, self.last = min(columns, default=0), max(columns, default=0)
-        super().__init__(f"Window({meetings})")
+        self.behind = max(0, (target - self.pixels) // step * advance + self.last + 1 - source)
+        super().__init__(f"Window({meetings}, {step}, {advance}, {self.behind})")
 
     def by_column(self, builder, source, pitch):
         """(column, its address, [(pixel, tap), …]), from left to right.
@@ -54,9 +60,7 @@ class WindowType(types.Type):
             place = builder.gep(place, [pitch])
 
 
-EDGE = types.UniTuple(types.intp, 3)
-
-dataless(WindowType, "taps", "pixels", "first", "last", value=Window)
+dataless(WindowType, "taps", "pixels", "first", "last", "step", "advance", value=Window)
 
 
 def row_of(builder, vector, place, vectors, count=None):
@@ -88,21 +92,33 @@ def where(builder, exists, sums, add):
     return merged
 
 
-def _slide(window, builder, total, source, pitch, weights, edge=None):
+def reaches(builder, window, column, first, end):
+    """Emitter: whether a tile that lies in its row of targets as a whole has ``column``.  None: it always has."""
+    if column < 0:
+        from_first = builder.icmp_signed("<=", first, INT64(column))
+        return from_first if column <= window.last - window.behind else within(builder, first, column, end)
+    return builder.icmp_signed("<", INT64(column), end) if column > window.last - window.behind else None
+
+
+def within(builder, first, number, end):
+    """Emitter: whether ``number`` is in range(first, end)."""
+    low, high = builder.icmp_signed("<=", first, INT64(number)), builder.icmp_signed("<", INT64(number), end)
+    return builder.and_(low, high)
+
+
+def _slide(window, builder, total, source, pitch, weights, edge):
     vectors, vector = total.type.element.count, total.type.element.element
     size = vectors * vector.count
     taps = [row_of(builder, vector, builder.gep(weights, [INT64(tap * size)]), vectors) for tap in range(window.taps)]
-    first, end, count = (edge and builder.extract_value(edge, i) for i in range(3))
+    first, end, *count = (builder.extract_value(edge, i) for i in range(edge.type.count))
     for column, place, met in window.by_column(builder, source, pitch):
 
         def add(sums, place=place, met=met):
-            pixels = row_of(builder, vector, place, vectors, count)
+            pixels = row_of(builder, vector, place, vectors, *count)
             factors = [(pixels[j], taps[tap][j]) for _, tap in met for j in range(vectors)]
             return [fused_multiply_add(builder, *pair, total) for pair, total in zip(factors, sums, strict=True)]
 
-        exists = edge and builder.and_(
-            builder.icmp_signed("<=", first, INT64(column)), builder.icmp_signed("<", INT64(column), end)
-        )
+        exists = within(builder, first, column, end) if count else reaches(builder, window, column, first, end)
         paths = [[i, j] for i, _ in met for j in range(vectors)]
         sums = where(builder, exists, [builder.extract_value(total, path) for path in paths], add)
         for path, value in zip(paths, sums, strict=True):
@@ -114,28 +130,29 @@ def _applies(window, total):
     return isinstance(window, WindowType) and isinstance(total, Sums)
 
 
-@intrinsic
-def slide(_context, window, total, source, pitch, weights):
-    """total[pixel] + the sum over taps of source[column * pitch] * weights[tap], lane by lane.
-
-    source: pointer to column 0; weights: pointer to the tile's columns for one tap after another
-    """
+def _sliding(window, total, source, weights, edge):
+    """The signature and the emitter of ``slide`` with an ``edge`` of so many numbers."""
 
     def generate(_context, builder, _signature, values):
         return _slide(window, builder, *values[1:])
 
-    return (total(window, total, source, types.intp, weights), generate) if _applies(window, total) else None
+    known = total(window, total, source, types.intp, weights, types.UniTuple(types.intp, edge))
+    return (known, generate) if _applies(window, total) else None
+
+
+@intrinsic
+def slide(_context, window, total, source, pitch, weights, edge):
+    """total[pixel] + the sum over taps of source[column * pitch] * weights[tap], lane by lane, for a whole tile.
+
+    source: pointer to column 0; weights: pointer to the tile's columns for one tap after another
+    """
+    return _sliding(window, total, source, weights, 2)
 
 
 @intrinsic
 def slide_at_edge(_context, window, total, source, pitch, weights, edge):
-    """``slide`` where columns or channels do not exist."""
-
-    def generate(_context, builder, _signature, values):
-        return _slide(window, builder, *values[1:])
-
-    known = total(window, total, source, types.intp, weights, EDGE)
-    return (known, generate) if _applies(window, total) else None
+    """``slide`` where any column, or channels, do not exist."""
+    return _sliding(window, total, source, weights, 3)
 
 
 @intrinsic
@@ -163,10 +180,6 @@ def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient,
         found = [(i * tile.rows % total.type.count + row * taps + tap) for i, tap in met]
         return [(path, j) for path in found for j in range(vectors)]
 
-    def exists(low, number, high):
-        low, high = builder.icmp_signed("<=", low, INT64(number)), builder.icmp_signed("<", INT64(number), high)
-        return builder.and_(low, high)
-
     for row in range(rows):
         paths = sorted(set(sums_of(row, [(i, tap) for i in range(window.pixels) for tap in range(taps)])))
 
@@ -181,11 +194,11 @@ def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient,
                     return [fused_multiply_add(builder, *pair, total) for pair, total in zip(factors, sums, strict=True)]
 
                 reached = sums_of(row, met)
-                here = edge and exists(first, column, end)
+                here = edge and within(builder, first, column, end)
                 sums |= zip(reached, where(builder, here, [sums[path] for path in reached], add), strict=True)
             return [sums[path] for path in paths]
 
-        here = edge and exists(first_row, row, end_row)
+        here = edge and within(builder, first_row, row, end_row)
         sums = where(builder, here, [builder.extract_value(total, path) for path in paths], add_row)
         for path, value in zip(paths, sums, strict=True):
             total = builder.insert_value(total, value, path)
