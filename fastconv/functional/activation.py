@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from .. import dispatch
-from ..dispatch import Elementwise, Maxout, Settings
+from ..dispatch import Elementwise, Maxout, Settings, around
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array
@@ -229,9 +231,7 @@ def maxout_backward(
 def _forward(function: str, x: Any, parameter: float, out: Array | None, algorithm: str | None, target: str | None) -> Array:
     x = _check.array("x", x)
     result = output(out, x, x=x)
-    problem = Elementwise(function, x.size, result.dtype.name, parameter)
-    with dispatch.lender("elementwise", "forward", problem, Settings(target, algorithm)).lend() as plan:
-        plan(_check.contiguous(x), result)
+    _settled(around(), "forward", function, x.size, result.dtype, parameter, algorithm, target)(_check.contiguous(x), result)
     return result
 
 
@@ -249,11 +249,26 @@ def _backward(
     known = _check.array(name, known)
     given = _check.shaped("grad_output", grad_output, known.shape, known.dtype.newbyteorder("="))
     result = output(out, known, **{"grad_output": given, name: known})
-    problem = Elementwise(function, known.size, result.dtype.name, parameter)
-    with dispatch.lender("elementwise", "backward_input", problem, Settings(target, algorithm)).lend() as plan:
-        point = _check.contiguous(known)
-        plan(_check.contiguous(given), point, point, result)
+    lender = _settled(around(), "backward_input", function, known.size, result.dtype, parameter, algorithm, target)
+    point = _check.contiguous(known)
+    lender(_check.contiguous(given), point, point, result)
     return result
+
+
+@dispatch.remembered
+def _settled(
+    _around: dispatch.Around,
+    direction: str,
+    function: str,
+    size: int,
+    dtype: np.dtype[Any],
+    parameter: float,
+    algorithm: str | None,
+    target: str | None,
+) -> dispatch.Lender:
+    """Who computes a function of so many elements."""
+    problem = Elementwise(function, size, dtype.name, parameter)
+    return dispatch.lender("elementwise", direction, problem, Settings(target, algorithm))
 
 
 def _maxout_problem(x: Array, pieces: Any, axis: Any) -> tuple[Maxout, tuple[int, ...]]:
