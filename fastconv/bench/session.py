@@ -37,7 +37,7 @@ QUICK = ("quick",)
 
 CHOICES = "algorithms"
 """The name of the part that measures each algorithm."""
-SCALED = ("forward", "pool", "matmul", "training")
+SCALED = ("forward", "matmul", "training")
 """Suites that tell how a session of everything gains from threads."""
 
 

@@ -137,11 +137,11 @@ def with_algorithm(suite: Suite, algorithm: str) -> Suite:
 
 
 def choices(suite: Suite) -> Suite:
-    """Our kernels of every algorithm that neither refuses nor declines a case, on their own."""
+    """Our kernels of every algorithm that neither refuses nor declines a case, in the layout that most of them take."""
     each = [
         replace(contestant, options={**contestant.options, "willing": True})
         for contestant in with_algorithm(suite, "all").contestants
-        if contestant.library == "ours"
+        if contestant.library == "ours" and contestant.options["layout"] == "NHWC"
     ]
     return replace(suite, contestants=(PEAK, *each))
 
