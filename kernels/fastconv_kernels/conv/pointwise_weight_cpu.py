@@ -123,6 +123,7 @@ class BackwardWeight:
         blocks = -(-pixels // depth)
         sums = problem.K * inputs
         parts = max(1, min(PARTS, problem.N * blocks, SUMS_BYTES // (sums * tile.itemsize)))
+        parts = 1 << (parts.bit_length() - 1)  # a power of two, as there is of threads: of three parts one thread has two
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         # Each stripe packs the pixels anew; a sum is the same in any.
         stripes = max(1, min(-(-threads // (parts * problem.groups)), -(-outputs // tile.rows)))
