@@ -82,7 +82,7 @@ FORWARD = [
         vector_cpu.VectorMatmul,
         refuses=vector_cpu.refuses,
         declines=vector_cpu.declines,
-        summary="For a vector or a few rows: eight rows or columns of the matrix side by side, each element read once.",
+        summary="For a vector or a few rows: several rows or columns of the matrix side by side, each element read once.",
         source="Goto & van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008",
     ),
     Kernel(

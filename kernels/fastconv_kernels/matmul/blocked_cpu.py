@@ -18,7 +18,7 @@ from ..cpu.pack import pack
 from ..cpu.places import block, columns
 from ..cpu.tile import accumulate_packed, add_tile, fitting, load_tile, prefetch_tile, spread_columns, store_tile
 from ..cpu.workspace import caches, even
-from .operands import Epilogue, Product, at, begin, beyond, buffer, finish, matrices, of_product, part, products_of
+from .operands import Epilogue, Product, at, begin, beyond, buffer, facts_at, finish, matrices, of_product, part, products_of
 
 TILES = (6, 4), (8, 3), (14, 2), (14, 1), (6, 2), (12, 1)
 """(rows, vectors) whose panels keep both multipliers busy, for 32 and for 16 registers."""
@@ -83,8 +83,9 @@ def part_of(tile, blocks, shape, table, buffers, located, epilogue, thread, thre
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, blocks, shape, table, (a_blocks, b_blocks) = machinery
+    tile, blocks, facts = machinery
     for thread in prange(threads):
+        shape, table, a_blocks, b_blocks = facts_at(tile, facts)
         located, buffers = matrices(tile, operands), (a_blocks, b_blocks)  # a parallel loop takes no tuple of tuples
         part_of(tile, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 

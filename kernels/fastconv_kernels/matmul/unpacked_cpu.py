@@ -21,7 +21,7 @@ from ..cpu.pack import pack
 from ..cpu.places import block, columns, rows_apart
 from ..cpu.tile import add_tile, fitting, load_tile, rank1, spread_columns, store_tile
 from ..cpu.workspace import even
-from .operands import Epilogue, Product, at, begin, buffer, finish, matrices, of_product, part, products_of
+from .operands import Epilogue, Product, at, begin, buffer, facts_at, finish, matrices, of_product, part, products_of
 
 TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), (4, 1)
 """(rows, vectors): few rows, because each has an address of its own."""
@@ -84,8 +84,9 @@ def part_of(tile, slice_, shape, table, panels, located, epilogue, thread, threa
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, slice_, shape, table, (panels,) = machinery
+    tile, slice_, facts = machinery
     for thread in prange(threads):
+        shape, table, panels, _ = facts_at(tile, facts)
         located = matrices(tile, operands)
         part_of(tile, slice_, shape, table, panels, located, epilogue, np.intp(thread), threads)
 

@@ -3,7 +3,7 @@
 There is one multiply-add or few for each element of B, so that memory sets the pace.  Two loops, as B is in memory:
 
     row by row         C[:, j:j+nr] += A[:, k:k+8] @ B[k:k+8, j:j+nr]     eight rows of B are read side by side
-    column by column   C[i, j] = sum over lanes of A[i, k:] * B[k:, j]      eight columns of B side by side, lanes along K
+    column by column   C[i, j] = sum over lanes of A[i, k:] * B[k:, j]      four columns of B side by side, lanes along K
 
 A matrix times a vector is the vector times the matrix's transpose.  Threads divide the columns of B.
 
@@ -20,7 +20,7 @@ from ..cpu.share import stripe
 from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, load_tile, rank1, spread_columns, spread_rows, store_tile, zero
 from ..cpu.tile_rows import add_rows, along
-from .operands import Epilogue, Matrix, Product, at, begin, buffer, finish, matrices, of_product, products_of
+from .operands import Epilogue, Matrix, Product, at, begin, buffer, facts_at, finish, matrices, of_product, products_of
 
 FEW = 4
 """With more rows there is arithmetic enough to do something else."""
@@ -147,8 +147,9 @@ def part_of(tiles, shape, table, rooms, located, epilogue, thread, threads):
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (narrow, tall, line), shape, table, (rooms,) = machinery
+    tile, (narrow, tall, line), facts = machinery
     for thread in prange(threads):
+        shape, table, rooms, _ = facts_at(tile, facts)
         part_of((tile, narrow, tall, line), shape, table, rooms, matrices(tile, operands), epilogue, np.intp(thread), threads)
 
 
