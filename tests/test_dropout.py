@@ -73,7 +73,7 @@ def test_drops_the_share_that_is_asked_for_and_nothing_twice_alike() -> None:
             assert abs((dropped[one] & dropped[other]).mean() - rate**2) <= 2 * spread
 
 
-def test_the_call_on_any_target() -> None:
+def test_the_call_on_cpu_or_cuda() -> None:
     x = np.arange(1, 13, dtype="float32").reshape(3, 4)[:, ::2]
     target = "cuda" if SIMULATED else None
     out = np.empty((3, 2), "float32")
