@@ -1,4 +1,4 @@
-"""What goes wrong with arrays on a device, which is simulated: what cannot be is refused, failures are said, the host goes on."""
+"""What goes wrong with arrays on a device, simulated: what cannot be is refused, failures are said, the host goes on."""
 
 from __future__ import annotations
 
