@@ -13,6 +13,8 @@ from .words import TITLES
 INK, GRID = "#7d8590", "rgba(128, 136, 144, 0.25)"
 """Seen on a light and on a dark page."""
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6", "#ec4899", "#0ea5a4", "#a3a635", "#6366f1", "#d97757")
+SYMBOLS = ("circle", "square", "triangle-up")
+"""Where there are more kernels than colours."""
 BAR = 22
 """Pixels of a bar with its label."""
 
@@ -32,7 +34,8 @@ def roofline(session: dict[str, Any], threads: int) -> str:
         by_kernel.setdefault(_short(row), []).append(row)
     known = sorted({_short(row) for row in session["rows"] if ours(row)})  # a kernel has one colour in all pictures
     for name, own in sorted(by_kernel.items()):
-        found.append(_points(name, own, COLOURS[known.index(name) % len(COLOURS)]))
+        lap, colour = divmod(known.index(name), len(COLOURS))
+        found.append(_points(name, own, COLOURS[colour], SYMBOLS[lap % len(SYMBOLS)]))
     axes = {"xaxis": _axis("flop a byte", "log"), "yaxis": _axis("GFLOP/s", "log")}
     axes["xaxis"]["dtick"] = axes["yaxis"]["dtick"] = 1
     title = f"<h3>{threads} thread{'s' * (threads != 1)}, {peak:.0f} GFLOP/s at most</h3>"
@@ -58,7 +61,7 @@ def _short(row: Row) -> str:
     return "networks" if row["suite"] == "training" else kernel(row).removesuffix("_cpu")
 
 
-def _points(name: str, rows: list[Row], colour: str) -> dict[str, Any]:
+def _points(name: str, rows: list[Row], colour: str, symbol: str) -> dict[str, Any]:
     """A kernel on all its problems; open where it multiplies less than the definition says."""
     less = [multiplies_less(row, best(row)) for row in rows]
     return {
@@ -70,7 +73,7 @@ def _points(name: str, rows: list[Row], colour: str) -> dict[str, Any]:
         "marker": {
             "color": colour,
             "size": 10,
-            "symbol": ["diamond-open" if each else "circle" for each in less],
+            "symbol": ["diamond-open" if each else symbol for each in less],
             "line": {"width": 2, "color": colour},
         },
         "hovertemplate": f"<b>{name}</b><br>%{{text}}<br>%{{y:.1f}} GFLOP/s<extra></extra>",
