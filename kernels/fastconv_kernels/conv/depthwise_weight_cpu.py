@@ -16,6 +16,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
+from ..cpu.simd import registers
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
 from ..cpu.tile_rows import fold
@@ -25,8 +26,13 @@ from .frame_cpu import clear
 from .geometry import forward_axes
 from .walk import walk_of
 
-PIXELS = 7
-"""The most pixels in a tile: the widths of common maps are multiples of 7, and of a row that is none the rest goes singly."""
+SHAPES = (2, 4), (1, 7)
+"""(vectors, pixels) of a tile that with 3 x 3 sums, its gradients and a pixel fill the registers; the pixels that are left of
+a row go singly.
+"""
+
+TILE_COST = 4
+"""What setting up a tile costs, in pixels of all its vectors."""
 
 CHAINS = 8
 """Sums under way at a time that keep the multipliers busy."""
@@ -61,7 +67,6 @@ def sum_row(tile, chains, window, one, source, line, across, gradient, existing,
     start, end, advance, width, channels = across
     total = zero(chains)
     whole = end - (end - start) % window.pixels
-    every = first_row <= 0 and end_row * window.taps >= tile.rows and count >= tile.columns
     for q in range(start, whole, window.pixels):
         column = q * advance
         place, given = source + column * channels, gradient + q * channels
@@ -69,16 +74,19 @@ def sum_row(tile, chains, window, one, source, line, across, gradient, existing,
             fetch(tile, window, place + (ahead[0] + row) * width * channels, channels)
         if ahead[1]:
             fetch(tile, window, given + below, channels)
-        if every and column + window.first >= 0 and column + window.last < width:
-            total = slide_gradient(window, tile, total, place, line, channels, given)
+        edge = -column, width - column, first_row, end_row
+        if count >= tile.columns:
+            total = slide_gradient(window, tile, total, place, line, channels, given, edge)
         else:
-            edge = -column, width - column, count, first_row, end_row
-            total = slide_gradient_at_edge(window, tile, total, place, line, channels, given, edge)
+            total = slide_gradient_at_edge(window, tile, total, place, line, channels, given, (*edge, count))
     for q in range(whole, end):
         column = q * advance
-        edge = -column, width - column, count, first_row, end_row
+        edge = -column, width - column, first_row, end_row
         place, given = source + column * channels, gradient + q * channels
-        total = slide_gradient_at_edge(one, tile, total, place, line, channels, given, edge)
+        if count >= tile.columns:
+            total = slide_gradient(one, tile, total, place, line, channels, given, edge)
+        else:
+            total = slide_gradient_at_edge(one, tile, total, place, line, channels, given, (*edge, count))
     return total
 
 
@@ -158,15 +166,15 @@ class BackwardWeight:
         self.problem = problem
         vertical, horizontal = forward_axes(problem)
         together = max(1, min(problem.R, SUMS // problem.S))
-        wide = Tile(together * problem.S, 2, problem.dtype)
-        vectors = 2 if wide.lanes < problem.K and wide.fits() else 1
-        self.tile = Tile(together * problem.S, vectors, problem.dtype)
+        sums = together * problem.S
+        vectors, pixels = shape_for(sums, problem)
+        self.tile = Tile(sums, vectors, problem.dtype)
         self.chains = Tile(self.tile.rows * -(-CHAINS // (self.tile.rows * vectors)), vectors, problem.dtype)
-        self.windows = Window(horizontal, min(PIXELS, problem.Q)), Window(horizontal, 1)
+        self.windows = Window(horizontal, min(pixels, problem.Q)), Window(horizontal, 1)
         about = problem.K, self.tile, problem.bytes, GRADIENT_ROWS
         walk = walk_of(vertical, horizontal, self.windows[0], *about)
         strip, width = walk.pixels, walk.channels
-        if not walk.streamed or vertical.advance > 1:  # whole rows: few are read again from afar
+        if not walk.asked:  # whole rows: few are read again from afar
             strip, width = problem.Q, even(problem.K, BLOCK, self.tile.columns)
         blocks = -(-problem.K // width)
         bands = min(problem.P, -(-PARTS // max(1, problem.N * blocks)))
@@ -175,7 +183,7 @@ class BackwardWeight:
         self.threads = max(1, min(threads, self.parts * blocks))
         self.extents = self.parts, problem.N, bands, problem.H, problem.W, problem.P, problem.Q, problem.K
         down = vertical.advance, -problem.padding[0][0], problem.dilation[0], problem.R
-        self.steps = *down, horizontal.advance, problem.R * problem.S, strip, width, walk.streamed
+        self.steps = *down, horizontal.advance, problem.R * problem.S, strip, width, walk.asked
         self.sums = np.zeros((self.parts if self.parts > 1 else 0, problem.R * problem.S * problem.K), problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 
@@ -187,3 +195,18 @@ class BackwardWeight:
         if self.parts > 1:
             add_parts(self.sums, out.reshape(-1))
         return out
+
+
+def shape_for(sums, problem):
+    """The shape of ``SHAPES`` that fits the registers beside so many sums and takes least time for a row of gradients."""
+    lanes = Tile(1, 1, problem.dtype).lanes
+
+    def fits(vectors, pixels):
+        return vectors == 1 or ((vectors - 1) * lanes < problem.K and vectors * (sums + pixels + 1) <= registers())
+
+    def cost(shape):
+        vectors, pixels = shape
+        whole, rest = divmod(problem.Q, pixels)
+        return whole * (pixels + TILE_COST / vectors) + rest * (1 + TILE_COST / vectors)
+
+    return min((shape for shape in SHAPES if fits(*shape)), key=cost)

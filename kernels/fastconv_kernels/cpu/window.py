@@ -6,7 +6,7 @@ it is needed: with 3 taps and 8 pixels, 10 loads serve 24 multiplications.
 
 Pixels are read where they are.  Where a window reaches beyond the image nothing is read: ``edge`` is (first column that
 exists, first that does not).  Tiles that lie in their row of targets as a whole can miss but a few columns, those before the
-tile's own and the last ``behind``, and only these are compared with it.  The words ``…_at_edge`` take any column and, third
+tile's own and the last ``behind``, and only these are compared with it.  The words ``…_at_edge`` take any column and, last
 in ``edge``, the number of channels that exist.
 """
 
@@ -169,12 +169,12 @@ def fetch(_context, tile, window, source, pitch):
     return types.none(tile, window, source, types.intp), generate
 
 
-def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient, edge=None):
+def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient, edge):
     vectors, vector = total.type.element.count, total.type.element.element
     taps, rows = window.taps, tile.rows // window.taps
-    first, end, count, first_row, end_row = (edge and builder.extract_value(edge, i) for i in range(5))
+    first, end, first_row, end_row, *count = (builder.extract_value(edge, i) for i in range(edge.type.count))
     places = [builder.gep(gradient, [builder.mul(pitch, INT64(pixel))]) for pixel in range(window.pixels)]
-    given = [row_of(builder, vector, place, vectors, count) for place in places]
+    given = [row_of(builder, vector, place, vectors, *count) for place in places]
 
     def sums_of(row, met):
         found = [(i * tile.rows % total.type.count + row * taps + tap) for i, tap in met]
@@ -189,45 +189,44 @@ def _slide_gradient(window, tile, builder, total, source, line, pitch, gradient,
             for column, place, met in window.by_column(builder, begin, pitch):
 
                 def add(sums, place=place, met=met):
-                    pixel = row_of(builder, vector, place, vectors, count)
+                    pixel = row_of(builder, vector, place, vectors, *count)
                     factors = [(pixel[j], given[i][j]) for i, _ in met for j in range(vectors)]
                     return [fused_multiply_add(builder, *pair, total) for pair, total in zip(factors, sums, strict=True)]
 
                 reached = sums_of(row, met)
-                here = edge and within(builder, first, column, end)
+                here = within(builder, first, column, end) if count else reaches(builder, window, column, first, end)
                 sums |= zip(reached, where(builder, here, [sums[path] for path in reached], add), strict=True)
             return [sums[path] for path in paths]
 
-        here = edge and within(builder, first_row, row, end_row)
+        here = within(builder, first_row, row, end_row)
         sums = where(builder, here, [builder.extract_value(total, path) for path in paths], add_row)
         for path, value in zip(paths, sums, strict=True):
             total = builder.insert_value(total, value, path)
     return total
 
 
-@intrinsic
-def slide_gradient(_context, window, tile, total, source, line, pitch, gradient):
-    """total[row, tap] + the sum over pixels of source[row * line + column * pitch] * gradient[pixel * pitch], lane by lane.
-
-    ``tile`` has a sum for each tap of some rows of taps, ``total`` the same several times over: pixel after pixel takes the
-    next set, so that enough sums are under way at a time.
-    """
+def _sliding_gradient(window, tile, total, source, gradient, edge):
+    """The signature and the emitter of ``slide_gradient`` with an ``edge`` of so many numbers."""
 
     def generate(_context, builder, _signature, values):
         return _slide_gradient(window, tile, builder, *values[2:])
 
-    known = total(window, tile, total, source, types.intp, types.intp, gradient)
+    known = total(window, tile, total, source, types.intp, types.intp, gradient, types.UniTuple(types.intp, edge))
     return (known, generate) if _applies(window, total) else None
+
+
+@intrinsic
+def slide_gradient(_context, window, tile, total, source, line, pitch, gradient, edge):
+    """total[row, tap] + the sum over pixels of source[row * line + column * pitch] * gradient[pixel * pitch], lane by lane.
+
+    ``tile`` has a sum for each tap of some rows of taps, ``total`` the same several times over: pixel after pixel takes the
+    next set, so that enough sums are under way at a time.  ``edge`` goes on with the first row that exists and the first that
+    does not.
+    """
+    return _sliding_gradient(window, tile, total, source, gradient, 4)
 
 
 @intrinsic
 def slide_gradient_at_edge(_context, window, tile, total, source, line, pitch, gradient, edge):
-    """``slide_gradient`` where columns, channels or rows do not exist; ``edge`` goes on with the first row that does and the
-    first that does not.
-    """
-
-    def generate(_context, builder, _signature, values):
-        return _slide_gradient(window, tile, builder, *values[2:])
-
-    known = total(window, tile, total, source, types.intp, types.intp, gradient, types.UniTuple(types.intp, 5))
-    return (known, generate) if _applies(window, total) else None
+    """``slide_gradient`` where any column, or channels, do not exist; the number of channels is last in ``edge``."""
+    return _sliding_gradient(window, tile, total, source, gradient, 5)
