@@ -16,7 +16,6 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import registers
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
 from ..cpu.tile_rows import fold
@@ -26,13 +25,11 @@ from .frame_cpu import clear
 from .geometry import forward_axes
 from .walk import walk_of
 
-SHAPES = (2, 4), (1, 7)
-"""(vectors, pixels) of a tile that with 3 x 3 sums, its gradients and a pixel fill the registers; the pixels that are left of
-a row go singly.
-"""
+PIXELS = 4
+"""The most in a tile, the rest of a row goes singly: with two vectors of 3 x 3 sums and of each they fit the registers.
 
-TILE_COST = 4
-"""What setting up a tile costs, in pixels of all its vectors."""
+Measured, 16 x 112 x 112 x 64 and 16 x 28 x 28 x 256 with stride 2: 7 pixels take a quarter longer; maps of 14 and 7, as long.
+"""
 
 CHAINS = 8
 """Sums under way at a time that keep the multipliers busy."""
@@ -166,11 +163,11 @@ class BackwardWeight:
         self.problem = problem
         vertical, horizontal = forward_axes(problem)
         together = max(1, min(problem.R, SUMS // problem.S))
-        sums = together * problem.S
-        vectors, pixels = shape_for(sums, problem)
-        self.tile = Tile(sums, vectors, problem.dtype)
+        wide = Tile(together * problem.S, 2, problem.dtype)
+        vectors = 2 if wide.lanes < problem.K and wide.fits() else 1
+        self.tile = Tile(together * problem.S, vectors, problem.dtype)
         self.chains = Tile(self.tile.rows * -(-CHAINS // (self.tile.rows * vectors)), vectors, problem.dtype)
-        self.windows = Window(horizontal, min(pixels, problem.Q)), Window(horizontal, 1)
+        self.windows = Window(horizontal, min(PIXELS, problem.Q)), Window(horizontal, 1)
         about = problem.K, self.tile, problem.bytes, GRADIENT_ROWS
         walk = walk_of(vertical, horizontal, self.windows[0], *about)
         strip, width = walk.pixels, walk.channels
@@ -195,18 +192,3 @@ class BackwardWeight:
         if self.parts > 1:
             add_parts(self.sums, out.reshape(-1))
         return out
-
-
-def shape_for(sums, problem):
-    """The shape of ``SHAPES`` that fits the registers beside so many sums and takes least time for a row of gradients."""
-    lanes = Tile(1, 1, problem.dtype).lanes
-
-    def fits(vectors, pixels):
-        return vectors == 1 or ((vectors - 1) * lanes < problem.K and vectors * (sums + pixels + 1) <= registers())
-
-    def cost(shape):
-        vectors, pixels = shape
-        whole, rest = divmod(problem.Q, pixels)
-        return whole * (pixels + TILE_COST / vectors) + rest * (1 + TILE_COST / vectors)
-
-    return min((shape for shape in SHAPES if fits(*shape)), key=cost)
