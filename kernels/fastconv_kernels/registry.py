@@ -109,10 +109,10 @@ class Kernel:
         own = self.in_layout(problem)
         if own == problem:
             return self.work(own)
-        gradient = (
-            problem.weight_bytes if self.direction == "backward_weight" else 0
-        )  # other weights are packed from any layout
-        return {**self.work(own), "converted": problem.image_bytes + gradient}
+        converted = problem.image_bytes
+        if self.direction == "backward_weight":  # other weights are packed from any layout
+            converted += problem.weight_bytes
+        return {**self.work(own), "converted": converted}
 
     def predicted(self, problem: Any) -> float | None:
         """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything."""

@@ -211,17 +211,12 @@ class BackwardWeight:
         self.narrow = self.tile.of_last(width)
         apart_by = whole.stride[1] * whole.C * self.tile.itemsize
         copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
-        mode = (
-            PLANES
-            if self.planes
-            else FRAMED
-            if few
-            else COPIED
-            if copied
-            else LAST_COPIED
-            if run % self.tile.rows
-            else IN_PLACE
-        )
+        if few:
+            mode = PLANES if self.planes else FRAMED
+        elif copied:
+            mode = COPIED
+        else:
+            mode = LAST_COPIED if run % self.tile.rows else IN_PLACE
         tiles = -(-run // self.tile.rows) * (whole.R if few else whole.R * whole.S)
         self.cuts = cuts_of(whole, self.tile, tiles, run, few)
         parts, pieces_down, pieces_across, _, _, images, rows = self.cuts
