@@ -90,6 +90,7 @@ def test_the_call_on_cpu_or_cuda() -> None:
         ({"rate": "a"}, fc.ArgumentError, "^rate: "),
         ({"seed": -1}, fc.ArgumentError, "^seed: expected an integer of at least 0, got -1"),
         ({"step": 1.5}, fc.ArgumentError, "^step: expected an integer of at least 0, got 1.5"),
+        ({"step": 1 << 63}, fc.ArgumentError, r"^step: expected an integer below 2\*\*63, got 9223372036854775808"),
         ({"x": np.zeros(3, int)}, fc.DtypeError, "^x: "),
     ],
 )

@@ -27,9 +27,9 @@ from .activation import (
     tanh_backward,
 )
 from .adaptive import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, adaptive_max_pool2d, global_avg_pool
-from .chance import dropout
 from .conv import conv1d, conv2d
 from .conv_backward import conv2d_backward_input, conv2d_backward_weight, conv_transpose2d
+from .dropout import dropout
 from .loss import (
     cross_entropy,
     log_softmax,

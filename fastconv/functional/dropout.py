@@ -36,7 +36,7 @@ def dropout(
     x : array of any shape and strides, float32 or float64
     rate : float in [0, 1)
     seed, step : int
-        Of at least 0.
+        Of at least 0; the step below 2**63.
     out : shape of ``x``, optional
         Overwritten in place; C-contiguous, of ``x``'s dtype; ``x`` itself, or overlapping with no input.
     algorithm, target : str, optional
@@ -59,6 +59,8 @@ def dropout(
     for name, value in (("seed", seed), ("step", step)):
         if not _check.integer(value) or value < 0:
             raise ArgumentError(f"{name}: expected an integer of at least 0, got {value!r}")
+    if step >= 1 << 63:
+        raise ArgumentError(f"step: expected an integer below 2**63, got {step!r}")
     share = number("rate", rate)
     if not 0 <= share < 1:
         raise ArgumentError(f"rate: expected a number in [0, 1), got {rate!r}")
