@@ -154,7 +154,8 @@ def selected(
                 if not objections(kernel, problem, algorithm, "cpu", accuracy):
                     return kernel
     try:
-        return select(ranked, problem, request.algorithm, request.target, accuracy, request.precision or "fp32")
+        walked = request.algorithm, request.target, accuracy, request.precision or "fp32"
+        return select(ranked, problem, *walked, prepared=bool(request.prepared))
     except Refused as refused:
         raise UnsupportedError(str(refused)) from None
 
@@ -197,8 +198,9 @@ def choose(
     algorithm: str | None = None,
     target: str | None = None,
     accuracy: str | None = None,
+    prepared: bool = False,
 ) -> Kernel:
-    """The kernel that computes ``problem``.
+    """The kernel that computes ``problem``; prepared: with weights that are packed once for many calls.
 
     Raises
     ------
@@ -207,5 +209,6 @@ def choose(
     ArgumentError, TargetUnavailableError
         A request that names nothing, or nothing that can run here.
     """
-    request = request_for(operator, direction, Settings(target, algorithm, accuracy=accuracy).checked())
+    asked = Settings(target, algorithm, accuracy=accuracy, prepared=prepared)
+    request = request_for(operator, direction, asked.checked())
     return selected(operator, direction, problem, request)

@@ -268,8 +268,9 @@ def plan_for(
     target: str | None = None,
     accuracy: str | None = None,
     threads: int | None = None,
+    prepared: bool = False,
 ) -> Any:
-    """A new plan, which the caller owns, for arrays in the layout of ``problem``.
+    """A new plan, which the caller owns, for arrays in the layout of ``problem``; prepared: see ``choose``.
 
     Raises
     ------
@@ -278,7 +279,8 @@ def plan_for(
     ArgumentError, TargetUnavailableError
         As ``choose``.
     """
-    request = request_for(operator, direction, Settings(target, algorithm, threads, accuracy).checked())
+    asked = Settings(target, algorithm, threads, accuracy, prepared=prepared)
+    request = request_for(operator, direction, asked.checked())
     kernel = selected(operator, direction, problem, request, converting=False)
     if kernel.target == "cuda" and settings().device is None:
         raise TargetUnavailableError("target: cuda was asked for after the model had begun on the host; compile it anew")

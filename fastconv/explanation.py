@@ -104,7 +104,7 @@ def explain(
     Parameters
     ----------
     what : problem, plan or function
-        A problem (``fastconv.Conv(…)``, …); a plan (of ``plan_conv2d``), for its problem; or one of conv2d,
+        A problem (``fastconv.Conv(…)``, …); a plan (of ``plan_conv2d``), its weights packed; or one of conv2d,
         conv2d_backward_input, conv2d_backward_weight and matmul, with those ``*arguments`` and ``**keywords`` of a call that
         state its problem (up to ``groups``, and ``layout``), shapes in place of arrays, and then a ``dtype``, if one likes.
     operator, direction : str
@@ -137,7 +137,8 @@ def explain(
     else:
         problem = getattr(what, "problem", what)
         operator = operator or _operator_of(problem)
-    asked = Settings(target, algorithm, threads, accuracy, precision)
+    prepared = not describe and problem is not what  # a plan's weights are packed once for many calls
+    asked = Settings(target, algorithm, threads, accuracy, precision, prepared=prepared)
     walked = dispatch.walk(operator, direction, problem, asked, converting)
     found = dispatch.measured(operator, direction, problem, asked)
     try:
@@ -149,7 +150,8 @@ def explain(
         direction,
         problem,
         tuple(
-            Answer(kernel.name, against, kernel.predicted(problem), found.get(kernel.algorithm)) for kernel, against in walked
+            Answer(kernel.name, against, kernel.predicted(problem, prepared), found.get(kernel.algorithm))
+            for kernel, against in walked
         ),
         lender.kernel.name if lender else None,
         lender.threads if lender else None,

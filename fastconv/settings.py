@@ -35,6 +35,8 @@ class Settings(NamedTuple):
     device : (int, int), or None
         Where the arrays of the calls are: the number of a CUDA device, and the handle of the stream on which they are made.
         None, the host, for all that users ask.
+    prepared : bool or None
+        Whether weights are packed once for many calls, as in a plan: what packing takes is then not counted.
     """
 
     target: str | None = None
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     accuracy: str | None = None
     precision: str | None = None
     device: tuple[int, int] | None = None
+    prepared: bool | None = None
 
     def checked(self) -> Settings:
         """Itself, if every value can be had.

@@ -30,6 +30,12 @@ def test_winograd_multiplies_less_but_transforms() -> None:
     assert plain / two == pytest.approx(2.25, rel=0.02)
 
 
+def test_filters_that_no_cache_holds_are_transformed_in_every_call() -> None:
+    few, many = (WORK["winograd"](replace(PROBLEM, C=C, K=C), "forward") for C in (64, 8192))
+    assert [unit in few for unit in ("filters", "panels")] == [True, False]
+    assert [unit in many for unit in ("filters", "panels")] == [False, True]
+
+
 @pytest.mark.parametrize("table", [FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT], ids=["forward", "input", "weight"])
 def test_every_kernel_predicts_its_time(table: list[Kernel]) -> None:
     for kernel in table:

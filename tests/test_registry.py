@@ -88,6 +88,15 @@ def test_the_least_prediction_wins() -> None:
     assert select([predicting("picky", 1.0, refuses=odd), predicting("small", 1.5, declines=large), slow], 101) is slow
 
 
+def test_what_was_prepared_is_not_counted() -> None:
+    costs = {"pieces": 1.0, "filters": 1.0, "calls": 1.0}
+    packs = kernel("packs", work=lambda problem: {"pieces": 10, "filters": 30, "calls": 1}, costs=costs)
+    plain = kernel("plain", work=lambda problem: {"pieces": 20, "calls": 1}, costs=costs)
+    assert packs.predicted(1, prepared=True) == pytest.approx(10e-9)
+    assert select([packs, plain], 1) is plain
+    assert select([packs, plain], 1, prepared=True) is packs
+
+
 def test_a_change_of_layout_is_part_of_the_prediction() -> None:
     costs = {"pieces": 1.0, "converted": 0.5}
     other = kernel("other", layout="NHWC", work=lambda problem: {"pieces": 100}, costs=costs)

@@ -172,5 +172,5 @@ def plan_conv2d(
         layout,
         ("x_shape", "weight_shape"),
     )
-    asked = Settings(target, algorithm, threads, accuracy, precision)
+    asked = Settings(target, algorithm, threads, accuracy, precision, prepared=True)
     return ConvPlan(problem, asked, max_workspace_bytes, activation)

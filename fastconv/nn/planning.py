@@ -64,9 +64,9 @@ class Engine:
     target: str | None = None
     threads: int | None = None
 
-    def plan(self, operator: str, direction: str, problem: Any) -> Any:
-        """A kernel's plan that is ours alone."""
-        return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads)
+    def plan(self, operator: str, direction: str, problem: Any, prepared: bool = False) -> Any:
+        """A kernel's plan that is ours alone; prepared: its weights are packed once for many calls."""
+        return dispatch.plan_for(operator, direction, problem, target=self.target, threads=self.threads, prepared=prepared)
 
     @property
     def on_device(self) -> bool:
@@ -139,7 +139,7 @@ class Planning:
     def plan(self, operator: str, direction: str, problem: Any) -> Any:
         """A kernel's plan that is ours alone."""
         self.noted.append(Noted(self.name, operator, direction, problem))
-        return self.engine.plan(operator, direction, problem)
+        return self.engine.plan(operator, direction, problem, prepared=not self.training)
 
     def key(self) -> tuple[int, int]:
         """Of the random numbers of this layer, by its name: no two have the same."""

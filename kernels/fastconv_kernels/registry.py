@@ -22,6 +22,9 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
 
+BEFORE = frozenset({"filters", "weights", "calls"})
+"""Units of work that are done before the calls of a plan whose weights are prepared: by ``pack``, and by the public call."""
+
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 """What the products of float32 operands may be rounded to; "fp32", nothing, is the default."""
 
@@ -114,10 +117,15 @@ class Kernel:
             converted += problem.weight_bytes
         return {**self.work(own), "converted": converted}
 
-    def predicted(self, problem: Any) -> float | None:
-        """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything."""
+    def predicted(self, problem: Any, prepared: bool = False) -> float | None:
+        """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything.
+
+        prepared: of a plan's call with packed weights, instead of a public call
+        """
         amounts = self.amounts(problem)
-        return None if amounts is None else sum(self.costs[unit] * amount for unit, amount in amounts.items()) * 1e-9
+        if amounts is None:
+            return None
+        return sum(self.costs[unit] * amount for unit, amount in amounts.items() if not (prepared and unit in BEFORE)) * 1e-9
 
 
 def deferred(module: str, name: str) -> Callable[..., Any]:
@@ -165,8 +173,11 @@ def select(
     target: str | None = None,
     accuracy: str = "fast",
     precision: str = "fp32",
+    prepared: bool = False,
 ) -> Kernel:
     """The kernel of ``ranked`` that computes ``problem``: of those that take it the fastest, by their own prediction.
+
+    The other parameters: see ``objections``, and ``Kernel.predicted`` for ``prepared``.
 
     Raises
     ------
@@ -178,16 +189,16 @@ def select(
     if not takers:
         walked = [f"  {kernel.name}: {'; '.join(against)}" for kernel, against in answers]
         raise Refused("\n".join([f"no kernel computes {problem} as asked:", *walked]))
-    return fastest(takers, problem)
+    return fastest(takers, problem, prepared)
 
 
-def fastest(takers: Sequence[Kernel], problem: Any) -> Kernel:
+def fastest(takers: Sequence[Kernel], problem: Any, prepared: bool = False) -> Kernel:
     """The kernel that predicts the least time; one that predicts nothing wins by standing first, and else loses."""
     first, *others = takers
-    if (least := first.predicted(problem)) is None:
+    if (least := first.predicted(problem, prepared)) is None:
         return first
     for kernel in others:
-        seconds = kernel.predicted(problem)
+        seconds = kernel.predicted(problem, prepared)
         if seconds is not None and seconds < least:
             first, least = kernel, seconds
     return first

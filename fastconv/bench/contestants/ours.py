@@ -37,7 +37,7 @@ def entry(
         return training(case.problem, operands, threads)
     problem = case.problem if case.operator == "matmul" else case.problem.with_layout(layout)
     try:
-        kernel = dispatch.choose(case.operator, case.direction, problem, algorithm=algorithm)
+        kernel = dispatch.choose(case.operator, case.direction, problem, algorithm=algorithm, prepared=case.packed)
     except UnsupportedError:
         if algorithm:
             return None

@@ -51,12 +51,17 @@ def ceiling(length, unit):
     return -(-length // unit)
 
 
+def keeps_filters(size):
+    """Whether U, of ``size`` bytes, is kept as a whole: where it stays in the third cache."""
+    return size <= caches().level3 // 2
+
+
 def sizes_for(tile, points, patches, panels, depth, threads):
     """The ``Sizes`` for ``patches`` of ``points`` points, ``depth`` input channels and ``panels`` of output channels."""
     lanes, nr, point_bytes, memory = tile.lanes, tile.columns, points * tile.itemsize, caches()
     # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
     v_row, m_row = ceiling(depth, lanes) * lanes + lanes, panels * nr + lanes
-    if point_bytes * depth * panels * nr <= memory.level3 // 2:
+    if keeps_filters(point_bytes * depth * panels * nr):
         limit = max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + m_row)))
         blocks, kept, ranges = blocks_for(tile, patches, panels, depth, threads, limit)
         m_row, u_size, group = ceiling(panels, ranges) * nr + lanes, panels * depth * nr, 0

@@ -22,6 +22,7 @@ import numpy as np
 from ..cpu.simd import register_bytes
 from ..problems import Conv
 from ..registry import Kernel
+from .winograd_blocks import keeps_filters
 
 COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
 """Of each unit, by kernel."""
@@ -99,17 +100,21 @@ def pointwise(problem: Conv, direction: str) -> dict[str, float]:
 
 
 def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
-    """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix."""
+    """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix.
+
+    Filters that are too large to be kept transformed are transformed panel by panel, in every call.
+    """
     lanes, stride = _lanes(problem), problem.stride[0]
     side, step, (rows, columns) = stride * (outputs - 1) + problem.R, outputs, (problem.P, problem.Q)
     if direction == "backward_input":
         step, rows, columns = stride * outputs, problem.H, problem.W
     patches = problem.N * -(-rows // step) * -(-columns // step)
     inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
+    kept = direction == "backward_weight" or keeps_filters(side**2 * np.dtype(problem.dtype).itemsize * inputs * channels)
     return {
         "products": side**2 * patches * inputs * channels,
         "patches": side**3 * patches * (inputs + channels),
-        "filters": side**3 * inputs * channels,
+        "filters" if kept else "panels": side**3 * inputs * channels,
         "images": problem.image_bytes,
         "calls": 1,
         **_turned(problem),
