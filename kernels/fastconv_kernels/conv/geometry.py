@@ -113,13 +113,13 @@ def band_pixels(pixels, channels, itemsize, threads):
 
 
 def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1, framed=False):
-    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many.
+    """The bands of a direction with at least ``pixels`` pixels each, if the image has as many: as even as may be.
 
     ``unit`` divides their rows; ``framed`` asks for a frame even where it stays within the image.
     """
     unit = lcm(unit, vertical.step)
-    rows = max(1, -(-pixels // max(1, horizontal.target)))
-    rows = min(-(-rows // unit) * unit, -(-vertical.target // unit) * unit)
+    rows = -(-vertical.target // max(1, vertical.target * horizontal.target // pixels))
+    rows = max(1, -(-rows // unit)) * unit
     height, width = vertical.extent(rows), horizontal.extent(horizontal.target)
     inside = (
         vertical.first >= 0
