@@ -123,22 +123,28 @@ def mean(values: list[float]) -> float:
 
 IDEAL = "… if what is no Winograd ran at the FMA peak"
 CALL_NCHW = ("fastconv call NCHW",)
+TORCH_NCHW = ("torch NCHW",)
+IN_NCHW, BOTH_IN_NCHW = "… NCHW in and out, by the public call", "… the same against torch's NCHW"
 OURS = ("fastconv",)
 
 FAMILIES = (
     Family("convolution forward", "forward", 1.8, 1.0, _dense),
     Family(IDEAL, "forward", rows=_dense, ideal=True),
-    Family("… NCHW in and out, by the public call", "forward", 1.5, None, _dense, CALL_NCHW),
+    Family(IN_NCHW, "forward", 1.5, None, _dense, CALL_NCHW),
+    Family(BOTH_IN_NCHW, "forward", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("convolution backward, input", "backward_input", 1.8, 1.0, _dense),
     Family(IDEAL, "backward_input", rows=_dense, ideal=True),
-    Family("… NCHW in and out, by the public call", "backward_input", None, None, _dense, CALL_NCHW),
+    Family(IN_NCHW, "backward_input", None, None, _dense, CALL_NCHW),
+    Family(BOTH_IN_NCHW, "backward_input", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("convolution backward, weight", "backward_weight", 1.9, 1.0, _dense),
     Family(IDEAL, "backward_weight", rows=_dense, ideal=True),
-    Family("… NCHW in and out, by the public call", "backward_weight", None, None, _dense, CALL_NCHW),
+    Family(IN_NCHW, "backward_weight", None, None, _dense, CALL_NCHW),
+    Family(BOTH_IN_NCHW, "backward_weight", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("depthwise forward", "forward", 1.8, 1.3, _depthwise),
     Family("depthwise backward, input", "backward_input", 1.5, 1.0, _depthwise),
     Family("depthwise backward, weight", "backward_weight", 1.5, 1.0, _depthwise),
     Family("batch 1 forward, weights prepared", "batch1", 2.0),
+    Family(IDEAL, "batch1", rows=_dense, ideal=True),
     Family("max-pool forward", "pool", 2.0, 1.0, _maximum),
     Family("max-pool backward", "pool_backward", 1.1, 1.0, _maximum),
     Family("average-pool forward", "pool", rows=_mean),

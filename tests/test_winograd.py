@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conv_cases import KERNELS, NAMES, bound, operands, result, truth
-from fastconv_kernels.conv import winograd_blocks, winograd_weight_cpu
+from conv_cases import KERNELS, NAMES, bound, operands, result, shapes, truth
+from fastconv_kernels.conv import winograd_blocks, winograd_cpu, winograd_weight_cpu
 from fastconv_kernels.conv.toom_cook import POINTS, dilated, strided, toom_cook, transposed
-from fastconv_kernels.cpu.workspace import Caches
+from fastconv_kernels.cpu.workspace import Caches, aligned
 from fastconv_kernels.problems import LAYOUTS, Conv
 from guarded import integers, normal, same, within
 
@@ -68,6 +69,25 @@ def test_two_by_two_outputs_of_integers_are_exact(direction: str, size: str) -> 
     kernel, problem = NAMES[f"conv_{direction}__winograd_2x2_cpu"], PROBLEMS[size]
     first, second = operands(direction, problem, integers)
     same(result(kernel, problem, first, second), truth(direction, problem, first, second), kernel.name)
+
+
+@pytest.mark.parametrize("size", PROBLEMS)
+@pytest.mark.parametrize("outputs", [2, 4])
+@pytest.mark.parametrize("plan", [winograd_cpu.Forward, winograd_cpu.BackwardInput])
+def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
+    """What large images need, on small ones: results are the same bits whether they go past the caches or not."""
+    problem = replace(PROBLEMS[size], C=32, K=48)
+    if winograd_cpu.refuses(problem, outputs):
+        return  # F(4x4) takes no stride
+    direction = "forward" if plan is winograd_cpu.Forward else "backward_input"
+    first, weight = operands(direction, problem, normal)
+    made, shape, results = plan(problem, outputs=outputs), shapes(direction, problem)[2], []
+    assert not made.streamed
+    for made.streamed in (False, True):
+        out = aligned(int(np.prod(shape)), problem.dtype).reshape(shape)
+        made(first, made.pack(weight), out)
+        results.append(out)
+    same(results[1], results[0], f"streamed {direction} of {problem}")
 
 
 def pattern(array: Any) -> Any:

@@ -8,6 +8,7 @@ to one point is a matrix.
 from typing import Any, NamedTuple
 
 from ..cpu.compile import inlined, jit
+from ..cpu.share import share
 from ..cpu.simd import prefetch
 from ..cpu.transform import transform_patch
 from .planes_cpu import gather_row
@@ -81,6 +82,20 @@ def transform_images(tile, transform, images, channels, patches, points, first, 
             else:
                 bounds = -y, rows - y, -x, columns - x
                 transform_patch(transform, source + c, strides, bounds, channels - c, target + c, points.point)
+
+
+@jit
+def ask_for_images(tile, transform, images, patches, those, part, parts):
+    """Bring part ``part`` of ``parts`` of the patches ``those`` (first, end) nearer, without what the next ones read again."""
+    reach, pitch, run = transform.inputs, patches.columns * patches.channels, patches.step * patches.channels
+    first, end = share(part, parts, (those[1] - those[0]) * reach)
+    for item in range(first, end):
+        t, r = those[0] + item // reach, item % reach
+        _, y, _ = corner(patches, t)
+        if 0 <= y + r < patches.rows:
+            line = images + (offset_of(patches, t) + r * pitch)
+            for c in range(0, run, tile.lanes):
+                prefetch(line + c)
 
 
 @inlined

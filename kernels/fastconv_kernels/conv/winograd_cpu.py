@@ -29,12 +29,13 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import unwritten, workspace
+from ..cpu.workspace import caches, unwritten, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
+from .walk import LEVEL3_SHARE
 from .winograd_blocks import ceiling, sizes_for
 from .winograd_stages_cpu import convolve, convolve_group, pack_filters, transform_group
 
@@ -133,6 +134,9 @@ class _Winograd:
         reach = matrices.input.shape[1]
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2)
         self.room = workspace(self.threads, row_of_patches * lanes if self.planes else 0, problem.dtype)
+        images, outputs = rows * columns * depth, target[0] * target[1] * width
+        large = problem.N * (images + outputs) * self.tile.itemsize > LEVEL3_SHARE * caches().level3
+        self.streamed = large and width % lanes == 0 and not self.planes
         self.no_bias = np.zeros(width, problem.dtype)
         self.marks = np.zeros(patches * ceiling(width, lanes), np.uint8)
         self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.room, self.marks))
@@ -153,7 +157,8 @@ class _Winograd:
         bias, staging, addend = self.no_bias if bias is None else bias, None, residual
         if self.planes:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
-        cut = self._arguments(x, packed, bias, addend, out, positions, rectifies, keeps)
+        streams = self.streamed and positions is None and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
+        cut = self._arguments(x, packed, bias, addend, out, positions, rectifies, keeps, streams)
         if not (self._by_groups if self.sizes.group else self._by_blocks)(cut, staging):
             return out
         result = out
@@ -161,7 +166,7 @@ class _Winograd:
             x, residual, result = (
                 a if a is None else np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, residual, out)
             )
-            cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps)
+            cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps, streams)
         sum_marked(self.tile, self.strip, *cut[1:], self.meetings, self.buffers[0], len(self.buffers[0]))
         if self.planes:
             np.copyto(out, result.transpose(0, 3, 1, 2))

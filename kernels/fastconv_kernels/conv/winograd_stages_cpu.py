@@ -16,10 +16,10 @@ from ..cpu.pack import pack
 from ..cpu.places import block, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance
-from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, zero
+from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, streamed, zero
 from ..cpu.transform import transform_patch, transform_points
 from .frame_cpu import turn_taps
-from .patches_cpu import Points, corner, in_row, offset_of, transform_images, transform_planes
+from .patches_cpu import Points, ask_for_images, corner, in_row, offset_of, transform_images, transform_planes
 from .planes_cpu import scatter_row
 
 CHUNK = 32
@@ -27,10 +27,14 @@ CHUNK = 32
 
 
 @jit
-def multiply_points(tile, scheme, v, u, m, depth, panels, rows):
-    """m[point, :rows] = v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next."""
+def multiply_points(tile, scheme, v, u, m, depth, panels, rows, following):
+    """m[point, :rows] = v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next.
+
+    following: images, their patches, and which of these (first, end) are brought nearer meanwhile
+    """
     nr = tile.columns
     for point in range(scheme.points):
+        ask_for_images(tile, scheme.input, *following, point, scheme.points)
         for j in range(panels):
             weights = u.base + (point * u.point + j * u.row)
             for t in range(0, rows, tile.rows):
@@ -49,7 +53,7 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
     Returns how many vectors of outputs were marked because they may not be finite.
     """
     _, _, bias, residual, out, positions, marks = operands
-    rectifies, keeps = flags
+    rectifies, keeps, streams = flags
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     bias, residual = pointer(tile, bias, 0), pointer(tile, residual, 0)
     out, positions = pointer(tile, out, 0), pointer(tile, positions, 0)
@@ -61,7 +65,7 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
         for k in range(channels[0], channels[1], tile.lanes):
             place, extent = origin + k, (target.rows - y, target.columns - x, width - k)
             epilogue = bias + k, advance(residual, place), rectifies
-            targets = out + place, advance(positions, place), keeps
+            targets = out + place, advance(positions, place), keeps or streams
             products = m.base + ((t - first) * m.row + k - channels[0])
             if transform_points(scheme.output, products, m.point, epilogue, targets, strides, extent):
                 marks[t * vectors + k // tile.lanes] = 1
@@ -114,14 +118,16 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
         first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         if staging is None:
+            ahead = end, min(sizes.patches, 2 * end - first) if flags[2] else end
             transform_images(tile, scheme.input, images, depth, source, v, first, end)
-            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first)
+            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, ahead))
             marked += write_images(tile, scheme, m, operands, flags, target, channels, first, end)
         else:
             room = pointer(tile, staging[0], thread * staging[0].shape[1])
             transform_planes(tile, scheme.input, images, source, room, v, first, end)
-            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first)
+            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, (end, end)))
             marked += write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, staging[1])
+    streamed(tile)
     return marked
 
 
@@ -130,7 +136,8 @@ def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, stag
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, packed filters, bias, residual or None, outputs, positions or None, marks
-    flags : whether relu follows, whether the positions of maxima are kept
+    flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and outputs
+        go past the caches
     source, target : how the images and the outputs are cut into patches
     buffers : V and M, a row for each thread
     staging : None; for images of planes (room, a row for each thread, and whether there is a residual)
@@ -164,7 +171,8 @@ def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers
     m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
     u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, depth * nr)
     transform_filters(tile, scheme, pointer(tile, operands[1], j * window * window * depth * nr), depth, 0, depth, u)
-    multiply_points(tile, scheme, v, u, m, depth, 1, group[1] - group[0])
+    nothing = pointer(tile, operands[0], 0), source, (0, 0)
+    multiply_points(tile, scheme, v, u, m, depth, 1, group[1] - group[0], nothing)
     channels = j * nr, min(target.channels, (j + 1) * nr)
     if staging is None:
         return write_images(tile, scheme, m, operands, flags, target, channels, group[0], group[1])
@@ -181,6 +189,7 @@ def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers
         for j in range(first, end):
             cut = source, target, sizes
             marked += convolve_panel(tile, scheme, operands, flags, *cut, buffers, staging, group, j, np.intp(thread))
+        streamed(tile)
     return marked
 
 

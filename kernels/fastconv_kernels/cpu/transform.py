@@ -6,6 +6,8 @@ a patch of n x n pixels is n x n vectors, and no lane ever meets another.  A ``S
 holds the three transforms of one of Winograd's convolutions.
 """
 
+from functools import reduce
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -23,6 +25,7 @@ from .emit import (
     splat,
     store_masked,
     store_vector,
+    stream_vector,
 )
 from .pooled import first_of_four
 from .simd import Pointer, word
@@ -228,10 +231,11 @@ def transform_patch(_context, transform, source, strides, bounds, count, target,
 def transform_points(_context, transform, source, step, epilogue, targets, strides, extent):
     """out[i, j] = relu?((M X Mᵀ)[i, j] + bias + residual[i, j]), X[r, s] the vector at source[(r * inputs + s) * step].
 
-    epilogue: (bias or None, residual or None, rectifies), pointers to the first channel; targets: (out, None, False), or
-    (out, positions, keeps) where only the maximum of each 2 x 2 outputs goes to ``out``, after relu, and its place to
-    ``positions`` if ``keeps``; strides: (row, column) of the targets and the residual; extent: (rows, columns, channels) of
-    the targets that exist.  Returns whether any of M X Mᵀ may not be finite.
+    epilogue: (bias or None, residual or None, rectifies), pointers to the first channel; targets: (out, None, streams), where
+    ``streams`` says that patches that exist as a whole go past the caches, or (out, positions, keeps) where only the maximum
+    of each 2 x 2 outputs goes to ``out``, after relu, and its place to ``positions`` if ``keeps``; strides: (row, column) of
+    the targets and the residual; extent: (rows, columns, channels) of the targets that exist.  Returns whether any of M X Mᵀ
+    may not be finite.
     """
     has_bias, has_residual = (isinstance(kind, Pointer) for kind in epilogue.types[:2])
     pools = isinstance(targets.types[1], Pointer)
@@ -269,15 +273,23 @@ def transform_points(_context, transform, source, step, epilogue, targets, strid
                 store_masked(builder, largest, builder.gep(target, [place]), mask)
                 store_masked(builder, which, builder.gep(positions, [place]), builder.and_(mask, kept))
         else:
-            rectifies = splat(builder, builder.trunc(rectifies, BIT), vector.count)
+            rectifies, finished = splat(builder, builder.trunc(rectifies, BIT), vector.count), []
             for i, j in np.ndindex(transform.outputs, transform.outputs):
                 total = builder.fadd(total, patch[i][j])
                 output, mask, place = biased(patch[i][j]), existing(i, j), offset(builder, i, row, j, column)
                 if has_residual:
                     output = builder.fadd(output, load_masked(builder, vector, builder.gep(residual, [place]), mask))
                 negative = builder.and_(rectifies, builder.fcmp_ordered("<", output, nothing))
-                output = builder.select(negative, nothing, output)
-                store_masked(builder, output, builder.gep(target, [place]), mask)
+                finished.append((builder.select(negative, nothing, output), builder.gep(target, [place]), mask))
+            sides = ((bottom, transform.outputs), (right, transform.outputs), (count, vector.count))
+            whole = [builder.icmp_signed(">=", exists, INT64(side)) for exists, side in sides]
+            with builder.if_else(reduce(builder.and_, whole, builder.trunc(keeps, BIT))) as (past_caches, otherwise):
+                with past_caches:
+                    for output, place, _ in finished:
+                        stream_vector(builder, output, place)
+                with otherwise:
+                    for output, place, mask in finished:
+                        store_masked(builder, output, place, mask)
         return any_unfinite(builder, total, lanes)
 
     pair, triple = types.UniTuple(types.intp, 2), types.UniTuple(types.intp, 3)
