@@ -190,5 +190,5 @@ class BackwardWeight:
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         add_all(self.tile, self.chains, *self.windows, self.extents, self.steps, operands, self.threads)
         if self.parts > 1:
-            add_parts(self.sums, out.reshape(-1))
+            add_parts(self.sums, out.reshape(-1), self.threads)
         return out

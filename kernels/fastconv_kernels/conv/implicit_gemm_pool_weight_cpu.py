@@ -157,7 +157,7 @@ class BackwardWeight:
             self.sums.fill(0)
         operands = grad.reshape(-1), positions.reshape(-1), x.reshape(-1), self.sums
         add_all(self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, self.frames, self.threads)
-        add_parts(self.of_weight, out.reshape(-1))
+        add_parts(self.of_weight, out.reshape(-1), self.threads)
         if grad_bias is not None:
-            add_parts(self.of_bias, grad_bias)
+            add_parts(self.of_bias, grad_bias, self.threads)
         return out

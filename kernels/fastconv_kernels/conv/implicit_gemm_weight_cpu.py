@@ -254,10 +254,10 @@ class BackwardWeight:
         add_all(self.tile, self.narrow, *about, operands, self.buffers, self.threads)
         if self.planes:
             if len(self.sums) > 1:
-                add_parts(self.sums, self.sums[0])
+                add_parts(self.sums, self.sums[0], self.threads)
             turn_weight(self.tile, self.sums[0], out.reshape(-1), (out.shape[2] * out.shape[3], out.shape[1], out.shape[0]))
         elif len(self.sums):
-            add_parts(self.sums, out.reshape(-1))
+            add_parts(self.sums, out.reshape(-1), self.threads)
         return out
 
 

@@ -143,7 +143,7 @@ class BackwardWeight:
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         add_all(self.tile, self.sizes, operands, self.buffers, self.threads)
         if self.sizes.parts > 1:
-            add_parts(self.sums, out.reshape(-1))
+            add_parts(self.sums, out.reshape(-1), self.threads)
         return out
 
 

@@ -287,5 +287,5 @@ class BackwardWeight:
         if add_tasks(*cut, self.sizes, self.buffers, self.threads):
             add_marked(*cut, self.sizes.parts, self.buffers[0], len(self.buffers[0]))
         if len(self.sums):
-            add_parts(self.sums, out.reshape(-1))
+            add_parts(self.sums, out.reshape(-1), self.threads)
         return out
