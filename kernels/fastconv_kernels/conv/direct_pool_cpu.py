@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, serial, threaded
+from ..cpu.compile import jit, of_one_kind, serial, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, panel_at
 from ..cpu.pooled import maxima_across, positions_across, square_of_positions
@@ -165,13 +165,14 @@ class Forward:
         self.bias = np.zeros(-(-problem.K // self.tile.rows) * self.tile.rows, problem.dtype)
         self.no_bias, self.no_positions = np.zeros_like(self.bias), np.zeros(1, np.uint8)
         self.workspace_bytes = self.frames.nbytes
+        self._pool, self._pack = of_one_kind(pool), of_one_kind(pack_weights)
 
     def pack(self, weight, packed=None):
         """Panels of the weight (R, S, C, K), of any strides."""
         depth = self.problem.conv.depth
         if packed is None:
             packed = aligned(self.bias.size * depth + self.tile.lanes, self.problem.dtype)
-        pack_weights(self.tile, np.ascontiguousarray(weight).reshape(-1), self.problem.K, depth, packed)
+        self._pack(self.tile, np.ascontiguousarray(weight).reshape(-1), self.problem.K, depth, packed)
         return packed
 
     def __call__(self, x, packed, out, positions=None, bias=None):
@@ -196,7 +197,7 @@ class Forward:
             (self.no_positions if positions is None else positions).reshape(-1),
         )
         kept = positions is not None
-        pool(self.tile, self.lengths, self.tables, self.problem.N, operands, kept, self.frames, self.threads)
+        self._pool(self.tile, self.lengths, self.tables, self.problem.N, operands, kept, self.frames, self.threads)
         return out
 
 

@@ -9,7 +9,7 @@ Sources: Dukhan, "The Indirect Convolution Algorithm", 2019, for the table; the 
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import inlined, jit, of_one_kind, threaded
 from ..cpu.places import block, columns, panel, rows_at
 from ..cpu.pooled import maxima, positions, window_positions, windows
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -113,6 +113,7 @@ class Forward:
         self.frames = workspace(self.threads, self.bands.height * self.bands.width * conv.C, conv.dtype)
         self.no_bias, self.no_positions = np.zeros(conv.K, conv.dtype), np.zeros(1, np.uint8)
         self.workspace_bytes = self.frames.nbytes
+        self._pool = of_one_kind(pool)
 
     def pack(self, weight, packed=None):
         """Panels of the weight (R, S, C / groups, K), of any strides."""
@@ -146,5 +147,6 @@ class Forward:
             (self.no_positions if positions is None else positions).reshape(-1),
         )
         kept = positions is not None
-        pool(self.tile, self.tables, tuple(self.bands), self.extents, self.shape, operands, kept, self.frames, self.threads)
+        bands = tuple(self.bands)
+        self._pool(self.tile, self.tables, bands, self.extents, self.shape, operands, kept, self.frames, self.threads)
         return out

@@ -13,7 +13,7 @@ Neural Networks", 2017, multiply nothing but what is not zero.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, serial, threaded
+from ..cpu.compile import inlined, jit, of_one_kind, serial, threaded
 from ..cpu.places import block
 from ..cpu.pooled import lowest, received_by
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -117,19 +117,21 @@ class BackwardInput:
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N))
         self.frames = workspace(self.threads, self.lengths.frame, problem.dtype)
         self.workspace_bytes = self.frames.nbytes
+        self._scatter, self._pack = of_one_kind(scatter), of_one_kind(pack_weights)
 
     def pack(self, weight, packed=None):
         """The pieces of the weight (R, S, C, K), of any strides."""
         if packed is None:
             size = self.lengths.K * pieces_of(self.lengths, self.tile) * self.tile.rows * self.tile.columns
             packed = aligned(size, self.problem.dtype)
-        pack_weights(self.tile, self.lengths, weight.reshape(self.lengths.R, -1, self.lengths.K), packed)
+        rows = np.ascontiguousarray(weight).reshape(self.lengths.R, -1, self.lengths.K)
+        self._pack(self.tile, self.lengths, rows, packed)
         return packed
 
     def __call__(self, grad, positions, packed, out):
         """Write the gradient of x's shape into ``out``, for those of the maxima and their positions; all C-contiguous."""
         operands = grad.reshape(-1), positions.reshape(-1), packed, out.reshape(-1)
-        scatter(self.tile, self.lengths, self.steps, self.problem.N, operands, self.frames, self.threads)
+        self._scatter(self.tile, self.lengths, self.steps, self.problem.N, operands, self.frames, self.threads)
         return out
 
 

@@ -13,7 +13,7 @@ Neural Networks", 2017, multiply nothing but what is not zero.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, serial, threaded
+from ..cpu.compile import jit, of_one_kind, serial, threaded
 from ..cpu.places import block
 from ..cpu.pooled import pixel_of, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
@@ -128,6 +128,7 @@ class BackwardWeight:
         self.sums, self.biases = workspace(parts, weights, problem.dtype), workspace(parts, problem.K, problem.dtype)
         self.total = aligned(self.sums.shape[1], problem.dtype)
         self.workspace_bytes = sum(array.nbytes for array in (*self.buffers, self.sums, self.biases, self.total))
+        self._add_all, self._write_weight = of_one_kind(add_all), of_one_kind(write_weight)
 
     def __call__(self, grad, positions, x, out, grad_bias=None):
         """Write the gradient of the weight into ``out``, that of the bias into ``grad_bias``.
@@ -145,11 +146,11 @@ class BackwardWeight:
             self.sums.fill(0)
             self.biases.fill(0)
         operands = grad.reshape(-1), positions.reshape(-1), x.reshape(-1), self.sums, self.biases
-        add_all(self.tile, self.lengths, self.steps, images, operands, self.buffers, self.threads)
-        add_parts(self.sums, self.total)
-        write_weight(self.tile, self.lengths, self.total[: self.weights], out.reshape(-1))
+        self._add_all(self.tile, self.lengths, self.steps, images, operands, self.buffers, self.threads)
+        add_parts(self.sums, self.total, self.threads)
+        self._write_weight(self.tile, self.lengths, self.total[: self.weights], out.reshape(-1))
         if grad_bias is not None:
-            add_parts(self.biases[:, : self.problem.K], grad_bias)
+            add_parts(self.biases[:, : self.problem.K], grad_bias, self.threads)
         return out
 
 

@@ -27,6 +27,9 @@ _entered = threading.Lock()
 _started = False
 """Whether this process has had a loop run on Numba's threads."""
 
+_shared = False
+"""Whether it has, and several Python threads may launch loops at the same time."""
+
 _alone = False
 """Whether this process must do without threads, because of what its parent had done before the fork."""
 
@@ -45,18 +48,26 @@ def runs_parallel() -> bool:
 
 def parallel_launch(parallel: Any, serial: Any, arguments: tuple[Any, ...], threads: int) -> Any:
     """Call ``parallel`` on ``threads`` of Numba's threads, or ``serial`` where that would not be safe."""
-    global _started, _alone
+    if _alone:
+        return serial(*arguments)
+    if _shared:
+        return _masked(parallel, arguments, threads)
+    return _first_launch(parallel, serial, arguments, threads)
+
+
+def _first_launch(parallel: Any, serial: Any, arguments: tuple[Any, ...], threads: int) -> Any:
+    """The first of this process, and each one on a layer that only one thread may enter at a time."""
+    global _started, _shared, _alone
     if not _started:
         with _entered:  # the first call chooses and starts the layer: alone
             if _forked and not pool._is_initialized and _openmp_is_loaded():
                 _alone = True
                 return serial(*arguments)
             with _brief_spinning():
+                numba.get_num_threads()  # which starts them
                 result = _masked(parallel, arguments, threads)
-            _started = True
+            _started, _shared = True, pool.threading_layer() != "workqueue"
             return result
-    if pool.threading_layer() != "workqueue":
-        return _masked(parallel, arguments, threads)
     if not _entered.acquire(blocking=False):
         return serial(*arguments)
     try:
@@ -89,8 +100,11 @@ def _brief_spinning() -> Iterator[None]:
 
 
 def _masked(parallel: Any, arguments: tuple[Any, ...], threads: int) -> Any:
-    """Run with Numba's thread mask at ``threads``, and put the caller's mask back."""
-    before = numba.get_num_threads()
+    """Run with Numba's thread mask at ``threads``, and put the caller's mask back.
+
+    Numba's own way to read it takes two locks, to see whether the threads have been started.
+    """
+    before = pool._get_num_threads()
     if before == threads:
         return parallel(*arguments)
     numba.set_num_threads(threads)
@@ -129,11 +143,11 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _entered, _started, _alone, _forked
+    global _entered, _started, _shared, _alone, _forked
     _after_fork()
     # Numba's threads may be the user's own doing; while the lock is held, another thread may be starting them this moment.
     _alone = _alone or pool._is_initialized or _entered.locked()
-    _entered, _started, _forked = threading.Lock(), False, True
+    _entered, _started, _shared, _forked = threading.Lock(), False, False, True
 
 
 if hasattr(os, "register_at_fork"):
