@@ -90,6 +90,21 @@ def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
     same(results[1], results[0], f"streamed {direction} of {problem}")
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_fetches_ahead_of_time(stays: bool) -> None:
+    """What large images need in the gradient of the weight: the same bits."""
+    problem, results = replace(PROBLEMS["3x3"], C=32, K=48), []
+    gradient, x = operands("backward_weight", problem, normal)
+    plan = winograd_weight_cpu.BackwardWeight(problem)
+    assert plan.sizes.stays
+    assert not plan.streamed
+    plan.sizes = plan.sizes._replace(stays=stays, group=5)
+    for plan.streamed in (False, True):
+        results.append(plan(gradient, x, np.full(problem.weight_shape, np.nan, problem.dtype)))
+    within(results[0], truth("backward_weight", problem, gradient, x), 1e-3, "groups of five patches")
+    same(results[1], results[0], f"streamed {problem}")
+
+
 def pattern(array: Any) -> Any:
     """0 where it is finite, else which of nan, inf and -inf."""
     return np.where(np.isnan(array), 2, np.where(np.isinf(array), np.sign(array), 0))

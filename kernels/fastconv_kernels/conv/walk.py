@@ -5,6 +5,7 @@ under the window lie in the nearest cache while the window moves down: each row 
 nearby.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,12 @@ LEVEL3_SHARE = 0.6
 Chosen from a trial in C, not of these kernels: forward, 16 x 28 x 28 x 256, which needs 25 of 32 MB, took two thirds of the
 time so; with stride 2, 16 MB, fetching ahead took a quarter more.
 """
+
+
+def exceed_caches(problem):
+    """Whether the images of ``problem``, those that are read and those that are written, are fetched and written so."""
+    elements = prod(problem.x_shape) + prod(problem.out_shape)
+    return elements * np.dtype(problem.dtype).itemsize > LEVEL3_SHARE * caches().level3
 
 
 class Walk(NamedTuple):

@@ -29,13 +29,13 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import caches, unwritten, workspace
+from ..cpu.workspace import unwritten, workspace
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
-from .walk import LEVEL3_SHARE
+from .walk import exceed_caches
 from .winograd_blocks import ceiling, sizes_for
 from .winograd_stages_cpu import convolve, convolve_group, pack_filters, transform_group
 
@@ -134,9 +134,7 @@ class _Winograd:
         reach = matrices.input.shape[1]
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2)
         self.room = workspace(self.threads, row_of_patches * lanes if self.planes else 0, problem.dtype)
-        images, outputs = rows * columns * depth, target[0] * target[1] * width
-        large = problem.N * (images + outputs) * self.tile.itemsize > LEVEL3_SHARE * caches().level3
-        self.streamed = large and width % lanes == 0 and not self.planes
+        self.streamed = exceed_caches(problem) and width % lanes == 0 and not self.planes
         self.no_bias = np.zeros(width, problem.dtype)
         self.marks = np.zeros(patches * ceiling(width, lanes), np.uint8)
         self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.room, self.marks))

@@ -136,8 +136,8 @@ def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, stag
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, packed filters, bias, residual or None, outputs, positions or None, marks
-    flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and outputs
-        go past the caches
+    flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and
+        outputs go past the caches
     source, target : how the images and the outputs are cut into patches
     buffers : V and M, a row for each thread
     staging : None; for images of planes (room, a row for each thread, and whether there is a residual)

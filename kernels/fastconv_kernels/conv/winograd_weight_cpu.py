@@ -30,9 +30,10 @@ from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import Scheme, transform_points
 from ..cpu.workspace import apart, caches, even, workspace
-from .patches_cpu import Patches, Points, transform_images
+from .patches_cpu import Patches, Points, ask_for_images, transform_images
 from .spoilt_cpu import add_marked
 from .toom_cook import dilated
+from .walk import exceed_caches
 
 TILES = (8, 2), (6, 4), (14, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -96,13 +97,18 @@ class Sizes(NamedTuple):
 
 
 @jit
-def multiply_points(tile, scheme, v, d, m, shape, patches, first):
+def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, turn):
     """m[point] (+)= v[point] transposed @ d[point] for every point and ``patches`` of them; ``first``: m is overwritten.
 
-    shape: input and output channels
+    shape: input and output channels; following: images and how they are cut, gradients and how they are cut, which patches
+    (first, end) of both are brought nearer meanwhile; turn: call number, of how many for the same patches
     """
     channels, columns = shape
+    images, source, gradients, gradient, those = following
     for point in range(scheme.points):
+        part, parts = turn[0] * scheme.points + point, turn[1] * scheme.points
+        ask_for_images(tile, scheme.input, images, source, those, part, parts)
+        ask_for_images(tile, scheme.taps, gradients, gradient, those, part, parts)
         for k in range(0, columns, tile.columns):
             b = panel(tile, d.base + (point * d.point + k))
             for c in range(0, channels, tile.rows):
@@ -140,24 +146,26 @@ def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent
 
 
 @jit
-def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks):
+def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks, following):
     """The blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked.
 
-    points: (V, D, M) of the thread; patches: how many; the other parameters: see ``write_gradient``
+    points: (V, D, M) of the thread; patches: how many; following: see ``multiply_points``; the others: see ``write_gradient``
     """
-    (v, d, m), marked = points, 0
+    (v, d, m), marked, call = points, 0, 0
+    calls = ((extent[0] + sizes.rows - 1) // sizes.rows) * ((extent[1] + sizes.columns - 1) // sizes.columns)
     for top in range(0, extent[0], sizes.rows):
         for left in range(0, extent[1], sizes.columns):
             size = min(sizes.rows, extent[0] - top), min(sizes.columns, extent[1] - left)
             rows, columns = Points(v.base + top, v.point, v.row), Points(d.base + left, d.point, d.row)
-            multiply_points(tile, scheme, rows, columns, m, size, patches, True)
+            multiply_points(tile, scheme, rows, columns, m, size, patches, True, following, (call, calls))
+            call += 1
             place = corner[0] + top, corner[1] + left
             marked += write_gradient(tile, scheme, m, addend, result, begin, shape, place, size, marks)
     return marked
 
 
 @jit
-def add_task(tile, scheme, operands, source, gradient, sizes, buffers, task, thread):
+def add_task(tile, scheme, operands, source, gradient, sizes, buffers, streamed, task, thread):
     """The gradient of a range of input by a range of output channels, from one part of the patches.
 
     Returns how many vectors of it were marked.
@@ -177,28 +185,31 @@ def add_task(tile, scheme, operands, source, gradient, sizes, buffers, task, thr
         end = min(stop, first + sizes.group)
         transform_images(tile, scheme.input, pointer(tile, x, c), extent[0], source, v, first, end)
         transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end)
+        next_end = min(stop, end + sizes.group) if streamed else end
+        following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
         if sizes.stays:
-            multiply_points(tile, scheme, v, d, m, extent, end - first, first == begin)
+            multiply_points(tile, scheme, v, d, m, extent, end - first, first == begin, following, (0, 1))
         elif first == begin:
-            marked += add_blocks(tile, scheme, (v, d, m), end - first, None, sums, *where, sizes, own)
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, None, sums, *where, sizes, own, following)
         else:
-            marked += add_blocks(tile, scheme, (v, d, m), end - first, sums, sums, *where, sizes, own)
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, sums, sums, *where, sizes, own, following)
     if sizes.stays:
         marked += write_gradient(tile, scheme, m, None, sums, *where, own)
     return marked
 
 
 @threaded
-def add_tasks(tile, scheme, operands, source, gradient, sizes, buffers, threads):
+def add_tasks(tile, scheme, operands, source, gradient, sizes, buffers, streamed, threads):
     """All parts and ranges; returns how many vectors of the gradient were marked.
 
-    operands: gradient, input, the sums of the parts, marks; buffers: V, D and M, a row for each thread
+    operands: gradient, input, the sums of the parts, marks; buffers: V, D and M, a row for each thread; streamed: whether
+    images and gradients are fetched ahead of time
     """
     marked = 0
     for thread in prange(threads):
         first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
         for task in range(first, end):
-            marked += add_task(tile, scheme, operands, source, gradient, sizes, buffers, task, np.intp(thread))
+            marked += add_task(tile, scheme, operands, source, gradient, sizes, buffers, streamed, task, np.intp(thread))
     return marked
 
 
@@ -239,6 +250,7 @@ class BackwardWeight:
         spare = max(self.tile.rows, (outputs**2 + problem.R**2) * lanes)
         lengths = points * sizes.v_point + spare, points * sizes.d_point, points * sizes.m_point
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
+        self.streamed = exceed_caches(problem)
         weights = problem.R * problem.S * problem.C * problem.K
         self.sums = np.zeros((sizes.parts if sizes.parts > 1 else 0, weights), problem.dtype)
         self.marks = np.zeros(sizes.parts * problem.C * -(-problem.K // lanes), np.uint8)
@@ -284,7 +296,7 @@ class BackwardWeight:
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1), self.marks
         cut = self.tile, self.scheme, operands, self.source, self.gradient
-        if add_tasks(*cut, self.sizes, self.buffers, self.threads):
+        if add_tasks(*cut, self.sizes, self.buffers, self.streamed, self.threads):
             add_marked(*cut, self.sizes.parts, self.buffers[0], len(self.buffers[0]))
         if len(self.sums):
             add_parts(self.sums, out.reshape(-1), self.threads)
