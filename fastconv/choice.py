@@ -47,6 +47,7 @@ OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
     ("channel_sum", "forward"): ("reduction", "CHANNEL_SUM_FORWARD"),
     ("sgd", "update"): ("optimizer", "SGD_UPDATE"),
     ("adam", "update"): ("optimizer", "ADAM_UPDATE"),
+    ("gather", "forward"): ("layout", "GATHER_FORWARD"),
     ("nchw_to_nhwc", "forward"): ("layout", "NCHW_TO_NHWC_FORWARD"),
     ("nhwc_to_nchw", "forward"): ("layout", "NHWC_TO_NCHW_FORWARD"),
 }

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv_kernels.layout import NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu, registers_cpu
-from fastconv_kernels.problems import Transposition
+from fastconv_kernels.layout import GATHER_FORWARD, NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu, registers_cpu
+from fastconv_kernels.problems import Gather, Transposition
 from guarded import guarded, normal, same
 from targets import SIMULATED, here
 
@@ -59,3 +59,17 @@ def test_the_same_for_any_number_of_threads(kernel: Any) -> None:
     x = normal(np.random.default_rng(6), x_shape, "float32")
     assert kernel.plan(problem, 2).threads == 2
     same(kernel.plan(problem, 2)(x, np.empty(out_shape, "float32")), x.swapaxes(1, 2), kernel.name)
+
+
+@pytest.mark.parametrize("source", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("kernel", here(GATHER_FORWARD), ids=lambda kernel: kernel.name)
+def test_gathers_images_in_the_networks_layout(kernel: Any, source: str) -> None:
+    rng = np.random.default_rng(6)
+    for count, channels, pixels, dtype in ((3, 1, 35, "float32"), (2, 3, 18, "float64"), (0, 2, 5, "float32")):
+        scale = 1 / 255 if source == "uint8" else 1.0
+        images = (rng.random((5, channels, pixels)) * 255).astype(source)
+        indices = rng.integers(0, 5, count)
+        expected = images[indices].swapaxes(1, 2).astype(dtype) * np.dtype(dtype).type(scale)
+        problem = Gather(count, channels, pixels, source, dtype, scale)
+        with guarded(expected.shape, dtype) as out:
+            same(kernel.plan(problem, 2)(images, indices, out), expected, f"{kernel.name} of {problem}")

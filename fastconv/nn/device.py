@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.errors import ArgumentError
 from fastconv.functional import _on_device, _placement
 
-from .place import Arguments, Array, Memory
+from .place import Arguments, Array, Engine, Memory
 
 
 class Device:
@@ -65,8 +65,8 @@ class Device:
     def steps(self, memory: Memory, update: Any, arrays: Sequence[Any]) -> Steps:
         return Steps(memory, update, arrays)
 
-    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
-        return Input(memory, batch, shape, source_dtype, dtype)
+    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, engine: Engine) -> Input:
+        return Input(memory, batch, shape, source_dtype, engine.dtype)
 
     def tally(self, memory: Memory, batch: int, accuracy: bool) -> Tally:
         return Tally(memory, accuracy)

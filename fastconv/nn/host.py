@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
+from fastconv.dispatch import Gather
+
 from .parameters import aligned
-from .place import Arguments, Array, Memory, Unusable
+from .place import Arguments, Array, Engine, Memory, Unusable
 
 
 class Host:
@@ -25,7 +27,10 @@ class Host:
         return aligned(size, dtype)
 
     def put(self, values: Array) -> Array:
-        return values
+        """Without a copy but of floats of other lengths than float32 and float64, and of bytes in another order."""
+        if values.dtype.kind != "f":
+            return values
+        return np.require(values, np.float32 if values.itemsize <= 4 else np.float64, "A")
 
     def write(self, array: Array, values: Array) -> None:
         if array is not values:
@@ -40,8 +45,8 @@ class Host:
     def steps(self, memory: Memory, update: Any, arrays: Sequence[Array]) -> Steps:
         return Steps(memory, update, arrays)
 
-    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
-        return Input(memory, batch, shape, source_dtype, dtype)
+    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, engine: Engine) -> Input:
+        return Input(memory, batch, shape, source_dtype, engine)
 
     def tally(self, memory: Memory, batch: int, accuracy: bool) -> Tally:
         return Tally(memory, batch, accuracy)
@@ -81,39 +86,32 @@ class Steps:
 
 
 class Input:
-    """Batches that are gathered from the data set, then converted and transposed in one pass."""
+    """Batches that are gathered from the data set, converted and transposed in one pass."""
 
-    def __init__(self, memory: Memory, batch: int, input_shape: tuple[int, ...], source_dtype: Any, dtype: str) -> None:
+    def __init__(self, memory: Memory, batch: int, input_shape: tuple[int, ...], source_dtype: Any, engine: Engine) -> None:
         inside = input_shape if len(input_shape) == 1 else (*input_shape[1:], input_shape[0])
-        self.images = memory.take("input.images", (batch, *inside), dtype)
+        self.images = memory.take("input.images", (batch, *inside), engine.dtype)
         self.labels = memory.take("input.labels", (batch,), np.int64)
-        self._scale = self.images.dtype.type(1 / 255) if source_dtype == np.uint8 else None
-        # The images in the source's order of axes: where they are copied to, converted and transposed in one pass.
-        as_given = np.moveaxis(self.images, -1, 1) if len(inside) == 3 else self.images
-        if inside[-1] == 1:  # the same memory either way, but only as a reshape is it known to be contiguous
-            as_given = self.images.reshape(batch, *input_shape)
-        self._as_given = as_given
-        direct = as_given.flags.c_contiguous and source_dtype == self.images.dtype
-        self._staged = as_given if direct else memory.take("input.staged", (batch, *input_shape), source_dtype)
+        scale = 1 / 255 if source_dtype == np.uint8 else 1.0
+        channels = 1 if len(input_shape) == 1 else input_shape[0]
+        self._shape = channels, prod(input_shape) // channels
+        self._gather = engine.plan(
+            "gather", "forward", Gather(batch, *self._shape, np.dtype(source_dtype).name, engine.dtype, scale)
+        )
+        self._arriving = self.images.reshape(batch, *self._shape[::-1])
+        self._as_given = np.arange(batch)
 
     def gather(self, x: Array, y: Array, steps: Any) -> None:
         order = steps.indices(len(self.labels))
         # "clip" checks no indices, and so writes straight into the buffer; "raise" would go through a temporary array
-        x.take(order, 0, out=self._staged, mode="clip")
         y.take(order, 0, out=self.labels, mode="clip")
-        self._convert(self._staged)
+        self._gather(x.reshape(len(x), *self._shape), order, self._arriving)
 
     def slice(self, x: Array, start: int, y: Array | None = None) -> None:
         stop = start + len(self.images)
         if y is not None:
             np.copyto(self.labels, y[start:stop])
-        self._convert(x[start:stop])
-
-    def _convert(self, source: Array) -> None:
-        if source is not self._as_given:
-            np.copyto(self._as_given, source, casting="same_kind")
-        if self._scale is not None:
-            np.multiply(self.images, self._scale, out=self.images)
+        self._gather(x[start:stop].reshape(-1, *self._shape), self._as_given, self._arriving)
 
 
 class Tally:

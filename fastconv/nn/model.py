@@ -245,7 +245,7 @@ class Sequential:
                 plan = network.plan(size)
                 if start == 0 or size < batch_size:
                     plan.prepare()
-                    arrived = place.input(network.memory, size, network.input_shape, brought.dtype, self._engine.dtype)
+                    arrived = place.input(network.memory, size, network.input_shape, brought.dtype, self._engine)
                 arrived.slice(brought, start)
                 out[start : start + size] = place.fetch(plan.forward(arrived.images))
         return out if out.ndim == 2 else np.ascontiguousarray(np.moveaxis(out, -1, 1))

@@ -83,6 +83,16 @@ class Unusable(Exception):
     """A loss is no finite number."""
 
 
+class Engine(Protocol):
+    """What plans kernels; ``planning.Engine`` does."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    def plan(self, operator: str, direction: str, problem: Any) -> Any:
+        """A kernel's plan that is ours alone."""
+
+
 class Memory(Protocol):
     """Buffers at a place, by name; ``planning.Memory`` has them.
 
@@ -133,7 +143,7 @@ class Place(Protocol):
     def steps(self, memory: Memory, update: Any, arrays: Sequence[Array]) -> Steps:
         """The count of a training's steps; each ends with ``update``, an optimizer's plan, of ``arrays``."""
 
-    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, dtype: str) -> Input:
+    def input(self, memory: Memory, batch: int, shape: tuple[int, ...], source_dtype: Any, engine: Engine) -> Input:
         """Where the batches of one size arrive."""
 
     def tally(self, memory: Memory, batch: int, accuracy: bool) -> Tally:

@@ -29,7 +29,7 @@ class Batch:
         memory, engine, place = network.memory, network.engine, network.place
         self.state, self.data, self._updates = network.state, data, updates
         self.plan = network.plan(size, updates is not None, logits=True)
-        self.input = place.input(memory, size, network.input_shape, data.x.dtype, engine.dtype)
+        self.input = place.input(memory, size, network.input_shape, data.x.dtype, engine)
         self.loss = loss.plan(engine, memory, size, network.output_shape[0])
         self.tally = place.tally(memory, size, accuracy)
         self.step = place.repeated(self._step)

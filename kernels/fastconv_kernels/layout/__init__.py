@@ -1,12 +1,13 @@
 """Changing layouts: the ranked tables, best first, the reference last.
 
 ``plan(x, out)`` of ``nchw_to_nhwc``: x (N, C, pixels), out (N, pixels, C); of ``nhwc_to_nchw`` the other way.
+``plan(images, indices, out)`` of ``gather``: some of a data set's images (N, C, pixels) into out (n, pixels, C), converted.
 """
 
 from __future__ import annotations
 
 from ..registry import Kernel, deferred, single_precision
-from . import blocked_cpu, interleaved_cpu, reference, registers_cpu
+from . import blocked_cpu, gathered_cpu, interleaved_cpu, reference, registers_cpu
 
 
 def _ranked(operator: str) -> list[Kernel]:
@@ -33,3 +34,16 @@ def _ranked(operator: str) -> list[Kernel]:
 
 NCHW_TO_NHWC_FORWARD = _ranked("nchw_to_nhwc")
 NHWC_TO_NCHW_FORWARD = _ranked("nhwc_to_nchw")
+
+GATHER_FORWARD = [
+    Kernel(
+        "gather",
+        "forward",
+        "one_pass",
+        "cpu",
+        gathered_cpu.Gathered,
+        gathered_cpu.refuses,
+        summary="Images from a data set, converted and transposed as they are copied, each by the thread that will read it.",
+    ),
+    Kernel("gather", "forward", "reference", "numpy", reference.Gathered, summary="NumPy's own indices."),
+]

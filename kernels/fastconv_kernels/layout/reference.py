@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems import Transposition
+from ..problems import Gather, Transposition
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,4 +22,19 @@ class Swap:
     def __call__(self, x: Array, out: Array) -> Array:
         """Write ``x`` with its last two axes swapped into ``out``."""
         out[...] = x.swapaxes(1, 2)
+        return out
+
+
+class Gathered:
+    """``plan(images, indices, out)``: out (n, pixels, channels) from some of the images (N, channels, pixels)."""
+
+    workspace_bytes = 0
+
+    def __init__(self, problem: Gather, threads: int) -> None:
+        self.problem, self.threads = problem, threads
+
+    def __call__(self, images: Array, indices: Array, out: Array) -> Array:
+        """Write the images at ``indices``, converted and times the scale, into ``out``."""
+        np.copyto(out, images[indices].swapaxes(1, 2), casting="same_kind")
+        out *= out.dtype.type(self.problem.scale)
         return out

@@ -8,7 +8,7 @@ Letters, everywhere the same: N C H W input · K C R S weight · P Q output · G
 
 from __future__ import annotations
 
-from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Dropout, Elementwise, Matmul, Maxout, Rows, Transposition, Update
+from .arrays import ELEMENTWISE, FLOATS, BatchNorm, Dropout, Elementwise, Gather, Matmul, Maxout, Rows, Transposition, Update
 from .pooled import ConvPool
 from .windows import LAYOUTS, NO_PADDING, Conv, Pool, adaptive_windows, padding_pairs
 
@@ -22,6 +22,7 @@ __all__ = [
     "ConvPool",
     "Dropout",
     "Elementwise",
+    "Gather",
     "Matmul",
     "Maxout",
     "Pool",

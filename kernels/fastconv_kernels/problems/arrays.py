@@ -191,6 +191,26 @@ class Transposition:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Some images of a data set of ``source`` (N, C, pixels) as (images, pixels, C) of ``dtype``, times ``scale``."""
+
+    images: int
+    channels: int
+    pixels: int
+    source: str
+    dtype: str = "float32"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.dtype, images=self.images, channels=self.channels, pixels=self.pixels)
+
+    @property
+    def bytes(self) -> int:
+        size = self.images * self.channels * self.pixels
+        return size * (np.dtype(self.source).itemsize + np.dtype(self.dtype).itemsize)
+
+
+@dataclass(frozen=True)
 class BatchNorm:
     """y = (x - mean) / sqrt(variance + epsilon) * weight + bias for each channel of x (N, C, pixels), or (N, pixels, C)."""
 
