@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +25,7 @@ from fastconv.bench import timing
 from fastconv.bench.cases import Case
 from fastconv.bench.contestants import OPENMP_SPINS, Answer, Contestant, Entry, library
 from fastconv.bench.contestants.operands import Operands
+from fastconv.memory import forget_choices
 
 JUDGE_SPINS = OPENMP_SPINS
 """Of PyTorch, which says what is right."""
@@ -82,14 +82,14 @@ class Desk:
     def grown(self, case: Case, contestant: Contestant) -> int | None:
         """Bytes by which the process grew at most in making and calling an entry, its operands and its result not counted."""
         make = partial(library(contestant.library).entry, threads=self.threads, **contestant.options)
-        small = replace(case, problem=replace(case.problem, N=1))
-        rehearsal = make(small, Operands(small))
+        rehearsal = make(case, Operands(case))
         if rehearsal is None:
             return None
-        rehearsal.call()  # compiles, and starts threads
+        rehearsal.call()  # loads all code, and starts threads
+        del rehearsal
         operands = Operands(case)
         make(case, operands)  # the operands are there from now on, and everything else is gone
-        del rehearsal
+        forget_choices()
         gc.collect()
         before = _resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

@@ -51,6 +51,9 @@ Measured on normal data: below 1 from 8 channels on; where a sum has a single te
 WINDOWS = {(4, 1, 1): (3, 5), (2, 1, 1): (3, 5), (2, 2, 2): (3, 5)}
 """(outputs, strides) → sides of the windows.
 
+F(6x6, 3x3) multiplies 0.79 times as often as F(4x4, 3x3), but its 64 points take longer to transform and U is 1.8 times as
+large: layers of 28x28 to 224x224 took 0.93 to 1.13 times as long.
+
 With a stride of 2 larger tiles save more products but are slower: with F(3x3) and F(4x4) outputs, of 49 and 81 points, layers
 of 56x56x128, 28x28x256 and 14x14x512 took 1.05 to 1.1 and 0.95 to 1.4 times as long as with the 25 points of F(2x2).
 """
