@@ -11,12 +11,12 @@ Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions o
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, serial, threaded
-from ..cpu.pack import square, transpose
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, columns, rows_at
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile
-from ..cpu.tile_rows import add_rows, along
+from ..cpu.sums import GRAIN, add_lanes
+from ..cpu.tile import Tile, load_tile, pointer, store_tile
+from ..cpu.tile_rows import along
 from ..cpu.workspace import workspace
 from .frame_cpu import ask_for, clear, frame_planes
 from .strips import frame_shape, offset_table
@@ -83,20 +83,6 @@ def add_all(tile, offsets, extents, frame, operands, frames, sums, threads):
         add_share(tile, offsets, extents, frame, operands, frames, sums, np.intp(thread), threads)
 
 
-@serial
-def add_lanes(tile, sums, out):
-    """out[i] = the lanes of all parts sums[:, i] added up, the parts in their order; out: a line."""
-    piece = square(tile)
-    for i in range(0, out.size, tile.lanes):
-        rows = out.size - i
-        total = load_tile(piece, block(piece, pointer(tile, sums, i * tile.lanes), tile.lanes, rows, tile.lanes))
-        for part in range(1, sums.shape[0]):
-            start = pointer(tile, sums, (part * out.size + i) * tile.lanes)
-            total = add_tile(total, load_tile(piece, block(piece, start, tile.lanes, rows, tile.lanes)))
-        added = add_rows(transpose(total))
-        store_tile(added, block(piece, pointer(tile, out, i), 0, 1, rows))
-
-
 class BackwardWeight:
     """A plan for the gradient with respect to the weight (K, C / groups, R, S).  One call at a time."""
 
@@ -122,5 +108,5 @@ class BackwardWeight:
         """Write the gradient (K, C / groups, R, S) into ``out``, for grad_output (N, K, P, Q) and x (N, C, H, W)."""
         operands = grad_output.reshape(-1), x.reshape(-1)
         add_all(self.tile, self.offsets, self.extents, self.frame, operands, self.frames, self.sums, self.threads)
-        add_lanes(self.tile, self.sums, out.reshape(-1))
+        add_lanes(self.tile, self.sums, out.reshape(-1), threads_for(self.threads, self.sums.size, GRAIN))
         return out

@@ -9,6 +9,8 @@ from ..registry import Kernel
 from . import (
     col2im_cpu,
     depthwise_cpu,
+    depthwise_planes_cpu,
+    depthwise_planes_weight_cpu,
     depthwise_weight_cpu,
     direct_cpu,
     direct_weight_cpu,
@@ -80,6 +82,15 @@ RANKED = (
         layout="NHWC",
         refuses=depthwise_cpu.refuses,
         summary="A row of taps slides over rows of pixels, the lanes are channels: each pixel is loaded once for all taps.",
+        source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+    ),
+    rows(
+        "depthwise_planes",
+        "cpu",
+        (depthwise_planes_cpu.Forward, depthwise_planes_cpu.BackwardInput, depthwise_planes_weight_cpu.BackwardWeight),
+        layout="NCHW",
+        refuses=depthwise_planes_cpu.refuses,
+        summary="Rows of a plane slide under the window, lanes are pixels: a row is loaded once for every column of taps.",
         source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
     ),
     rows(

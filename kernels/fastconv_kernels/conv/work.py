@@ -141,6 +141,17 @@ def depthwise(problem: Conv, direction: str) -> dict[str, float]:
     return {"products": products, "images": problem.image_bytes, "calls": 1}
 
 
+def depthwise_planes(problem: Conv, direction: str) -> dict[str, float]:
+    """Lanes over pixels of a row, of one phase in the transpose of a stride: those beyond its end work for nothing."""
+    rows, columns, step = (
+        (problem.H / problem.stride[0], problem.W, problem.stride[1])
+        if direction == "backward_input"
+        else (problem.P, problem.Q, 1)
+    )
+    vectors = problem.N * problem.K * rows * -(-columns // (step * _lanes(problem)))
+    return {"products": vectors * _lanes(problem) * problem.R * problem.S, "images": problem.image_bytes, "calls": 1}
+
+
 def col2im(problem: Conv, direction: str) -> dict[str, float]:
     """A product with whole windows as rows, whose sums are added one by one; lanes over rows of pixels."""
     sums = problem.N * problem.P * _up(problem.Q, _lanes(problem)) * problem.C * problem.R * problem.S
@@ -154,6 +165,7 @@ WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "winograd_2x2": partial(winograd, outputs=2),
     "direct": direct,
     "depthwise": depthwise,
+    "depthwise_planes": depthwise_planes,
     "col2im": col2im,
 }
 """By algorithm: a function of the problem and the direction."""

@@ -1,10 +1,15 @@
 """Sums that are formed in parts and added in an order that no number of threads changes."""
 
+import numpy as np
 from numba import prange
 
 from .compile import apart, jit, threaded
 from .elements import elements
+from .pack import square, transpose
+from .places import block
 from .share import stripe, threads_for
+from .tile import add_tile, load_tile, pointer, store_tile
+from .tile_rows import add_rows
 
 GRAIN = 1 << 17
 """Elements of all parts: fewer are added sooner than a second thread starts."""
@@ -46,3 +51,23 @@ def add_parts(sums, out, threads):
     ``out`` may be sums[0], nothing else of it.
     """
     add_stretches(sums, out, threads_for(threads, sums.shape[0] * out.size, GRAIN))
+
+
+@jit
+def add_lanes_share(tile, sums, out, thread, threads):
+    piece, size = square(tile), tile.lanes
+    totals, target, last = pointer(tile, sums, 0), pointer(tile, out, 0), out.size
+    first, end = stripe(thread, threads, last, size)
+    for i in range(first, end, size):
+        total = load_tile(piece, block(piece, totals + i * size, size, last - i, size))
+        for part in range(1, sums.shape[0]):
+            start = totals + (part * last + i) * size
+            total = add_tile(total, load_tile(piece, block(piece, start, size, last - i, size)))
+        store_tile(add_rows(transpose(total)), block(piece, target + i, 0, 1, last - i))
+
+
+@threaded
+def add_lanes(tile, sums, out, threads):
+    """out[i] = the lanes of all parts sums[:, i] added up, the parts in their order; out: a line."""
+    for thread in prange(threads):
+        add_lanes_share(tile, sums, out, np.intp(thread), threads)
