@@ -15,7 +15,7 @@ from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import columns, rows_at, scattered
-from ..cpu.share import THREAD_FLOPS, threads_for
+from ..cpu.share import THREAD_FLOPS, share_of_bands, threads_for
 from ..cpu.tile import (
     accumulate_rows,
     add_tile,
@@ -123,23 +123,11 @@ def first_channel(tile, shape, panel):
     return panel // panels * width + panel % panels * tile.columns
 
 
-@inlined
-def share_start(bands, extents, panels, thread, threads):
-    """Where the share of ``thread`` begins among the panels of all bands, of which the last of an image may be smaller."""
-    images, target_rows = extents[0], extents[3]
-    count, band_rows = bands[0], bands[1]
-    rows_before = images * target_rows * panels * np.int64(thread) // threads  # each panel has the rows of its band
-    image, rest = rows_before // (target_rows * panels), rows_before % (target_rows * panels)
-    band, rest = rest // (band_rows * panels), rest % (band_rows * panels)
-    rows = min(band_rows, target_rows - band * band_rows)
-    return (image * count + band) * panels + (rest + rows // 2) // rows
-
-
 @jit
 def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, thread, threads):
     """The panels of bands that are this thread's, band by band: frame it if it must be, then convolve it."""
     x, packed, bias, residual, out = operands
-    _, source_rows, source_columns, target_rows, target_columns = extents
+    images, source_rows, source_columns, target_rows, target_columns = extents
     count, band_rows, advance, top, left, height, width, framed = bands
     source_channels, target_channels = shape[1], shape[2]
     frame = pointer(tile, frames, thread * frames.shape[1])
@@ -147,7 +135,7 @@ def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags,
     weights, starts = pointer(tile, packed, 0), pointer(tile, bias, 0)
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     panels = panels_of(tile, shape)
-    item, end = share_start(bands, extents, panels, thread, threads), share_start(bands, extents, panels, thread + 1, threads)
+    item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
     while item < end:
         task, panel = item // panels, item % panels
         n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))
@@ -174,7 +162,7 @@ def convolve(tile, narrow, tables, bands, extents, shape, operands, flags, frame
 def convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands, flags, frames, results, thread, threads):
     """``convolve_share`` for images of planes: a band is framed with channels last, convolved, and written plane by plane."""
     x, packed, bias, residual, out = operands
-    _, source_rows, source_columns, target_rows, target_columns = extents
+    images, source_rows, source_columns, target_rows, target_columns = extents
     count, band_rows, advance, top, left, height, width, _ = bands
     source_channels, target_channels = shape[1], shape[2]
     source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
@@ -183,7 +171,7 @@ def convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands,
     weights, epilogue = pointer(tile, packed, 0), (pointer(tile, bias, 0), result, False, False)
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     panels = panels_of(tile, shape)
-    item, end = share_start(bands, extents, panels, thread, threads), share_start(bands, extents, panels, thread + 1, threads)
+    item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
     while item < end:
         task, panel = item // panels, item % panels
         n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))

@@ -9,7 +9,7 @@ from llvmlite import ir
 from .compile import inlined, jit
 from .emit import INT32
 from .places import block
-from .simd import load_first, prefetch, store, word
+from .simd import load_first, prefetch, store, store_first, word
 from .tile import Sums, TileType, load_tile, store_tile
 
 
@@ -104,3 +104,17 @@ def transpose_blocks(tile, piece, width, source, across, count, depth, panel):
             rows = load_tile(piece, block(piece, source + (i * across + k), across, count - i, depth - k))
             columns = block(whole, panel + (k * width + i), width, depth - k, min(piece.rows, width - i))
             store_tile(transpose(rows), columns)
+
+
+@jit
+def pack_side_by_side(tile, source, along, count, depth, panels):
+    """Panels of ``tile.rows`` rows, one after another: panels[i // rows, k, i % rows] = source[k * along + i] for i < count.
+
+    A line of memory is read once for all of them, where panel after panel would come back to it for each.
+    """
+    for k in range(depth):
+        for i in range(0, count, tile.rows):
+            place = panels + (i * depth + k * tile.rows)
+            for row in range(0, tile.rows, tile.lanes):
+                some = min(tile.rows - row, count - i - row)
+                store_first(place + row, load_first(source + (k * along + i + row), some), some)

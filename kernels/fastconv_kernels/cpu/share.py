@@ -19,6 +19,23 @@ def share(thread, threads, total):
     return total * thread // threads, total * (thread + 1) // threads
 
 
+@inlined
+def share_of_bands(thread, threads, images, rows, band_rows, panels):
+    """``share`` of the panels of all bands of images: (first, end), panels counted band by band.
+
+    Each panel is as much work as its band has rows: ``band_rows``, or what is left of the ``rows`` of an image.
+    """
+    thread, bands = int64(thread), (rows + band_rows - 1) // band_rows
+    first = last = int64(0)
+    for number in (thread, thread + 1):
+        before = images * rows * panels * number // threads
+        image, before = before // (rows * panels), before % (rows * panels)
+        band, before = before // (band_rows * panels), before % (band_rows * panels)
+        band_rows_here = min(band_rows, rows - band * band_rows)
+        first, last = last, (image * bands + band) * panels + (before + band_rows_here // 2) // band_rows_here
+    return first, last
+
+
 def threads_for(threads, work, grain):
     """No more of ``threads`` than there are grains in ``work``: starting a thread must cost less than it saves."""
     return max(1, min(threads, work // grain))
