@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -48,7 +47,7 @@ from .choice import (
     walk,
 )
 from .errors import ArgumentError, TargetUnavailableError
-from .memory import forget_choices, remembered
+from .memory import at_hand, forget_choices, remembered
 from .settings import Around, Settings, around, settings, use, using_device
 
 __all__ = [
@@ -77,6 +76,7 @@ __all__ = [
     "adaptive_windows",
     "all_threads",
     "around",
+    "at_hand",
     "candidates",
     "choose",
     "forget_choices",
@@ -106,8 +106,8 @@ KEPT_BYTES = 1 << 28
 
 _lenders: WeakValueDictionary[int, Lender] = WeakValueDictionary()
 """All there are, by number."""
-_clock = count()
-"""Counts the uses of lenders: one that was used later has a larger number."""
+_now = 0
+"""The time by which lenders note their last use: it goes on when one is made, which is when the oldest may have to go."""
 
 
 def kept_bytes() -> int:
@@ -147,29 +147,31 @@ class Lender:
     """
 
     def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
+        global _now
         self.kernel, self.problem = kernel, kernel.in_layout(problem)
         self.threads = threads_for(kernel, threads)
-        self._spare: list[Any] = []
-        self.used = next(_clock)
+        self._spare: list[Any] = []  # of each plan its ``__call__``, which is called sooner than the plan
+        self.used = _now = _now + 1
         first = kernel.plan(self.problem, self.threads)
         self.workspace_bytes: int = first.workspace_bytes
         self.tile: Any = getattr(first, "tile", None)
         _lenders[id(self)] = self
         self.give_back(first)
         _give_up()
+        _now += 1  # whoever is used from here on was used later
 
     def take(self) -> Any:
         """A plan that is nobody else's until it is given back."""
-        self.used = next(_clock)
+        self.used = _now
         try:
-            return self._spare.pop()  # a list's pop and append are atomic: no lock that a fork could leave locked
+            return self._spare.pop().__self__  # a list's pop and append are atomic: no lock that a fork could leave locked
         except IndexError:
             return self.kernel.plan(self.problem, self.threads)
 
     def give_back(self, plan: Any) -> None:
         """Keep the plan for other calls; one that raised is not given back, it may have been left half-way."""
         if len(self._spare) < SPARE_PLANS:
-            self._spare.append(plan)
+            self._spare.append(plan.__call__)
 
     def give_up(self) -> int:
         """Forget the plans that nobody uses; the bytes of their workspaces."""
@@ -184,14 +186,15 @@ class Lender:
 
     def __call__(self, *arguments: Any) -> None:
         # ``take`` and ``give_back``, spelt out: the calls would take as long as a small product.
-        self.used = next(_clock)
+        self.used, spare = _now, self._spare
         try:
-            plan = self._spare.pop()
+            call = spare.pop()
         except IndexError:
-            plan = self.kernel.plan(self.problem, self.threads)
-        plan(*arguments)
-        if len(self._spare) < SPARE_PLANS:
-            self._spare.append(plan)
+            with self.lend() as plan:
+                plan(*arguments)
+        else:
+            call(*arguments)
+            spare.append(call)
 
     @contextmanager
     def lend(self) -> Iterator[Any]:

@@ -20,9 +20,10 @@ def run_forward(
     activation: str | None = None,
 ) -> None:
     """Write the convolution of ``x`` with ``weight`` and its epilogue into ``out``, all in ``layout``."""
-    with lender.lend() as plan:
-        packed = plan.pack(filters(weight, layout, lender.problem.layout))
-        run_packed(lender, plan, layout, x, packed, out, bias, residual, activation)
+    plan = lender.take()
+    packed = plan.pack(filters(weight, layout, lender.problem.layout))
+    run_packed(lender, plan, layout, x, packed, out, bias, residual, activation)
+    lender.give_back(plan)
 
 
 def run_packed(
@@ -48,9 +49,10 @@ def run_backward_input(lender: Lender, layout: str, grad_output: Array, weight: 
     """Write the gradient of the input into ``out``, all in ``layout``."""
     inner, target = lender.problem.layout, lender.kernel.target
     result = room(out, layout, inner)
-    with lender.lend() as plan:
-        packed = plan.pack(filters(weight, layout, inner))
-        plan(entering(grad_output, layout, inner, target), packed, result)
+    plan = lender.take()
+    packed = plan.pack(filters(weight, layout, inner))
+    plan(entering(grad_output, layout, inner, target), packed, result)
+    lender.give_back(plan)
     leaving(result, out, layout, target)
 
 
@@ -59,7 +61,8 @@ def run_backward_weight(lender: Lender, layout: str, grad_output: Array, x: Arra
     inner, target = lender.problem.layout, lender.kernel.target
     view = weight_view(out, layout, inner)
     result = view if view.flags.c_contiguous else new(view.shape, out.dtype, out)
-    with lender.lend() as plan:
-        plan(entering(grad_output, layout, inner, target), entering(x, layout, inner, target), result)
+    plan = lender.take()
+    plan(entering(grad_output, layout, inner, target), entering(x, layout, inner, target), result)
+    lender.give_back(plan)
     if result is not view:
         weight_leaving(result, out, inner, layout, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -63,7 +64,7 @@ def matmul(
         if a.__class__ is not ndarray or b.__class__ is not ndarray:
             a, b = _check.host("a", a), _check.host("b", b)
         if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
-            product = _product(around(), a.shape, b.shape, a.dtype, b.dtype)
+            product = _known(a.shape, b.shape, a.dtype, b.dtype)
         else:
             asked = algorithm, target, accuracy, precision, max_workspace_bytes
             product = _product(around(), a.shape, b.shape, a.dtype, b.dtype, *asked)
@@ -72,7 +73,7 @@ def matmul(
         else:
             _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
         if product.plain and (a.base is None or a.flags.carray) and (b.base is None or b.flags.carray):
-            product.lender(a, b, out)
+            product.compute(a, b, out)
         else:
             product.into(out, a, b)
         return out
@@ -141,6 +142,8 @@ class _Product:
     Attributes
     ----------
     shape, dtype, lender
+    compute
+        ``lender``'s call.
     reshaped : three shapes, or None
         Of a, b and the result for the plan, where they are others: of a vector, of a stack with one matrix.
     plain : bool
@@ -155,6 +158,7 @@ class _Product:
     reshaped: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
     plain: bool
     small: bool
+    compute: Callable[..., None]
 
     def into(
         self,
@@ -174,7 +178,7 @@ class _Product:
         if self.reshaped is not None:
             a, b, out = map(np.reshape, (a, b, out), self.reshaped)
             residual = None if residual is None else residual.reshape(out.shape)
-        self.lender(a, b, out, bias, residual, activation)
+        self.compute(a, b, out, bias, residual, activation)
 
     def _operand(self, matrix: Array) -> Array:
         """``matrix`` as plans take it: copied only if its bytes or its elements are in no order for them."""
@@ -219,7 +223,10 @@ def _product(
     lender = dispatch.lender("matmul", "forward", problem, asked, max_workspace_bytes)
     plain = as_given and not problem.stack and given == b_dtype == dtype
     small = lender.kernel.target != "cuda" and prod(shape) * dtype.itemsize < dispatch.LARGE_BYTES
-    return _Product(shape, dtype, lender, None if as_given else shapes, plain, small)
+    return _Product(shape, dtype, lender, None if as_given else shapes, plain, small, lender.__call__)
+
+
+_known = dispatch.at_hand(_product)
 
 
 @dispatch.remembered

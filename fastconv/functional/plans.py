@@ -111,8 +111,9 @@ class ConvPlan:
             inputs["residual"] = residual = _check.shaped("residual", residual, problem.out_shape, dtype)
         out = _check.output(out, problem.out_shape, dtype, inputs)
         packed = weight if isinstance(weight, PackedWeight) else self.pack(weight)
-        with lender.lend() as plan:
-            run_packed(lender, plan, problem.layout, x, packed.data, out, bias, residual, fused(self.activation))
+        plan = lender.take()
+        run_packed(lender, plan, problem.layout, x, packed.data, out, bias, residual, fused(self.activation))
+        lender.give_back(plan)
         activate(self.activation, out, self.target)
         return out
 

@@ -1,5 +1,7 @@
 """Copying a band of an image into its frame of zeros, and weights into panels: where every convolution on the CPU starts."""
 
+from functools import lru_cache
+
 import numpy as np
 from numba import prange
 
@@ -170,8 +172,16 @@ def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first
 
 def flat(weight):
     """``weight`` as one contiguous line, and its strides in elements: a view if its axes are a permutation of that line."""
-    order = sorted(range(weight.ndim), key=lambda axis: -weight.strides[axis])
+    order, steps = _order(weight.strides, weight.itemsize)
     line = weight.transpose(order)
-    if not line.flags.c_contiguous:
-        weight, line = (copied := np.ascontiguousarray(weight)), copied
-    return line.reshape(-1), [stride // weight.itemsize for stride in weight.strides]
+    if line.flags.c_contiguous:
+        return line.reshape(-1), steps
+    copied = np.ascontiguousarray(weight)
+    return copied.reshape(-1), _order(copied.strides, copied.itemsize)[1]
+
+
+@lru_cache(maxsize=64)
+def _order(strides, itemsize):
+    """(the axes, that of the longest stride first; the strides in elements)."""
+    order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
+    return tuple(order), tuple(stride // itemsize for stride in strides)
