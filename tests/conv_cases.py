@@ -41,6 +41,7 @@ PROBLEMS = {
     "1x1 over the ends of images": Conv(3, 20, 7, 7, 26, 1, 1, groups=2),
     "few channels": Conv(2, 1, 28, 28, 32, 3, 3, padding=ONE),
     "colours": Conv(1, 3, 23, 21, 20, 7, 7, stride=(2, 2), padding=_sides(3, 3)),
+    "colours, stride 4": Conv(2, 3, 33, 27, 18, 11, 9, stride=(4, 4), padding=((2, 1), (3, 2))),
     "second layer": Conv(2, 32, 14, 14, 64, 3, 3, padding=ONE),
     "patches": Conv(1, 16, 8, 12, 16, 3, 3, padding=ONE),
     "patches - 1": Conv(2, 24, 7, 11, 16, 3, 3, padding=ONE),
@@ -101,6 +102,8 @@ ALIKE = {
     ("implicit_gemm_bf16", "NHWC"): ("aligned",),
     ("implicit_gemm_fp16", "NHWC"): ("one",),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
+    ("winograd_phases", "NHWC"): ("colours", "colours, stride 4", STRIDED[0]),
+    ("winograd_phases", "NCHW"): ("colours",),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
     ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),
 }

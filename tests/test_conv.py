@@ -46,10 +46,12 @@ LARGER = {
     "one small image": Conv(1, 64, 7, 7, 200, 3, 3, padding=((1, 1), (1, 1))),
     "one small image, groups": Conv(1, 64, 7, 7, 200, 3, 3, groups=2),
     "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
+    "strided": Conv(3, 16, 41, 40, 48, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
 MIDDLE = {
     "padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))),
     "few": Conv(1, 2, 8, 37, 20, 3, 3),
+    "strided": Conv(2, 16, 9, 10, 24, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
     "1x1": Conv(2, 16, 9, 10, 24, 1, 1),
     "depthwise": Conv(2, 24, 9, 10, 24, 3, 3, groups=24),
 }

@@ -148,6 +148,8 @@ def test_only_what_must_is_not_finite(kernel: Any, layout: str, size: str, plant
 def test_small_caches_cut_large_work(kernel: Any, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What large layers need on any machine: filters transformed panel by panel, sums block by block, patches in groups."""
     problem = Conv(5, 66, 17, 18, 70, 3, 3, padding=((1, 1), (1, 1)), layout=layout)
+    if kernel.refuses(problem):
+        return  # phases are for few channels
     first, second = operands(kernel.direction, problem, normal)
     for module in (winograd_blocks, winograd_weight_cpu):
         monkeypatch.setattr(module, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))

@@ -19,6 +19,7 @@ from . import (
     pointwise_cpu,
     pointwise_weight_cpu,
     winograd_cpu,
+    winograd_phases_cpu,
     winograd_weight_cpu,
 )
 from .work import modelled
@@ -128,6 +129,18 @@ FORWARD[:0] = [
         layout="NCHW",
         summary="Lanes over pixels, shifted planes read where they are: for groups of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
+    ),
+    Kernel(
+        "conv",
+        "forward",
+        "winograd_phases",
+        "cpu",
+        winograd_phases_cpu.Forward,
+        refuses=winograd_phases_cpu.refuses,
+        accuracy=winograd_phases_cpu.ACCURACY,
+        summary="Winograd with the phases of a stride as channels, F(4x4) of 2 to 5 taps each: for images of few channels.",
+        source="Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016; "
+        "Huang et al., DWM: A Decomposable Winograd Method for Convolution Acceleration, 2020",
     ),
 ]
 BACKWARD_INPUT[:0] = [

@@ -121,6 +121,21 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     }
 
 
+def winograd_phases(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
+    """Winograd's with the phases of a stride as channels; its input transform runs over rows of pixels of a phase's cell."""
+    lanes, stride, taps = _lanes(problem), problem.stride[0], -(-max(problem.R, problem.S) // problem.stride[0])
+    side, depth, channels = outputs + taps - 1, stride**2 * problem.C, _up(problem.K, lanes)
+    patches = problem.N * -(-problem.P // outputs) * -(-problem.Q // outputs)
+    return {
+        "products": side**2 * patches * depth * channels,
+        "patches": side**3 * patches * (stride * _up(stride * problem.C, lanes) + channels),
+        "filters": side**3 * depth * channels,
+        "images": problem.image_bytes,
+        "calls": 1,
+        **_turned(problem),
+    }
+
+
 def direct(problem: Conv, direction: str) -> dict[str, float]:
     """Lanes over pixels: frames are filled row by row; rows end where lanes do not, tiles where channels do not."""
     inputs, wide, _ = _sides(problem, direction)
@@ -163,6 +178,7 @@ WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "pointwise": pointwise,
     "winograd": partial(winograd, outputs=4),
     "winograd_2x2": partial(winograd, outputs=2),
+    "winograd_phases": partial(winograd_phases, outputs=4),
     "direct": direct,
     "depthwise": depthwise,
     "depthwise_planes": depthwise_planes,
