@@ -20,9 +20,10 @@ from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import registers
 from ..cpu.stencil import Stencil, interleave, load_rows, store_rows, sweep
 from ..cpu.tile import Tile, add_tile, pointer, rectify
-from ..cpu.workspace import aligned, caches, even
+from ..cpu.workspace import aligned, even
 from .frame_cpu import ask_for
 from .geometry import forward_axes, transposed_axes
+from .walk import planes_together
 
 SUMS_SHARE = 2
 """Of the registers, for the sums of a tile; the others hold taps and columns."""
@@ -32,9 +33,6 @@ MOST_PRODUCTS = 256
 
 TILE_CYCLES = 12
 """What setting up a tile costs."""
-
-LEVEL1_SHARE = 0.4
-"""Of the first cache, for planes of both sides whose tiles at one place are computed before those at the next."""
 
 MOST_STRIDE = 4
 """Beyond, nearly all that is loaded is not used, or nearly all registers are phases."""
@@ -49,7 +47,7 @@ def convolve_tiles(tile, stencil, source, target, addend, weights, bias, masks, 
 
     source: at row 0 and column 0 of the first; edge: (first row that exists, first that does not)
     extents: (elements of a plane, columns) of the source, then of the target, and taps; flags: (adds, rectifies)
-    ahead: (source, target that come next, elements of each that are asked for with a tile)
+    ahead: (source, target that come next, elements of each that are asked for with a tile, and so many tiles from now)
     """
     size, width, result, pitch, taps = extents
     stored = masks + stencil.loads
@@ -70,6 +68,7 @@ def convolve_rows(tile, stencil, masks, height, extents, places, rows, count, fl
     """The rows of outputs from the first of ``rows`` to the last in each of ``count`` planes, in whole tiles.
 
     masks: of the tiles of a row, a table; height: rows of the source; places: (source, target, addend, weights, bias)
+    fetched: elements of source and target that are asked for with a tile, and how many tiles later they come
     """
     source, target, addend, weights, bias = places
     size, width, result, columns, _ = extents
@@ -81,7 +80,8 @@ def convolve_rows(tile, stencil, masks, height, extents, places, rows, count, fl
             image, place = source + (y * width + q // stencil.step * stencil.advance), p * columns + q
             row = masks + q // tile.columns * (stencil.loads + tile.vectors)
             edge = -y, height - y
-            ahead = source + (count * size + number * fetched[0]), target + (count * result + number * fetched[1]), *fetched
+            far, others = number + fetched[2], count - 1
+            ahead = source + (others * size + far * fetched[0]), target + (others * result + far * fetched[1]), *fetched
             convolve_tiles(
                 tile, stencil, image, target + place, addend + place, weights, bias, row, edge, extents, count, flags, ahead
             )
@@ -137,13 +137,12 @@ class _Depthwise:
         self.stencils = [Stencil(vertical, horizontal, tile.rows) for tile in self.tiles]
         self.masks = self.stencils[0].masks(horizontal, self.tile.lanes)
         planes = prod(source), prod(target)
-        most = max(1, int(caches().level1 * LEVEL1_SHARE) // (sum(planes) * self.tile.itemsize))
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        blocks = -(-problem.K // even(problem.K, min(most, -(-problem.N * problem.K // threads)), 1))
+        tiles = -(-target[0] // rows) * len(self.masks)
+        together, self.fetched = planes_together(planes, tiles, self.tile.itemsize)
+        blocks = -(-problem.K // even(problem.K, min(together, -(-problem.N * problem.K // threads)), 1))
         self.threads = max(1, min(threads, problem.N * blocks))
         self.shape = problem.N, problem.K, blocks, source[0], target[0]
-        tiles = -(-target[0] // rows) * len(self.masks)
-        self.fetched = -(-planes[0] // tiles), -(-planes[1] // tiles)
         self.extents = planes[0], source[1], planes[1], target[1], problem.R * problem.S
         self.no_bias = np.zeros(problem.K, problem.dtype)
 

@@ -20,9 +20,10 @@ from ..cpu.simd import registers
 from ..cpu.stencil import Stencil, sweep_gradient
 from ..cpu.sums import GRAIN, add_lanes
 from ..cpu.tile import Tile, load_tile, pointer, store_tile
-from ..cpu.workspace import caches, even
+from ..cpu.workspace import even
 from .frame_cpu import ask_for, clear
 from .geometry import forward_axes
+from .walk import planes_together
 
 BLOCK = 16
 """The most channels that go through the images together: their planes are one stretch of memory, their sums near."""
@@ -35,9 +36,6 @@ MOST_ROWS = 14
 
 MOST_PRODUCTS = 256
 """Of vectors in the code of a tile."""
-
-LEVEL1_SHARE = 0.4
-"""Of the first cache, for planes of both images whose tiles at one place are added before those at the next."""
 
 
 @jit
@@ -125,18 +123,17 @@ class BackwardWeight:
         parts = max(1, min(problem.N, PARTS // max(1, blocks)))
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts * blocks))
         planes = problem.H * problem.W, problem.P * problem.Q
-        most = max(1, int(caches().level1 * LEVEL1_SHARE) // (sum(planes) * self.tile.itemsize))
-        self.shape = problem.N, problem.K, parts, blocks, most, problem.H, problem.P
-        self.extents = planes[0], problem.W, planes[1], problem.Q
         tiles = -(-problem.P // rows) * len(self.masks)
-        self.fetched = -(-planes[0] // tiles), -(-planes[1] // tiles)
+        together, (*self.fetched, _) = planes_together(planes, tiles, self.tile.itemsize)
+        self.shape = problem.N, problem.K, parts, blocks, together, problem.H, problem.P
+        self.extents = planes[0], problem.W, planes[1], problem.Q
         self.sums = np.zeros((parts, problem.K * self.tile.rows * self.tile.lanes), problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 
     def __call__(self, grad_output, x, out):
         """Write the gradient (C, 1, R, S) into ``out``, for grad_output (N, C, P, Q) and x (N, C, H, W)."""
         operands = grad_output.reshape(-1), x.reshape(-1), self.sums.reshape(-1)
-        add_all(self.tile, *self.stencils, self.masks, self.shape, self.extents, operands, self.fetched, self.threads)
+        add_all(self.tile, *self.stencils, self.masks, self.shape, self.extents, operands, tuple(self.fetched), self.threads)
         add_lanes(self.tile, self.sums, out.reshape(-1), threads_for(self.threads, self.sums.size, GRAIN))
         return out
 
