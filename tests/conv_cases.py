@@ -128,6 +128,26 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
     return found
 
 
+DOUBLE = (
+    ("one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches", "colours")
+    + ("stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding", "no image")
+    if not SIMULATED
+    else tuple(PROBLEMS)
+)
+"""What is enough in float64: the same code with vectors of half as many lanes, and each shape of a tile compiles."""
+
+
+def in_both_precisions(parameters: list[Any]) -> list[Any]:
+    """(kernel, problem) in float32, and those of ``DOUBLE`` in float64 too."""
+    found = []
+    for parameter in parameters:
+        kernel, problem = parameter.values
+        double = any(problem == PROBLEMS[name].with_layout(problem.layout) for name in DOUBLE)
+        for dtype in ("float32", "float64") if double else ("float32",):
+            found.append(pytest.param(kernel, replace(problem, dtype=dtype), id=f"{parameter.id}-{dtype}"))
+    return found
+
+
 def shapes(direction: str, problem: Conv) -> tuple[Any, Any, Any]:
     """Of the first operand, of the second, and of the result."""
     x, weight, out = problem.x_shape, problem.weight_shape, problem.out_shape

@@ -23,6 +23,7 @@ from conv_cases import (
     agrees,
     bound,
     cases,
+    in_both_precisions,
     in_layout,
     launch,
     operands,
@@ -88,12 +89,11 @@ def test_every_kernel_has_problems(kernel: Any) -> None:
 
 
 @pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("kernel", "problem"), cases())
-def test_agrees_with_the_reference(kernel: Any, problem: Conv, dtype: str, fill: Any) -> None:
-    if reasons := kernel.refuses(replace(problem, dtype=dtype)):
+@pytest.mark.parametrize(("kernel", "problem"), in_both_precisions(cases()))
+def test_agrees_with_the_reference(kernel: Any, problem: Conv, fill: Any) -> None:
+    if reasons := kernel.refuses(problem):
         pytest.skip("; ".join(reasons))
-    agrees(kernel.name, replace(problem, dtype=dtype), fill)
+    agrees(kernel.name, problem, fill)
 
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
