@@ -128,18 +128,17 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
     return found
 
 
-FEW = (
-    "one",
-    "primes",
-    "tile + 1",
-    "1x1 over the ends of images",
-    "patches + 1",
-    "patches of 5x5",
-    "stride 2, patches",
+DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
+OTHERS = (
     "colours",
+    "stride 3 in groups",
+    "dilated, stride 2",
+    "depthwise, tall",
+    "depthwise, two each",
+    "wide padding",
+    "no image",
 )
-OTHERS = "stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding", "no image"
-DOUBLE = (*PROBLEMS,) if SIMULATED else (*FEW, *OTHERS)
+DOUBLE = (*PROBLEMS,) if SIMULATED else (*DENSE, *OTHERS)
 """What is enough in float64: the same code with vectors of half as many lanes, and each shape of a tile compiles."""
 
 
