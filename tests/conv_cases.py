@@ -129,16 +129,8 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
 
 
 DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
-OTHERS = (
-    "colours",
-    "stride 3 in groups",
-    "dilated, stride 2",
-    "depthwise, tall",
-    "depthwise, two each",
-    "wide padding",
-    "no image",
-)
-DOUBLE = (*PROBLEMS,) if SIMULATED else (*DENSE, *OTHERS)
+SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding"
+DOUBLE = (*PROBLEMS,) if SIMULATED else (*DENSE, *SPECIAL, "no image")
 """What is enough in float64: the same code with vectors of half as many lanes, and each shape of a tile compiles."""
 
 
