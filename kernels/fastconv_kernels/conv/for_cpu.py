@@ -178,7 +178,8 @@ BACKWARD_WEIGHT[:0] = [
         "backward_weight",
         plan=pointwise_weight_cpu.BackwardWeight,
         refuses=pointwise_weight_cpu.refuses,
-        **POINTWISE | {"summary": "A product whose sum runs over pixels, planes transposed in registers as they are packed."},
+        **POINTWISE
+        | {"summary": "A product whose sum runs over pixels: of two images the one of fewer channels is packed, transposed."},
     ),
     Kernel(
         "conv",

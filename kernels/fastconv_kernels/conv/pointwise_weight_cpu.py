@@ -2,8 +2,9 @@
 
     grad_weight (K x C) = sum over n of grad[n] (K x pixels) @ x[n].T (pixels x C)
 
-Both are packed a block of pixels at a time, transposed in registers: no image is converted, each plane is read once for a
-block of channels, and the sums of a block are added to those of the blocks before.
+The operand with fewer channels is packed a block of pixels at a time, transposed in registers, and its channels are the lanes;
+channels of the other are the rows of a tile, read in the planes where they are.  So the sums may be those of the transpose,
+which is turned in the end.  No image is converted, and each plane is read once for a stripe of rows.
 
 Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee & van de Geijn, "BLIS", 2015.
 """
@@ -13,35 +14,40 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import inlined, jit, serial, threaded
 from ..cpu.pack import pack
-from ..cpu.places import block
+from ..cpu.places import block, rows_apart
 from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.simd import prefetch
 from ..cpu.sums import add_parts
-from ..cpu.tile import accumulate_packed, fitting, load_tile, pointer, store_tile, zero
+from ..cpu.tile import accumulate_rows, fitting, load_tile, pointer, store_tile, zero
 from ..cpu.workspace import caches, even, workspace
+from .planes_cpu import scatter_pixels
 
-TILES = (8, 3), (6, 4), (14, 2), (8, 2), (12, 1), (6, 2), (4, 3)
+TILES = (8, 3), (8, 2), (6, 4), (10, 1), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
 
 DEPTH = 256
-"""The most pixels of a block: a panel of gradients of so many is in the nearest cache while it meets all panels of pixels."""
+"""The most pixels of a block: a panel of so many is in the nearest cache while it meets the rows of a tile."""
 
 PARTS, SUMS_BYTES = 8, 1 << 20
 """Into so many parts the pixels are cut, whatever the number of threads, if the sums of all parts take no more bytes."""
 
+TURN_COST = 10
+"""Multiply-adds in the time that it takes to pack one element, transposed."""
+
 
 class Sizes(NamedTuple):
-    """groups, inputs, outputs : of channels; of a group each
-    pixels, block, blocks : of an image, of a block, blocks of an image
-    images, parts, stripes : parts of the images' blocks, and stripes of the outputs, that tasks are of
+    """groups, rows, lanes : of channels; of a group each, of the operand that is read where it is, and of the packed one
+    pixels, together, block, blocks : of an image; images of a block, pixels of each, blocks of an image
+    images, parts, stripes : of the batch; parts of all blocks, and stripes of the rows, that tasks are of
     """
 
     groups: int
-    inputs: int
-    outputs: int
+    rows: int
+    lanes: int
     pixels: int
+    together: int
     block: int
     blocks: int
     images: int
@@ -58,57 +64,82 @@ def ask_for_rows(tile, source, pitch, first, end, length):
 
 
 @jit
-def add_block(tile, sizes, gradient, image, ahead, bounds, depth, panels, first, target):
-    """target[k, c] + the products of ``depth`` pixels, for k within ``bounds``; it is written anew if it is the first block.
-
-    ahead: the image where the next block begins
-    """
-    own, shared = panels
-    inputs, pitch = sizes.inputs, sizes.pixels
-    height = bounds[1] - bounds[0]
-    for c in range(0, inputs, tile.columns):
-        count = min(tile.columns, inputs - c)
-        pack(tile, tile.columns, image + c * pitch, pitch, 1, count, depth, shared + c * depth)
-    for k in range(bounds[0], bounds[1], tile.rows):
-        pack(tile, tile.rows, gradient + k * pitch, pitch, 1, min(tile.rows, bounds[1] - k), depth, own)
-        done, next_ = k - bounds[0], k + tile.rows
-        ask_for_rows(tile, gradient, pitch, next_, min(next_ + tile.rows, bounds[1]), depth)
-        ask_for_rows(tile, ahead, pitch, done * inputs // height, min(height, done + tile.rows) * inputs // height, depth)
-        for c in range(0, inputs, tile.columns):
-            place = block(tile, target + (k * inputs + c), inputs, bounds[1] - k, inputs - c)
-            total = zero(tile)
-            if not first:
-                total = load_tile(tile, place)
-            store_tile(accumulate_packed(tile, total, own, shared + c * depth, depth), place)
+def add_panel(tile, sizes, rows, count, packed, panel_size, extent, first, place):
+    """A tile of the sums, at ``place``, + the products of a block of pixels: ``count`` rows with a panel."""
+    images, depth = extent
+    jump, total = sizes.groups * sizes.rows * sizes.pixels, zero(tile)
+    if not first:
+        total = load_tile(tile, place)
+    for n in range(images):
+        own = rows_apart(tile, rows + n * jump, sizes.pixels, count)
+        total = accumulate_rows(tile, total, own, packed + n * panel_size, depth)
+    store_tile(total, place)
 
 
 @jit
-def add_share(tile, sizes, operands, buffers, thread, threads):
+def add_block(tile, narrow, sizes, sources, bounds, extent, panels, first, target):
+    """target[row, lane] + the products of a block, for rows within ``bounds``; it is written anew if it is the first block.
+
+    sources: pointers to the rows' planes and the lanes'; extent: (images, pixels of each)
+    """
+    rows, lanes = sources
+    images, depth = extent
+    width, pitch, nr = sizes.lanes, sizes.pixels, tile.columns
+    for j in range(0, width, nr):
+        columns = nr if width - j >= nr else narrow.columns
+        for n in range(images):
+            source = lanes + (n * sizes.groups * width + j) * pitch
+            place = panels + (j * images + n * columns) * depth
+            pack(tile, columns, source, pitch, 1, min(nr, width - j), depth, place)
+    for r in range(bounds[0], bounds[1], tile.rows):
+        count, next_ = bounds[1] - r, r + tile.rows
+        for n in range(images):
+            image = rows + n * sizes.groups * sizes.rows * pitch
+            ask_for_rows(tile, image, pitch, next_, min(next_ + tile.rows, bounds[1]), depth)
+        for j in range(0, width, nr):
+            own, packed, start = rows + r * pitch, panels + j * images * depth, target + (r * width + j)
+            if width - j >= nr:
+                place = block(tile, start, width, count, width - j)
+                add_panel(tile, sizes, own, count, packed, nr * depth, extent, first, place)
+            else:
+                last = block(narrow, start, width, count, width - j)
+                add_panel(narrow, sizes, own, count, packed, narrow.columns * depth, extent, first, last)
+
+
+@jit
+def add_share(tile, narrow, sizes, operands, buffers, thread, threads):
     """The parts and stripes that are this thread's."""
-    grad_output, x, sums = operands
-    inputs, outputs, pixels = sizes.inputs, sizes.outputs, sizes.pixels
-    gradients, images, totals = pointer(tile, grad_output, 0), pointer(tile, x, 0), pointer(tile, sums, 0)
-    panels = pointer(tile, buffers[0], thread * buffers[0].shape[1]), pointer(tile, buffers[1], thread * buffers[1].shape[1])
+    in_rows, in_lanes, sums = operands
+    rows, lanes, pixels = sizes.rows, sizes.lanes, sizes.pixels
+    row_planes, lane_planes, totals = pointer(tile, in_rows, 0), pointer(tile, in_lanes, 0), pointer(tile, sums, 0)
+    panels = pointer(tile, buffers, thread * buffers.shape[1])
     first_task, end_task = share(thread, threads, sizes.parts * sizes.groups * sizes.stripes)
     for task in range(first_task, end_task):
         which, number = task // sizes.stripes, task % sizes.stripes
         part, g = which // sizes.groups, which % sizes.groups
-        bounds = stripe(number, sizes.stripes, outputs, tile.rows)
-        target = totals + which * outputs * inputs
-        first, end = share(part, sizes.parts, sizes.images * sizes.blocks)
+        bounds, target = stripe(number, sizes.stripes, rows, tile.rows), totals + which * rows * lanes
+        first, end = share(part, sizes.parts, (sizes.images + sizes.together - 1) // sizes.together * sizes.blocks)
         for place in range(first, end):
-            n, start = place // sizes.blocks * sizes.groups + g, place % sizes.blocks * sizes.block
-            depth = min(sizes.block, pixels - start)
-            gradient, image = gradients + (n * outputs * pixels + start), images + (n * inputs * pixels + start)
-            last = start + depth == pixels
-            ahead = images + (n + sizes.groups) * inputs * pixels if last else image + depth
-            add_block(tile, sizes, gradient, image, ahead, bounds, depth, panels, place == first, target)
+            n, start = place // sizes.blocks * sizes.together, place % sizes.blocks * sizes.block
+            extent = min(sizes.together, sizes.images - n), min(sizes.block, pixels - start)
+            group = n * sizes.groups + g
+            sources = row_planes + (group * rows * pixels + start), lane_planes + (group * lanes * pixels + start)
+            add_block(tile, narrow, sizes, sources, bounds, extent, panels, place == first, target)
 
 
 @threaded
-def add_all(tile, sizes, operands, buffers, threads):
+def add_all(tile, narrow, sizes, operands, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, sizes, operands, buffers, np.intp(thread), threads)
+        add_share(tile, narrow, sizes, operands, buffers, np.intp(thread), threads)
+
+
+@serial
+def turn(tile, sizes, sums, out):
+    """out[g, lane, row] = sums[g, row, lane]."""
+    for g in range(sizes.groups):
+        start = g * sizes.rows * sizes.lanes
+        source, target = pointer(tile, sums, start), pointer(tile, out, start)
+        scatter_pixels(tile, source, sizes.lanes, sizes.rows, sizes.lanes, sizes.rows, (target, False, False), target)
 
 
 class BackwardWeight:
@@ -117,34 +148,53 @@ class BackwardWeight:
     def __init__(self, problem, threads=1):
         self.problem = problem
         inputs, outputs, pixels = problem.C // problem.groups, problem.K // problem.groups, problem.H * problem.W
-        self.tile = tile = fitting(TILES, inputs, problem.dtype, outputs)
-        room = caches().level2 // 2 // (inputs * tile.itemsize)
-        depth = even(pixels, max(tile.lanes, min(DEPTH, room)), tile.lanes)
-        blocks = -(-pixels // depth)
-        sums = problem.K * inputs
+        sides = (False, outputs, inputs), (True, inputs, outputs)
+        self.turned, rows, lanes = min(sides, key=lambda side: cost(*side[1:], problem.dtype))
+        self.tile = tile = tile_for(rows, lanes, problem.dtype)
+        self.narrow = tile.of_last(lanes)
+        room = caches().level2 // 2 // (lanes * tile.itemsize)
+        limit = max(tile.lanes, min(DEPTH, room))
+        depth = even(pixels, limit, tile.lanes)
+        blocks, sums = -(-pixels // depth), problem.K * inputs
         parts = max(1, min(PARTS, problem.N * blocks, SUMS_BYTES // (sums * tile.itemsize)))
         parts = 1 << (parts.bit_length() - 1)  # a power of two, as there is of threads: of three parts one thread has two
+        together = even(-(-problem.N // parts), limit // pixels, 1) if blocks == 1 else 1
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         # Each stripe packs the pixels anew; a sum is the same in any.
-        stripes = max(1, min(-(-threads // (parts * problem.groups)), -(-outputs // tile.rows)))
-        self.sizes = Sizes(problem.groups, inputs, outputs, pixels, depth, blocks, problem.N, parts, stripes)
+        stripes = max(1, min(-(-threads // (parts * problem.groups)), -(-rows // tile.rows)))
+        self.sizes = Sizes(problem.groups, rows, lanes, pixels, together, depth, blocks, problem.N, parts, stripes)
         self.threads = max(1, min(threads, parts * problem.groups * stripes))
-        across = -(-inputs // tile.columns) * tile.columns * depth
-        self.buffers = tuple(workspace(self.threads, size + tile.lanes, problem.dtype) for size in (tile.rows * depth, across))
-        self.sums = np.zeros((parts if parts > 1 else 0, sums), problem.dtype)
-        self.workspace_bytes = sum(buffer.nbytes for buffer in self.buffers) + self.sums.nbytes
+        across = -(-lanes // tile.columns) * tile.columns * depth * together
+        self.buffers = workspace(self.threads, across + tile.lanes, problem.dtype)
+        self.sums = np.zeros((parts if parts > 1 or self.turned else 0, sums), problem.dtype)
+        self.workspace_bytes = self.buffers.nbytes + self.sums.nbytes
 
     def __call__(self, grad_output, x, out):
         """Write the gradient (K, C / groups, 1, 1) into ``out``, for grad_output (N, K, H, W) and x (N, C, H, W)."""
         if not out.size or not self.problem.N:
             out[...] = 0
             return out
-        sums = self.sums if self.sizes.parts > 1 else out
-        operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
-        add_all(self.tile, self.sizes, operands, self.buffers, self.threads)
+        whole = out.reshape(-1)
+        sums = self.sums if len(self.sums) else whole
+        sides = (x, grad_output) if self.turned else (grad_output, x)
+        operands = sides[0].reshape(-1), sides[1].reshape(-1), sums.reshape(-1)
+        add_all(self.tile, self.narrow, self.sizes, operands, self.buffers, self.threads)
         if self.sizes.parts > 1:
-            add_parts(self.sums, out.reshape(-1), self.threads)
+            add_parts(self.sums, self.sums[0] if self.turned else whole, self.threads)
+        if self.turned:
+            turn(self.tile, self.sizes, self.sums[0], whole)
         return out
+
+
+def tile_for(rows, lanes, dtype):
+    """The tile for so many channels of a group in rows and in lanes."""
+    return fitting(TILES, lanes, dtype, rows, narrows=True)
+
+
+def cost(rows, lanes, dtype):
+    """Multiply-adds for a pixel, those of rows and lanes that no channel has included, and the time to pack."""
+    tile = tile_for(rows, lanes, dtype)
+    return -(-rows // tile.rows) * tile.rows * -(-lanes // tile.lanes) * tile.lanes + TURN_COST * lanes
 
 
 def refuses(problem):

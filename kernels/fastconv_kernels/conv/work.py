@@ -88,11 +88,18 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
 
 
 def pointwise(problem: Conv, direction: str) -> dict[str, float]:
-    """Lanes over pixels: rows of a tile that have no channel work for nothing, and the first tile of channels packs."""
+    """Lanes over pixels: rows of a tile that have no channel work for nothing, and the first tile of channels packs.
+
+    In the weight's gradient lanes are over the fewer channels, of the inputs or the outputs, and these are what is packed.
+    """
     deep, wide, pixels = _sides(problem, direction)
+    packed, waste = deep, _up(wide, LEAST_ROWS) / wide
+    if direction == "backward_weight":
+        packed = min(deep, wide)
+        waste = _up(packed, _lanes(problem)) / packed
     return {
-        "products": problem.flops / 2 * _up(wide, LEAST_ROWS) / wide,
-        "packed": pixels * problem.groups * deep,
+        "products": problem.flops / 2 * waste,
+        "packed": pixels * problem.groups * packed,
         "images": problem.image_bytes,
         "weights": problem.K * (problem.C // problem.groups),
         "calls": 1,
