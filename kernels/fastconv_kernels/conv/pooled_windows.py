@@ -72,6 +72,12 @@ def geometry(problem):
     return lengths, steps
 
 
+def origins_of(lengths):
+    """(windows, K) where in the frame the first place of each window is, for every channel of it."""
+    origins = np.add.outer(np.arange(lengths.P) * lengths.down, np.arange(lengths.Q) * lengths.across)
+    return np.repeat(origins.astype(np.int32), lengths.K)
+
+
 def tile_of(lengths, dtype, most):
     """The tile of at most ``most`` vectors that covers a window of the convolution in the fewest pieces."""
     lanes = Tile(1, 1, dtype).lanes

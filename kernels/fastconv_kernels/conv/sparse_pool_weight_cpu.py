@@ -17,13 +17,13 @@ from ..cpu.compile import jit, of_one_kind, serial, threaded
 from ..cpu.places import block
 from ..cpu.pooled import pixel_of, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry, load_first, nothing, store_first
+from ..cpu.simd import entry, load_first, store_first
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
 from ..cpu.tile_rows import add_scaled
 from ..cpu.workspace import aligned, workspace
-from .frame_cpu import frame_band
-from .pooled_windows import SUMS, fills_too_little, geometry, pieces_of, tile_of
+from .frame_cpu import clear, frame_band
+from .pooled_windows import SUMS, fills_too_little, geometry, origins_of, pieces_of, tile_of
 
 PARTS = 16
 """The most parts: as many as there are threads to use them on common machines."""
@@ -31,68 +31,78 @@ PARTS = 16
 PARTS_BYTES = 2 * 1024 * 1024
 """The most memory for the sums of all parts: they must stay in the caches."""
 
+CHAINS = 8
+"""Sums with fewer vectors wait for each other: two multipliers take four cycles.  LeNet-5's first layer 185 µs for 205."""
+
 STEPS = 6
 """What a channel of a window costs beside its multiply-adds, in vectors."""
 
 
 @jit
-def find_pixels(tile, lengths, steps, grad, places, values, pixels, biases, first):
-    """values = the gradients of an image that ReLU lets through, pixels = where theirs are; their sums (+)= biases."""
-    K, windows = lengths.K, lengths.P * lengths.Q
-    for k in range(0, K, tile.lanes):
-        total = nothing(grad) if first else load_first(biases + k, K - k)
-        for w in range(windows):
-            place = w * K + k
-            found = load_first(places + place, K - k)
-            gradient = uncut(load_first(grad + place, K - k), found)
-            offset = w // lengths.Q * lengths.down + w % lengths.Q * lengths.across
-            store_first(values + place, gradient, K - k)
-            store_first(pixels + place, pixel_of(found, offset, steps), K - k)
-            total = total + gradient
-        store_first(biases + k, total, K - k)
+def find_pixels(tile, count, origins, steps, grad, places, values, pixels):
+    """values = the gradients of an image that ReLU lets through, pixels = where theirs are: of all windows and channels."""
+    for e in range(0, count, tile.lanes):
+        found = load_first(places + e, count - e)
+        store_first(values + e, uncut(load_first(grad + e, count - e), found), count - e)
+        store_first(pixels + e, pixel_of(load_first(origins + e, count - e), found, steps), count - e)
 
 
 @jit
-def add_image(tile, lengths, frame, values, pixels, sums, first):
-    """sums[k, piece] (+)= the sum over the windows of an image; all but the lengths are pointers."""
+def add_image(tile, lengths, frame, values, pixels, sums, biases, first):
+    """sums[k, piece] (+)= the sum over the windows of an image, biases[k] += that of their gradients.
+
+    All but the lengths are pointers.  If a tile has few vectors, every other window has sums of its own.
+    """
     K, windows = lengths.K, lengths.P * lengths.Q * lengths.K
     for k in range(K):
         for i in range(0, lengths.R, tile.rows):
             for j in range(0, lengths.length, tile.columns):
-                source, total = frame + (i * lengths.line + j), zero(tile)
-                for w in range(k, windows, K):
+                source, total, bias = frame + (i * lengths.line + j), zero(tile), biases[k]
+                w, other = k, zero(tile)
+                if tile.rows * tile.vectors < CHAINS and 2 * tile.rows * tile.vectors <= SUMS:
+                    while w + K < windows:
+                        total = add_scaled(total, values[w], source + entry(pixels, w), lengths.line)
+                        other = add_scaled(other, values[w + K], source + entry(pixels, w + K), lengths.line)
+                        bias = bias + values[w] + values[w + K]
+                        w += 2 * K
+                    total = add_tile(total, other)
+                for w in range(w, windows, K):
                     total = add_scaled(total, values[w], source + entry(pixels, w), lengths.line)
+                    bias = bias + values[w]
+                if i + tile.rows >= lengths.R and j + tile.columns >= lengths.length:
+                    biases[k] = bias
                 place = block(tile, sums, tile.columns, tile.rows, tile.columns)
                 store_tile(total if first else add_tile(total, load_tile(tile, place)), place)
                 sums = sums + tile.rows * tile.columns
 
 
 @jit
-def add_share(tile, lengths, steps, images, operands, buffers, thread, threads):
+def add_share(tile, lengths, origins, steps, images, operands, buffers, thread, threads):
     """The parts that are this thread's; operands: gradient, positions, images, sums of weights and of biases."""
-    frame, places_of = pointer(tile, buffers[0], thread * buffers[0].shape[1]), pointer(tile, steps, 0)
+    frame = pointer(tile, buffers[0], thread * buffers[0].shape[1])
+    origins, places_of = pointer(tile, origins, 0), pointer(tile, steps, 0)
     values = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     pixels = pointer(tile, buffers[2], thread * buffers[2].shape[1])
     # Addresses before the loops: an array used in them would count its references, which two threads do by turns.
     grad, positions, x = pointer(tile, operands[0], 0), pointer(tile, operands[1], 0), pointer(tile, operands[2], 0)
     sums, biases = pointer(tile, operands[3], 0), pointer(tile, operands[4], 0)
     parts, size, width = operands[3].shape[0], operands[3].shape[1], operands[4].shape[1]
-    extent = lengths.rows, lengths.columns, lengths.channels
+    extent, count = (lengths.rows, lengths.columns, lengths.channels), lengths.P * lengths.Q * lengths.K
     first_part, end_part = share(thread, threads, parts)
     for part in range(first_part, end_part):
         first, end = share(part, parts, images)
+        clear(tile, biases + part * width, lengths.K)
         for n in range(first, end):
-            image, windows = x + n * extent[0] * extent[1] * extent[2], n * lengths.P * lengths.Q * lengths.K
+            image, windows = x + n * extent[0] * extent[1] * extent[2], n * count
             frame_band(tile, image, extent, -lengths.top, -lengths.left, lengths.height, lengths.width, frame)
-            given = grad + windows, positions + windows, values, pixels
-            find_pixels(tile, lengths, places_of, *given, biases + part * width, n == first)
-            add_image(tile, lengths, frame, values, pixels, sums + part * size, n == first)
+            find_pixels(tile, count, origins, places_of, grad + windows, positions + windows, values, pixels)
+            add_image(tile, lengths, frame, values, pixels, sums + part * size, biases + part * width, n == first)
 
 
 @threaded
-def add_all(tile, lengths, steps, images, operands, buffers, threads):
+def add_all(tile, lengths, origins, steps, images, operands, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, lengths, steps, images, operands, buffers, np.intp(thread), threads)
+        add_share(tile, lengths, origins, steps, images, operands, buffers, np.intp(thread), threads)
 
 
 @serial
@@ -114,6 +124,7 @@ class BackwardWeight:
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
         self.lengths, self.steps = geometry(problem)
+        self.origins = origins_of(self.lengths)
         self.tile = tile or tile_of(self.lengths, problem.dtype, SUMS)
         weights = self.weights = problem.K * pieces_of(self.lengths, self.tile) * self.tile.rows * self.tile.columns
         parts = max(1, min(problem.N, PARTS, PARTS_BYTES // (weights * self.tile.itemsize)))
@@ -146,7 +157,7 @@ class BackwardWeight:
             self.sums.fill(0)
             self.biases.fill(0)
         operands = grad.reshape(-1), positions.reshape(-1), x.reshape(-1), self.sums, self.biases
-        self._add_all(self.tile, self.lengths, self.steps, images, operands, self.buffers, self.threads)
+        self._add_all(self.tile, self.lengths, self.origins, self.steps, images, operands, self.buffers, self.threads)
         add_parts(self.sums, self.total, self.threads)
         self._write_weight(self.tile, self.lengths, self.total[: self.weights], out.reshape(-1))
         if grad_bias is not None:

@@ -135,16 +135,16 @@ def uncut(builder, result, gradient, positions):
     return each(builder, gradient, positions, select)
 
 
-@word(lambda positions, offset, steps: Vector(types.int32, positions.lanes))
-def pixel_of(builder, result, positions, offset, steps):
-    """offset + steps[position] of each lane; that of place 0 where ReLU set the maximum to zero."""
+@word(lambda origins, positions, steps: origins)
+def pixel_of(builder, result, origins, positions, steps):
+    """origin + steps[position] of each lane, 32 bits; that of place 0 where ReLU set the maximum to zero."""
     chosen = None
     for place in range(4):
-        pixel = builder.add(offset, builder.load(builder.gep(steps, [INT64(place)])))
-        vector = splat(builder, builder.trunc(pixel, INT32), result.count)
+        step = builder.load(builder.gep(steps, [INT64(place)]))
+        vector = splat(builder, builder.trunc(step, INT32), result.count)
         here = builder.icmp_unsigned("==", positions, constant(positions.type, place))
         chosen = vector if chosen is None else builder.select(here, vector, chosen)
-    return chosen
+    return builder.add(origins, chosen)
 
 
 @word(lambda positions, place, count: types.intp)
