@@ -93,12 +93,14 @@ def add_share(tile, stencil, rest, masks, shape, extents, operands, fetched, thr
         own = totals + part * channels * taps
         clear(tile, own + begin * taps, (last - begin) * taps)
         first, end = share(part, parts, images)
+        groups = (last - begin + most - 1) // most  # alike, so that each asks for all of the next
         for n in range(first, end):
-            for k in range(begin, last, most):
-                plane, count = n * channels + k, min(most, last - k)
-                following = plane + count if k + count < last else (n + 1) * channels + begin
+            for group in range(groups):
+                k, until = share(group, groups, last - begin)
+                plane, count = n * channels + begin + k, until - k
+                following = plane + count if group + 1 < groups else (n + 1) * channels + begin
                 ahead = source + following * size, gradient + following * result, *fetched
-                places = source + plane * size, gradient + plane * result, own + k * taps
+                places = source + plane * size, gradient + plane * result, own + (begin + k) * taps
                 add_rows_of_planes(tile, stencil, table, height, extents, places, (0, whole), count, ahead)
                 add_rows_of_planes(tile, rest, table, height, extents, places, (whole, target_rows), count, ahead)
 

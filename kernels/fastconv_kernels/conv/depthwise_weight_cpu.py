@@ -2,10 +2,10 @@
 
     grad_weight[r, s, k] = sum over images, p, q of x[p * stride + r - top, q * stride + s - left, k] * grad_output[p, q, k]
 
-The sums of some rows of taps stay in registers along a row of gradients: a gradient is loaded once for all of them, a pixel
-once for all the taps of a row that it meets.  The images are read where they are, and divided into *parts* whose sums are kept
-apart and added in order at the end: how many there are depends on the problem alone, so that any number of threads gives the
-same bits.
+The sums of some rows of taps stay in registers from row to row of gradients: a gradient is loaded once for all of them, a
+pixel once for all the taps of a row that it meets.  The images are read where they are, and divided into *parts* whose sums
+are kept apart and added in order at the end: how many there are depends on the problem alone, so that any number of threads
+gives the same bits.
 
 Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions on Mobile Devices", 2020.
 """
@@ -26,10 +26,7 @@ from .geometry import forward_axes
 from .walk import walk_of
 
 PIXELS = 4
-"""The most in a tile, the rest of a row goes singly: with two vectors of 3 x 3 sums and of each they fit the registers.
-
-Measured, 16 x 112 x 112 x 64 and 16 x 28 x 28 x 256 with stride 2: 7 pixels take a quarter longer; maps of 14 and 7, as long.
-"""
+"""The most in a tile: with two vectors of 3 x 3 sums and of each they fit the registers.  A row's rest is a tile more."""
 
 CHAINS = 8
 """Sums under way at a time that keep the multipliers busy."""
@@ -38,8 +35,9 @@ SUMS = 16
 """The most taps whose sums are in registers at a time, beside the gradients of a tile; a row of taps is not divided."""
 
 BLOCK = 128
-"""The most channels at a time where rows are taken whole.  Measured, 14 x 14 x 512 and 7 x 7 x 1024: 256 channels take as long
-and a sixth longer, 64 a sixth and a quarter longer.
+"""The most channels at a time where rows are taken whole: the sums of a tile's channels stay in registers from row to row.
+
+Measured, 14 x 14 x 512 and 7 x 7 x 1024, with and without stride: 32 and 512 channels take a tenth less to a fifth longer.
 """
 
 GRADIENT_ROWS = 2
@@ -53,8 +51,8 @@ PARTS = 16
 
 
 @inlined
-def sum_row(tile, chains, window, one, source, line, across, gradient, existing, ahead):
-    """The sums of some rows of taps along a row of gradients.
+def sum_row(tile, total, window, rest, source, line, across, gradient, existing, ahead):
+    """``total`` and the sums of some rows of taps along a row of gradients.
 
     source: the first of these rows, column 0; across: (first pixel, last, advance, columns, channels); existing: channels,
     first row of taps, last, and how far the next gradients are; ahead: (first, number) of the rows of the image to be
@@ -62,7 +60,6 @@ def sum_row(tile, chains, window, one, source, line, across, gradient, existing,
     """
     count, first_row, end_row, below = existing
     start, end, advance, width, channels = across
-    total = zero(chains)
     whole = end - (end - start) % window.pixels
     for q in range(start, whole, window.pixels):
         column = q * advance
@@ -76,50 +73,52 @@ def sum_row(tile, chains, window, one, source, line, across, gradient, existing,
             total = slide_gradient(window, tile, total, place, line, channels, given, edge)
         else:
             total = slide_gradient_at_edge(window, tile, total, place, line, channels, given, (*edge, count))
-    for q in range(whole, end):
-        column = q * advance
+    if whole < end:
+        column = whole * advance
         edge = -column, width - column, first_row, end_row
-        place, given = source + column * channels, gradient + q * channels
+        place, given = source + column * channels, gradient + whole * channels
         if count >= tile.columns:
-            total = slide_gradient(one, tile, total, place, line, channels, given, edge)
+            total = slide_gradient(rest, tile, total, place, line, channels, given, edge)
         else:
-            total = slide_gradient_at_edge(one, tile, total, place, line, channels, given, (*edge, count))
+            total = slide_gradient_at_edge(rest, tile, total, place, line, channels, given, (*edge, count))
     return total
 
 
 @jit
-def add_row(tile, chains, window, one, image, down, across, gradient, extent, ahead, sums):
-    """Add to ``sums`` what a strip of one row of gradients gives for a block of channels.
+def add_rows(tile, chains, window, rest, image, down, across, gradient, rows, extent, asked, sums):
+    """Add to ``sums`` what a strip of some rows of gradients gives for a block of channels.
 
-    down: of the first row of taps the row of the image, then dilation, rows of taps, rows of the image; across: (first pixel,
-    last, advance, columns, channels); extent: (first channel, last, pixels of the row); image, gradient, sums: at channel 0
+    down: rows of the image from one row of gradients to the next, the first one's, dilation, rows of taps, rows of the image
+    across: (first pixel, last, advance, columns, channels); rows: (first, last) of gradients
+    extent: (first channel, last, pixels of a row); asked: rows of the image to be fetched with each of gradients
+    image, gradient, sums: at channel 0 of row 0
     """
-    top, dilation, taps, height = down
+    advance, top, dilation, taps, height = down
     begin, last, pixels = extent
     _, _, _, width, channels = across
-    together = tile.rows // window.taps
+    together, line = tile.rows // window.taps, dilation * width * channels
     for r in range(0, taps, together):
-        y = top + r * dilation
-        first_row = (max(0, -y) + dilation - 1) // dilation
-        end_row = min(taps - r, (height - 1 - y) // dilation + 1)
-        fetched = ahead[0] - y, ahead[1] if r == 0 else 0
-        line = dilation * width * channels
+        fetched = (taps - 1) * dilation + 1, asked if r == 0 else 0
         for k in range(begin, last, tile.columns):
-            count = channels - k
-            source = image + (y * width * channels + k)
-            existing = count, first_row, end_row, pixels * channels
-            total = sum_row(tile, chains, window, one, source, line, across, gradient + k, existing, fetched)
-            rows = min(together, taps - r) * window.taps
-            place = block(tile, sums + (r * window.taps * channels + k), channels, rows, count)
+            count, total = channels - k, zero(chains)
+            for p in range(rows[0], rows[1]):
+                y = p * advance + top + r * dilation
+                first_row = (max(0, -y) + dilation - 1) // dilation
+                end_row = min(taps - r, (height - 1 - y) // dilation + 1)
+                source, given = image + (y * width * channels + k), gradient + (p * pixels * channels + k)
+                existing = count, first_row, end_row, pixels * channels
+                total = sum_row(tile, total, window, rest, source, line, across, given, existing, fetched)
+            taps_here = min(together, taps - r) * window.taps
+            place = block(tile, sums + (r * window.taps * channels + k), channels, taps_here, count)
             store_tile(add_tile(fold(tile, total), load_tile(tile, place)), place)
 
 
 @jit
-def add_share(tile, chains, window, one, extents, steps, operands, thread, threads):
+def add_share(tile, chains, window, rest, extents, steps, operands, thread, threads):
     """The parts and blocks of channels that are this thread's."""
     grad_output, x, sums = operands
     parts, images, bands, source_rows, source_columns, target_rows, target_columns, channels = extents
-    advance, top, dilation, taps, across_advance, all_taps, strip, block_channels, streamed = steps
+    advance, top, dilation, taps, across_advance, all_taps, strip, block_channels, together, asked = steps
     blocks = (channels + block_channels - 1) // block_channels
     first_task, end_task = share(thread, threads, parts * blocks)
     for task in range(first_task, end_task):
@@ -132,28 +131,29 @@ def add_share(tile, chains, window, one, extents, steps, operands, thread, threa
         for piece in range(first_piece, end_piece):
             n, (first, end) = piece // bands, share(piece % bands, bands, target_rows)
             image = pointer(tile, x, n * source_rows * source_columns * channels)
+            gradient = pointer(tile, grad_output, n * target_rows * target_columns * channels)
             for q in range(0, target_columns, strip):
-                for p in range(first, end):
-                    y = p * advance + top
-                    add_row(
+                for p in range(first, end, together):
+                    add_rows(
                         tile,
                         chains,
                         window,
-                        one,
+                        rest,
                         image,
-                        (y, dilation, taps, source_rows),
+                        (advance, top, dilation, taps, source_rows),
                         (q, min(q + strip, target_columns), across_advance, source_columns, channels),
-                        pointer(tile, grad_output, (n * target_rows + p) * target_columns * channels),
+                        gradient,
+                        (p, min(p + together, end)),
                         (k, last, target_columns),
-                        (y + (taps - 1) * dilation + 1, advance if streamed else 0),
+                        asked,
                         total,
                     )
 
 
 @threaded
-def add_all(tile, chains, window, one, extents, steps, operands, threads):
+def add_all(tile, chains, window, rest, extents, steps, operands, threads):
     for thread in prange(threads):
-        add_share(tile, chains, window, one, extents, steps, operands, np.intp(thread), threads)
+        add_share(tile, chains, window, rest, extents, steps, operands, np.intp(thread), threads)
 
 
 class BackwardWeight:
@@ -167,12 +167,13 @@ class BackwardWeight:
         vectors = 2 if wide.lanes < problem.K and wide.fits() else 1
         self.tile = Tile(together * problem.S, vectors, problem.dtype)
         self.chains = Tile(self.tile.rows * -(-CHAINS // (self.tile.rows * vectors)), vectors, problem.dtype)
-        self.windows = Window(horizontal, min(PIXELS, problem.Q)), Window(horizontal, 1)
+        pixels = even(problem.Q, PIXELS, 1)
+        self.windows = Window(horizontal, pixels), Window(horizontal, problem.Q % pixels or pixels)
         about = problem.K, self.tile, problem.bytes, GRADIENT_ROWS
         walk = walk_of(vertical, horizontal, self.windows[0], *about)
-        strip, width = walk.pixels, walk.channels
-        if not walk.asked:  # whole rows: few are read again from afar
-            strip, width = problem.Q, even(problem.K, BLOCK, self.tile.columns)
+        strip, width, together = walk.pixels, walk.channels, 1
+        if not walk.asked:  # whole rows, one after another: few are read again from afar
+            strip, width, together = problem.Q, even(problem.K, BLOCK, self.tile.columns), problem.P
         blocks = -(-problem.K // width)
         bands = min(problem.P, -(-PARTS // max(1, problem.N * blocks)))
         self.parts = max(1, min(problem.N * bands, -(-PARTS // blocks)))
@@ -180,7 +181,7 @@ class BackwardWeight:
         self.threads = max(1, min(threads, self.parts * blocks))
         self.extents = self.parts, problem.N, bands, problem.H, problem.W, problem.P, problem.Q, problem.K
         down = vertical.advance, -problem.padding[0][0], problem.dilation[0], problem.R
-        self.steps = *down, horizontal.advance, problem.R * problem.S, strip, width, walk.asked
+        self.steps = *down, horizontal.advance, problem.R * problem.S, strip, width, together, int(problem.stride[0] == 1)
         self.sums = np.zeros((self.parts if self.parts > 1 else 0, problem.R * problem.S * problem.K), problem.dtype)
         self.workspace_bytes = self.sums.nbytes
 
