@@ -15,7 +15,7 @@ from benchmarks import regressions
 from command_line import fails
 from fastconv.bench import cases, ceilings, comparison, guard, roofline, session, suites
 from fastconv.bench.ceilings import Ceilings
-from fastconv.bench.contestants import Answer, ours, sizes
+from fastconv.bench.contestants import Answer, our_streams, ours, sizes
 from fastconv.bench.contestants.operands import Operands
 from fastconv.bench.session import Request
 from fastconv.cli import bench as cli_bench
@@ -301,3 +301,8 @@ def test_the_guard_tells_a_busy_machine_and_a_slowed_one(monkeypatch: pytest.Mon
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 1.0, 1.0), raising=False)
     assert guard.busy().startswith("about 3.0 other processes")
     assert list(comparison.compared([row()], [])) == []
+
+
+def test_all_streams_are_in_the_file_that_says_which_there_are() -> None:
+    found = cases.cases("stream", "", ["memory"])
+    assert [(case.problem.operator, case.problem.direction) for case in found] == list(our_streams.STREAMS)

@@ -184,11 +184,9 @@ def stream(text: str) -> Stream:
     except ValueError:
         expected = 'operator, direction, n, c, HxW and passes, as in "elementwise forward n64 c64 56x56 2"'
         raise ArgumentError(f"SHAPE: expected {expected}, got {text!r}") from None
-    from .contestants.our_streams import STREAMS  # which needs ``Stream``
-
-    if (operator, direction) not in STREAMS:
-        known = ", ".join(map(" ".join, STREAMS))
-        raise ArgumentError(f"SHAPE: expected one of {known}; got {operator} {direction}")
+    known = [line.split()[:2] for _, line in lines("stream", "memory")]  # which has them all
+    if [operator, direction] not in known:
+        raise ArgumentError(f"SHAPE: expected one of {', '.join(map(' '.join, known))}; got {operator} {direction}")
     return found
 
 
