@@ -209,3 +209,12 @@ def pixels_as_rows(problem):
         return problem
     images = problem.N if problem.layout == "NCHW" else 1
     return replace(problem, N=images, H=problem.N // images * problem.H * problem.W, W=1)
+
+
+def rows_read(problem):
+    """How a 1x1 convolution walks through a plane of its input: (pixels of the plane, of a row, to the next row, to the next).
+
+    Without a stride a whole image is one row.
+    """
+    plane, (down, across) = problem.H * problem.W, problem.stride
+    return (plane, plane, plane, 1) if (down, across) == (1, 1) else (plane, problem.Q, down * problem.W, across)

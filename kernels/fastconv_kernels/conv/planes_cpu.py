@@ -7,8 +7,9 @@ registers on their way into its frame, and those of the result on their way out:
 from ..cpu.compile import jit, serial
 from ..cpu.pack import square, transpose
 from ..cpu.places import block
+from ..cpu.simd import prefetch
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile
-from .frame_cpu import clear
+from .frame_cpu import clear, copy_phase
 
 AHEAD = 64
 """So many pixels before they are read those of all planes are asked for: the processor does not foresee so many streams."""
@@ -23,6 +24,24 @@ def gather_pixels(tile, planes, pitch, channels, count, frame, row):
             prefetch_tile(block(piece, planes + (c * pitch + t + AHEAD), pitch, channels - c, tile.lanes))
             rows = load_tile(piece, block(piece, planes + (c * pitch + t), pitch, channels - c, count - t))
             store_tile(transpose(rows), block(piece, frame + (t * row + c), row, count - t, channels - c))
+
+
+@jit
+def gather_steps(tile, planes, pitch, channels, walk, first, count, target, row):
+    """target[c * row + i] = the pixel ``first + i`` of those that a 1x1 window with a stride meets in plane c.
+
+    walk: (pixels of a row, to the next row, to the next pixel); each row asks for the next
+    """
+    columns, down, across = walk
+    i = 0
+    while i < count:
+        line, column = (first + i) // columns, (first + i) % columns
+        start, run = planes + (line * down + column * across), min(count - i, columns - column)
+        for c in range(channels):
+            for t in range(0, run * across, tile.lanes):
+                prefetch(start + (c * pitch + down + t))
+            copy_phase(tile, start + c * pitch, across, run, target + (c * row + i))
+        i += run
 
 
 @jit

@@ -4,7 +4,8 @@
 
 The operand with fewer channels is packed a block of pixels at a time, transposed in registers, and its channels are the lanes;
 channels of the other are the rows of a tile, read in the planes where they are.  So the sums may be those of the transpose,
-which is turned in the end.  No image is converted, and each plane is read once for a stripe of rows.
+which is turned in the end.  No image is converted, and each plane is read once for a stripe of rows.  With a stride the input
+is the one that is packed: the pixels that count are gathered first.
 
 Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee & van de Geijn, "BLIS", 2015.
 """
@@ -22,7 +23,8 @@ from ..cpu.simd import prefetch
 from ..cpu.sums import add_parts
 from ..cpu.tile import accumulate_rows, fitting, load_tile, pointer, store_tile, zero
 from ..cpu.workspace import caches, even, workspace
-from .planes_cpu import scatter_pixels
+from .geometry import rows_read
+from .planes_cpu import gather_steps, scatter_pixels
 
 TILES = (8, 3), (8, 2), (6, 4), (10, 1), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -38,8 +40,11 @@ TURN_COST = 10
 
 
 class Sizes(NamedTuple):
-    """groups, rows, lanes : of channels; of a group each, of the operand that is read where it is, and of the packed one
-    pixels, together, block, blocks : of an image; images of a block, pixels of each, blocks of an image
+    """What is multiplied; all lengths in elements.
+
+    groups, rows, lanes : of channels; of a group each, of the operand that is read where it is, and of the packed one
+    pixels, together, block, blocks : of a gradient; images of a block, pixels of each, blocks of an image
+    plane, columns, down, across : of the packed operand: of an image, of a row, to the next row, to the next pixel
     images, parts, stripes : of the batch; parts of all blocks, and stripes of the rows, that tasks are of
     """
 
@@ -50,6 +55,10 @@ class Sizes(NamedTuple):
     together: int
     block: int
     blocks: int
+    plane: int
+    columns: int
+    down: int
+    across: int
     images: int
     parts: int
     stripes: int
@@ -77,20 +86,31 @@ def add_panel(tile, sizes, rows, count, packed, panel_size, extent, first, place
 
 
 @jit
+def pack_block(tile, narrow, sizes, lanes, extent, panels):
+    """Panels of the lanes' planes, for each some images; where there is a stride the pixels of a panel are gathered first."""
+    images, begin, depth = extent
+    width, plane, nr = sizes.lanes, sizes.plane, tile.columns
+    walk, strip = (sizes.columns, sizes.down, sizes.across), panels + (width + nr) * images * depth
+    for j in range(0, width, nr):
+        columns, count = nr if width - j >= nr else narrow.columns, min(nr, width - j)
+        for n in range(images):
+            source, place = lanes + (n * sizes.groups * width + j) * plane, panels + (j * images + n * columns) * depth
+            if plane > sizes.pixels:
+                gather_steps(tile, source, plane, count, walk, begin, depth, strip, depth)
+                pack(tile, columns, strip, depth, 1, count, depth, place)
+            else:
+                pack(tile, columns, source + begin, plane, 1, count, depth, place)
+
+
+@jit
 def add_block(tile, narrow, sizes, sources, bounds, extent, panels, first, target):
     """target[row, lane] + the products of a block, for rows within ``bounds``; it is written anew if it is the first block.
 
-    sources: pointers to the rows' planes and the lanes'; extent: (images, pixels of each)
+    sources: pointers to the rows' planes and the lanes'; extent: (images, first pixel, pixels of each)
     """
-    rows, lanes = sources
-    images, depth = extent
-    width, pitch, nr = sizes.lanes, sizes.pixels, tile.columns
-    for j in range(0, width, nr):
-        columns = nr if width - j >= nr else narrow.columns
-        for n in range(images):
-            source = lanes + (n * sizes.groups * width + j) * pitch
-            place = panels + (j * images + n * columns) * depth
-            pack(tile, columns, source, pitch, 1, min(nr, width - j), depth, place)
+    pack_block(tile, narrow, sizes, sources[1], extent, panels)
+    images, begin, depth = extent
+    rows, extent, width, pitch, nr = sources[0] + begin, (images, depth), sizes.lanes, sizes.pixels, tile.columns
     for r in range(bounds[0], bounds[1], tile.rows):
         count, next_ = bounds[1] - r, r + tile.rows
         for n in range(images):
@@ -121,9 +141,9 @@ def add_share(tile, narrow, sizes, operands, buffers, thread, threads):
         first, end = share(part, sizes.parts, (sizes.images + sizes.together - 1) // sizes.together * sizes.blocks)
         for place in range(first, end):
             n, start = place // sizes.blocks * sizes.together, place % sizes.blocks * sizes.block
-            extent = min(sizes.together, sizes.images - n), min(sizes.block, pixels - start)
+            extent = min(sizes.together, sizes.images - n), start, min(sizes.block, pixels - start)
             group = n * sizes.groups + g
-            sources = row_planes + (group * rows * pixels + start), lane_planes + (group * lanes * pixels + start)
+            sources = row_planes + group * rows * pixels, lane_planes + group * lanes * sizes.plane
             add_block(tile, narrow, sizes, sources, bounds, extent, panels, place == first, target)
 
 
@@ -147,8 +167,8 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1):
         self.problem = problem
-        inputs, outputs, pixels = problem.C // problem.groups, problem.K // problem.groups, problem.H * problem.W
-        sides = (False, outputs, inputs), (True, inputs, outputs)
+        inputs, outputs, pixels = problem.C // problem.groups, problem.K // problem.groups, problem.P * problem.Q
+        sides = [(False, outputs, inputs), (True, inputs, outputs)][: 2 if problem.stride == (1, 1) else 1]
         self.turned, rows, lanes = min(sides, key=lambda side: cost(*side[1:], problem.dtype))
         self.tile = tile = tile_for(rows, lanes, problem.dtype)
         self.narrow = tile.of_last(lanes)
@@ -162,10 +182,12 @@ class BackwardWeight:
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         # Each stripe packs the pixels anew; a sum is the same in any.
         stripes = max(1, min(-(-threads // (parts * problem.groups)), -(-rows // tile.rows)))
-        self.sizes = Sizes(problem.groups, rows, lanes, pixels, together, depth, blocks, problem.N, parts, stripes)
+        blocked = pixels, together, depth, blocks
+        self.sizes = Sizes(problem.groups, rows, lanes, *blocked, *rows_read(problem), problem.N, parts, stripes)
         self.threads = max(1, min(threads, parts * problem.groups * stripes))
-        across = -(-lanes // tile.columns) * tile.columns * depth * together
-        self.buffers = workspace(self.threads, across + tile.lanes, problem.dtype)
+        # The panels, what packing writes beyond them, and a panel's pixels as they are gathered.
+        room = (lanes + tile.columns) * depth * together + tile.lanes + tile.columns * depth
+        self.buffers = workspace(self.threads, room, problem.dtype)
         self.sums = np.zeros((parts if parts > 1 or self.turned else 0, sums), problem.dtype)
         self.workspace_bytes = self.buffers.nbytes + self.sums.nbytes
 
@@ -201,4 +223,4 @@ def refuses(problem):
     """Why it cannot compute ``problem``."""
     if (problem.R, problem.S) != (1, 1) or any(map(any, problem.padding)):
         return ("the window is not 1x1, or it has padding",)
-    return () if problem.stride == (1, 1) else ("it takes no stride",)
+    return ()
