@@ -102,8 +102,8 @@ ALIKE = {
     ("implicit_gemm_bf16", "NHWC"): ("aligned",),
     ("implicit_gemm_fp16", "NHWC"): ("one",),
     ("winograd_2x2", "NHWC"): ("one patch", "patches", "patches - 1", "patches of 5x5", *STRIDED),
-    ("winograd_phases", "NHWC"): ("colours", "colours, stride 4", STRIDED[0]),
-    ("winograd_phases", "NCHW"): ("colours",),
+    ("winograd_phases", "NHWC"): ("colours", "colours, stride 4"),
+    ("winograd_phases", "NCHW"): ("colours, stride 4",),
     ("winograd", "NCHW"): ("one patch", "patches + 1", "patches of 5x5, unlike sides"),
     ("winograd_2x2", "NCHW"): ("patches - 1", STRIDED[0]),
 }

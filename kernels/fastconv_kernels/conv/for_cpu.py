@@ -117,6 +117,16 @@ POINTWISE: dict[str, Any] = {
     "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
 }
 
+PHASES: dict[str, Any] = {
+    "algorithm": "winograd_phases",
+    "target": "cpu",
+    "refuses": winograd_phases_cpu.refuses,
+    "accuracy": winograd_phases_cpu.ACCURACY,
+    "summary": "Winograd with the phases of a stride as channels, F(4x4) of 2 to 5 taps each: for images of few channels.",
+    "source": "Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016; "
+    "Huang et al., DWM: A Decomposable Winograd Method for Convolution Acceleration, 2020",
+}
+
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
 FORWARD[:0] = [
     Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, **POINTWISE),
@@ -130,18 +140,7 @@ FORWARD[:0] = [
         summary="Lanes over pixels, shifted planes read where they are: for groups of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
-    Kernel(
-        "conv",
-        "forward",
-        "winograd_phases",
-        "cpu",
-        winograd_phases_cpu.Forward,
-        refuses=winograd_phases_cpu.refuses,
-        accuracy=winograd_phases_cpu.ACCURACY,
-        summary="Winograd with the phases of a stride as channels, F(4x4) of 2 to 5 taps each: for images of few channels.",
-        source="Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016; "
-        "Huang et al., DWM: A Decomposable Winograd Method for Convolution Acceleration, 2020",
-    ),
+    Kernel("conv", "forward", plan=winograd_phases_cpu.Forward, **PHASES),
 ]
 BACKWARD_INPUT[:0] = [
     Kernel(
@@ -191,6 +190,7 @@ BACKWARD_WEIGHT[:0] = [
         summary="Lanes over pixels, a sum for each tap of a vector of gradients: for groups of few channels.",
         source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
     ),
+    Kernel("conv", "backward_weight", plan=winograd_weight_cpu.PhasesBackwardWeight, layout="NHWC", **PHASES),
 ]
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))

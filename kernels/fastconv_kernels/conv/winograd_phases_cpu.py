@@ -28,11 +28,10 @@ from numba import prange
 from ..cpu.compile import jit, threaded
 from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.tile import Tile, fitting, pointer, streamed
-from ..cpu.transform import Scheme, transform_patch
+from ..cpu.transform import Scheme
 from ..cpu.workspace import unwritten, workspace
-from .frame_cpu import frame_band
-from .patches_cpu import Patches, Points, corner, in_row
-from .planes_cpu import frame_planes
+from .cells_cpu import by_cells, cells_for, taps_of, transform_cells
+from .patches_cpu import Patches, Points
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
 from .walk import exceed_caches
@@ -74,11 +73,6 @@ def refuses(problem):
     return tuple(against)
 
 
-def taps_of(problem):
-    """Taps of a phase, on the longer side."""
-    return ceiling(max(problem.R, problem.S), problem.stride[0])
-
-
 def meeting_table(problem, taps):
     """[tap, output row, 0]: the pixel of a patch, of whole cells, that meets the tap there; -1 where the window has no tap.
 
@@ -93,50 +87,9 @@ def meeting_table(problem, taps):
 
 
 @jit
-def transform_cells(tile, transform, frame, pitch, run, cut, first, end, points):
-    """V of the patches ``first`` … ``end`` of a row of patches from its frame.
-
-    pitch, run: elements in a row of the frame, and in one of a cell; cut: (stride, cells from one patch to the next)
-    """
-    stride, step = cut
-    strides = stride * pitch, run
-    for t in range(first, end):
-        target = points.base + (t - first) * points.row
-        for e in range(stride):  # whole vectors, of which the next row of a cell overwrites what is too much
-            for c in range(0, run, tile.lanes):
-                source = frame + (e * pitch + t * step * run + c)
-                transform_patch(transform, source, strides, None, run - c, target + (e * run + c), points.point)
-
-
-@jit
-def transform_block(tile, transform, image, source, cut, frame, framed, v, first, end):
-    """V of the patches ``first`` … ``end``; cut: (stride, pixels in a row of the frame, whether the images are planes).
-
-    frame: for the pixels of a row of patches; ``framed``: which row is there; returns which is there in the end
-    """
-    (stride, width, planes), channels, t = cut, source.channels, first
-    extent, height = (source.rows, source.columns, channels), transform.inputs * stride
-    while t < end:
-        count, line = in_row(source, t, end), t // source.across
-        if line != framed:
-            n, top, _ = corner(source, t)
-            origin = image + n * source.rows * source.columns * channels
-            if planes:
-                frame_planes(tile, origin, extent, top, source.left, height, width, frame)
-            else:
-                frame_band(tile, origin, extent, top, source.left, height, width, frame)
-            framed = line
-        points, column = Points(v.base + (t - first) * v.row, v.point, v.row), t - line * source.across
-        steps = stride, source.step // stride
-        transform_cells(tile, transform, frame, width * channels, stride * channels, steps, column, column + count, points)
-        t += count
-    return framed
-
-
-@jit
-def convolve_share(tile, scheme, operands, flags, source, target, cut, sizes, buffers, staging, thread, threads):
+def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, buffers, staging, thread, threads):
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
-    nr, depth = tile.columns, cut[0] * cut[0] * source.channels
+    nr, depth = tile.columns, cells.stride * cells.stride * source.channels
     images, packed = pointer(tile, operands[0], 0), operands[1]
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
@@ -147,7 +100,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, cut, sizes, bu
         j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
         first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
-        framed = transform_block(tile, scheme.input, images, source, cut, frame, framed, v, first, end)
+        framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
         multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, (end, end)))
         if staging is None:
             marked += write_images(tile, scheme, m, operands, flags, target, channels, first, end)
@@ -159,20 +112,22 @@ def convolve_share(tile, scheme, operands, flags, source, target, cut, sizes, bu
 
 
 @threaded
-def convolve(tile, scheme, operands, flags, source, target, cut, sizes, buffers, staging, threads):
+def convolve(tile, scheme, operands, flags, source, target, cells, sizes, buffers, staging, threads):
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, packed filters, bias, residual or None, outputs, None, marks
     flags : whether relu follows, False, whether outputs go past the caches
     source, target : how the images, in pixels, and the outputs are cut into patches
-    cut : (stride, pixels in a row of a frame, whether the images are planes)
+    cells : how the images are cut into cells
     buffers : V, M and the frame of a row of patches, zeros at first, a row for each thread
     staging : None; for images of planes (room, a row for each thread, and whether there is a residual)
     """
     marked = 0
     for thread in prange(threads):
         number = np.intp(thread)
-        marked += convolve_share(tile, scheme, operands, flags, source, target, cut, sizes, buffers, staging, number, threads)
+        marked += convolve_share(
+            tile, scheme, operands, flags, source, target, cells, sizes, buffers, staging, number, threads
+        )
     return marked
 
 
@@ -192,11 +147,14 @@ class Forward:
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         self.sizes = sizes = sizes_for(self.tile, points, patches, panels, self.depth, self.threads)
         reach, self.planes = OUTPUTS + self.taps - 1, problem.layout == "NCHW"
-        width = ((across - 1) * OUTPUTS + reach) * self.stride
-        self.cut = self.stride, width, self.planes
+        self.cells = cells_for(problem, across, OUTPUTS, reach)
         # A plain sum needs a patch of all channels and its outputs.
         patch = ((reach * self.stride) ** 2 * ceiling(problem.C, lanes) + OUTPUTS**2) * lanes
-        lengths = max(points * sizes.v_point, patch), points * sizes.m_point, reach * self.stride * width * problem.C + lanes
+        lengths = (
+            max(points * sizes.v_point, patch),
+            points * sizes.m_point,
+            reach * self.stride * self.cells.width * problem.C + lanes,
+        )
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
         self.room = workspace(self.threads, across * OUTPUTS**2 * lanes if self.planes else 0, problem.dtype)
         self.unfolded = np.zeros((self.taps, self.taps, self.stride, self.stride, problem.C, problem.K), problem.dtype)
@@ -207,10 +165,9 @@ class Forward:
 
     def pack(self, weight, packed=None):
         """The transformed weight, (R, S, C, K) or in NCHW (K, C, R, S), of any strides."""
-        weight, stride, sizes = weight.transpose(2, 3, 1, 0) if self.planes else weight, self.stride, self.sizes
-        for i, j in np.ndindex(self.taps, self.taps):
-            cell = weight[i * stride : (i + 1) * stride, j * stride : (j + 1) * stride]
-            self.unfolded[i, j, : cell.shape[0], : cell.shape[1]] = cell
+        weight, sizes = weight.transpose(2, 3, 1, 0) if self.planes else weight, self.sizes
+        for piece, cell in by_cells(self.problem, weight, self.unfolded):
+            cell[...] = piece
         taps, depth, width = self.taps**2, self.depth, self.problem.K
         if packed is None:
             filters = taps * sizes.panels * depth * self.tile.columns
@@ -238,7 +195,7 @@ class Forward:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
         line = None if addend is None else addend.reshape(-1)
         operands = x.reshape(-1), packed, bias, line, out.reshape(-1), None, self.marks
-        cut = self.source, self.target, self.cut, self.sizes
+        cut = self.source, self.target, self.cells, self.sizes
         if convolve(self.tile, self.scheme, operands, flags, *cut, self.buffers, staging, self.threads):
             self._sum_marked(x, packed, bias, residual, out, flags)
         return out

@@ -1,0 +1,184 @@
+"""The stages of Winograd's gradient of the weight, compiled: ``winograd_weight_cpu`` has the formula, names, and the plans.
+
+    transform_inputs    V from the patches of the images (``patches_cpu``), or of their cells (``cells_cpu``)
+    multiply_points     M from V and D
+    write_gradient      the gradient from M
+
+``add_task`` chains them for a part of the patches and a range of the channels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ..cpu.compile import jit, threaded
+from ..cpu.places import block, panel
+from ..cpu.share import share, stripe
+from ..cpu.simd import advance
+from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
+from ..cpu.transform import transform_points
+from .cells_cpu import transform_cells
+from .patches_cpu import Points, ask_for_images, transform_images
+
+
+class Sizes(NamedTuple):
+    """How the work is cut and where the arrays of points are, in elements.
+
+    patches, group : of all images; those that pass at a time
+    parts, inputs, outputs : of the patches, each with its own M; ranges of the input and output channels
+    stays : whether all of M is kept while the patches pass
+    rows, columns : of a block of M
+    v_point, v_row, d_point, d_row, m_point, m_row : from one point and from one row to the next in V, D and M
+    """
+
+    patches: int
+    group: int
+    parts: int
+    inputs: int
+    outputs: int
+    stays: bool
+    rows: int
+    columns: int
+    v_point: int
+    v_row: int
+    d_point: int
+    d_row: int
+    m_point: int
+    m_row: int
+
+
+@jit
+def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, turn):
+    """m[point] (+)= v[point] transposed @ d[point] for every point and ``patches`` of them; ``first``: m is overwritten.
+
+    shape: input and output channels; following: images and how they are cut, gradients and how they are cut, which patches
+    (first, end) of both are brought nearer meanwhile; turn: call number, of how many for the same patches
+    """
+    channels, columns = shape
+    images, source, gradients, gradient, those = following
+    for point in range(scheme.points):
+        part, parts = turn[0] * scheme.points + point, turn[1] * scheme.points
+        ask_for_images(tile, scheme.input, images, source, those, part, parts)
+        ask_for_images(tile, scheme.taps, gradients, gradient, those, part, parts)
+        for k in range(0, columns, tile.columns):
+            b = panel(tile, d.base + (point * d.point + k))
+            for c in range(0, channels, tile.rows):
+                place = block(tile, m.base + (point * m.point + c * m.row + k), m.row, channels - c, tile.columns)
+                prefetch_tile(place)
+                a, total = v.base + (point * v.point + c), zero(tile)
+                for t in range(patches):
+                    total = rank1(total, a + t * v.row, b + t * d.row)
+                if not first:
+                    total = add_tile(total, load_tile(tile, place))
+                store_tile(total, place)
+
+
+@jit
+def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent, marks):
+    """Transform a block of M to ``result``, from element ``begin`` on; addend: ``result``, or None if nothing is added.
+
+    shape: of the weight, (C, K); corner, extent: (input, output channels) before the block and in it; marks: of the weight
+
+    Returns how many vectors of the gradient were marked because they may not be finite.
+    """
+    inputs, outputs = shape
+    window, size, vectors = scheme.output.outputs, inputs * outputs, (outputs + tile.lanes - 1) // tile.lanes
+    marked, addend, result = 0, pointer(tile, addend, begin), pointer(tile, result, begin)
+    for c in range(extent[0]):
+        for k in range(0, extent[1], tile.lanes):
+            row, column = corner[0] + c, corner[1] + k
+            place = row * outputs + column
+            epilogue, targets = (None, advance(addend, place), False), (result + place, None, False)
+            strides, exists = (window * size, size), (window, window, outputs - column)
+            if transform_points(scheme.output, m.base + (c * m.row + k), m.point, epilogue, targets, strides, exists):
+                marks[row * vectors + column // tile.lanes] = 1
+                marked += 1
+    return marked
+
+
+@jit
+def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks, following):
+    """The blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked.
+
+    points: (V, D, M) of the thread; patches: how many; following: see ``multiply_points``; the others: see ``write_gradient``
+    """
+    (v, d, m), marked, call = points, 0, 0
+    calls = ((extent[0] + sizes.rows - 1) // sizes.rows) * ((extent[1] + sizes.columns - 1) // sizes.columns)
+    for top in range(0, extent[0], sizes.rows):
+        for left in range(0, extent[1], sizes.columns):
+            size = min(sizes.rows, extent[0] - top), min(sizes.columns, extent[1] - left)
+            rows, columns = Points(v.base + top, v.point, v.row), Points(d.base + left, d.point, d.row)
+            multiply_points(tile, scheme, rows, columns, m, size, patches, True, following, (call, calls))
+            call += 1
+            place = corner[0] + top, corner[1] + left
+            marked += write_gradient(tile, scheme, m, addend, result, begin, shape, place, size, marks)
+    return marked
+
+
+@jit
+def transform_inputs(tile, transform, x, channels, source, cells, frames, framed, v, patches, thread):
+    """V of the ``patches`` (first, end), of the input ``channels`` (first, end) or of all cells.
+
+    framed: which row of patches the thread's frame holds; returns which it holds in the end
+    """
+    first, end = patches
+    if cells is None:
+        transform_images(tile, transform, pointer(tile, x, channels[0]), channels[1] - channels[0], source, v, first, end)
+        return framed
+    frame = pointer(tile, frames, thread * frames.shape[1])
+    return transform_cells(tile, transform, pointer(tile, x, 0), source, cells, frame, framed, v, first, end)
+
+
+@jit
+def add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, task, thread):
+    """The gradient of a range of input by a range of output channels, from one part of the patches.
+
+    Returns how many vectors of it were marked.
+    """
+    grad_output, x, sums, marks = operands
+    v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
+    d = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.d_point, sizes.d_row)
+    m = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.m_point, sizes.m_row)
+    streamed, depth, cells, frames = reading
+    shape, window, ranges = (depth, gradient.channels), scheme.output.outputs, sizes.inputs * sizes.outputs
+    part, place, framed, marked = task // ranges, task % ranges, -1, 0
+    c, c_end = stripe(place // sizes.outputs, sizes.inputs, shape[0], tile.rows)
+    k, k_end = stripe(place % sizes.outputs, sizes.outputs, shape[1], tile.columns)
+    begin, stop = share(part, sizes.parts, sizes.patches)
+    extent, result = (c_end - c, k_end - k), part * window * window * shape[0] * shape[1]
+    where, own = (result, shape, (c, k), extent), marks[part * (marks.size // sizes.parts) :]
+    for first in range(begin, stop, sizes.group):
+        end = min(stop, first + sizes.group)
+        these = first, end
+        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, cells, frames, framed, v, these, thread)
+        transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end)
+        next_end = min(stop, end + sizes.group) if streamed else end
+        following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
+        if sizes.stays:
+            multiply_points(tile, scheme, v, d, m, extent, end - first, first == begin, following, (0, 1))
+        elif first == begin:
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, None, sums, *where, sizes, own, following)
+        else:
+            marked += add_blocks(tile, scheme, (v, d, m), end - first, sums, sums, *where, sizes, own, following)
+    if sizes.stays:
+        marked += write_gradient(tile, scheme, m, None, sums, *where, own)
+    return marked
+
+
+@threaded
+def add_tasks(tile, scheme, operands, source, gradient, sizes, buffers, reading, threads):
+    """All parts and ranges; returns how many vectors of the gradient were marked.
+
+    operands : gradient, input, the sums of the parts, marks
+    source, gradient : how the images, in pixels, and the gradients are cut into patches
+    buffers : V, D and M, a row for each thread
+    reading : whether images and gradients are fetched ahead of time; input channels, or the depth of a cell; for cells how
+        images are cut into them, and their frames, a row for each thread; else None and None
+    """
+    marked = 0
+    for thread in prange(threads):
+        first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
+        for task in range(first, end):
+            marked += add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, task, np.intp(thread))
+    return marked
