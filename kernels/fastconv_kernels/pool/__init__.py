@@ -10,7 +10,7 @@ backward_input  ``plan(grad_output, indices, out)`` of a maximum, ``plan(grad_ou
 from __future__ import annotations
 
 from ..registry import Kernel, deferred, single_precision
-from . import channels_cpu, planes_cpu, reference, rows_cpu, windows_cpu
+from . import channels_cpu, disjoint_cpu, planes_cpu, reference, rows_cpu, windows_cpu
 
 _REFERENCE = "Every tap of the window a strided view of the padded image."
 
@@ -88,6 +88,16 @@ BACKWARD_INPUT = [
         rows_cpu.BackwardInput,
         rows_cpu.refuses_backward,
         summary="NCHW: plane by plane, each gradient added at its position.",
+    ),
+    Kernel(
+        "pool",
+        "backward_input",
+        "disjoint",
+        "cpu",
+        disjoint_cpu.BackwardInput,
+        disjoint_cpu.refuses,
+        disjoint_cpu.declines,
+        summary="The mean of windows that do not overlap: rows of pixels are rows of shares, in an order that a table has.",
     ),
     Kernel(
         "pool",
