@@ -66,9 +66,10 @@ def add_image(tile, lengths, frame, values, pixels, sums, biases, first):
                         bias = bias + values[w] + values[w + K]
                         w += 2 * K
                     total = add_tile(total, other)
-                for w in range(w, windows, K):
+                while w < windows:
                     total = add_scaled(total, values[w], source + entry(pixels, w), lengths.line)
                     bias = bias + values[w]
+                    w += K
                 if i + tile.rows >= lengths.R and j + tile.columns >= lengths.length:
                     biases[k] = bias
                 place = block(tile, sums, tile.columns, tile.rows, tile.columns)

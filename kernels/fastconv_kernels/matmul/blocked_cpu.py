@@ -72,7 +72,7 @@ def meet(tile, bounds, ends, a_block, packed, c, epilogue):
 def part_of(tile, blocks, shape, table, buffers, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
-    top, bottom, left, right = part(tile, shape, cut, cuts)
+    top, bottom, left, right = part(tile, shape, True, cut, cuts)
     a_block, b_block = buffer(tile, buffers[0], thread), buffer(tile, buffers[1], thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)

@@ -110,10 +110,22 @@ def products_of(thread, threads, products):
 
 
 @inlined
-def part(tile, shape, thread, threads):
-    """(top, bottom, left, right) of a thread's part of C: a stripe of rows if C is tall, of columns if it is wide."""
+def largest(length, unit, threads):
+    """The most that any of ``threads`` has of ``length`` cut at multiples of ``unit``."""
+    return ((length + unit - 1) // unit + threads - 1) // threads * unit
+
+
+@inlined
+def part(tile, shape, packs, thread, threads):
+    """(top, bottom, left, right) of a thread's part of C: a stripe of rows if C is tall, of columns if it is wide.
+
+    Where a wide C has so few tiles side by side that a thread would have a tenth more of them than of rows, it is cut as a
+    tall one, unless each thread then ``packs`` all of B: 128 x 400 x 120 on two threads took 31 µs for 38, and with the
+    transpose of B 44 for 40.
+    """
     M, N, _ = shape
-    tall = M >= N
+    uneven = 10 * largest(N, tile.columns, threads) * M > 11 * largest(M, tile.rows, threads) * N
+    tall = M >= N or (uneven and not packs)
     top, bottom = stripe(thread if tall else 0, threads if tall else 1, M, tile.rows)
     left, right = stripe(0 if tall else thread, 1 if tall else threads, N, tile.columns)
     return top, bottom, left, right

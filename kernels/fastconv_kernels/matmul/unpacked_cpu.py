@@ -76,7 +76,7 @@ def meet(tile, across, step, depth, ends, k, j, bounds, a, c, epilogue):
 def part_of(tile, slice_, shape, table, panels, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
-    bounds, panel = part(tile, shape, cut, cuts), buffer(tile, panels, thread)
+    bounds, panel = part(tile, shape, located[1].column != 1, cut, cuts), buffer(tile, panels, thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
         multiply(tile, slice_, shape, bounds, a, b, c, Epilogue(located[4], addend, epilogue[0], epilogue[1]), panel)
