@@ -134,8 +134,8 @@ class _Depthwise:
         rows = rows_for(vertical, horizontal, problem)
         self.tiles = [Tile(height, horizontal.step, problem.dtype) for height in (rows, vertical.target % rows or rows)]
         self.tile = self.tiles[0]
-        self.stencils = [Stencil(vertical, horizontal, tile.rows) for tile in self.tiles]
-        self.masks = self.stencils[0].masks(horizontal, self.tile.lanes)
+        self.stencils = [Stencil(vertical, horizontal, tile.rows, tile.lanes) for tile in self.tiles]
+        self.masks = self.stencils[0].masks
         planes = prod(source), prod(target)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         tiles = -(-target[0] // rows) * len(self.masks)
@@ -207,8 +207,10 @@ def rows_for(vertical, horizontal, problem):
     most = registers() // SUMS_SHARE // horizontal.step
     most = min(most, MOST_PRODUCTS * vertical.step // (problem.R * problem.S)) // vertical.step * vertical.step
 
+    lanes = Tile(1, 1, problem.dtype).lanes
+
     def cycles(rows):
-        stencil = Stencil(vertical, horizontal, rows)
+        stencil = Stencil(vertical, horizontal, rows, lanes)
         products = rows * problem.R * problem.S / vertical.step
         return max(stencil.source_rows * stencil.loads, products / 2) + TILE_CYCLES
 

@@ -119,8 +119,9 @@ class BackwardWeight:
         vertical, horizontal = forward_axes(problem)
         rows = rows_for(problem)
         self.tile = Tile(problem.R * problem.S, 1, problem.dtype)
-        self.stencils = [Stencil(vertical, horizontal, height) for height in (rows, problem.P % rows or rows)]
-        self.masks = self.stencils[0].masks(horizontal, self.tile.lanes)
+        heights = rows, problem.P % rows or rows
+        self.stencils = [Stencil(vertical, horizontal, height, self.tile.lanes) for height in heights]
+        self.masks = self.stencils[0].masks
         blocks = min(problem.K, max(PARTS, -(-problem.K // BLOCK)))
         parts = max(1, min(problem.N, PARTS // max(1, blocks)))
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts * blocks))

@@ -27,49 +27,57 @@ from .window import Window, reaches
 
 
 class Stencil:
-    """The window of two ``Axis`` of ``geometry`` for tiles of ``rows`` rows, of which the first is of phase 0."""
+    """The window of two ``Axis`` of ``geometry`` for tiles of ``rows`` rows, of which the first is of phase 0.
 
-    def __init__(self, vertical, horizontal, rows):
+    Attributes
+    ----------
+    masks : (tiles of a row, vectors loaded and then stored)
+        Bit i says whether lane i is of a column that exists.
+    source_rows, loads : int
+        Under a tile, and of vectors for each of them.
+    """
+
+    def __init__(self, vertical, horizontal, rows, lanes):
         down = Window(vertical, rows)
         across = tuple(tuple(phase) for phase in horizontal.taps)
-        self._numba_type_ = StencilType(down._numba_type_, across, horizontal.step, horizontal.advance)
-        self.rows, self.source_rows = rows, down.last - down.first + 1
-        self.loads = self._numba_type_.loads
+        advance = horizontal.advance
+        starts = tuple(sorted({reach // advance * advance for phase in across for _, reach in phase}))
+        self.masks = masks_of(horizontal, starts, lanes)
+        used = tuple(map(bool, self.masks[:, : len(starts) * advance].any(axis=0)))
+        self._numba_type_ = StencilType(down._numba_type_, across, horizontal.step, advance, starts, used)
+        self.source_rows, self.loads = down.last - down.first + 1, sum(used)
 
-    def masks(self, horizontal, lanes):
-        """(tiles of a row, vectors loaded and then stored): bit i says whether lane i is of a column that exists.
 
-        Nothing is loaded for targets that do not exist: what is in memory there must not meet a gradient that is zero.
-        """
-        kind, across = self._numba_type_, np.arange(lanes)
-        tiles = []
-        for q in range(0, horizontal.target, kind.step * lanes):
-            column, targets = q // kind.step * kind.advance, -(-(horizontal.target - q) // kind.step)
-            lane = np.arange(kind.advance * lanes)
-            bits = [
-                (lane < targets * kind.advance) & (column + start + lane >= 0) & (column + start + lane < horizontal.source)
-                for start in kind.starts
-            ]
-            bits.append(q + np.arange(kind.step * lanes) < horizontal.target)
-            tiles.append(np.concatenate(bits).reshape(-1, lanes) @ (1 << across))
-        return np.array(tiles, np.intp)
+def masks_of(horizontal, starts, lanes):
+    """The ``masks`` of a ``Stencil`` whose loads begin at the columns ``starts``.
+
+    Nothing is loaded for targets that do not exist: what is in memory there must not meet a gradient that is zero.
+    """
+    step, advance, tiles = horizontal.step, horizontal.advance, []
+    loaded, stored = np.arange(advance * lanes), np.arange(step * lanes)
+    for q in range(0, horizontal.target, step * lanes):
+        column, left = q // step * advance, horizontal.target - q
+        wanted = loaded < -(-left // step) * advance
+        places = [column + start + loaded for start in starts]
+        bits = [*(wanted & (place >= 0) & (place < horizontal.source) for place in places), stored < left]
+        tiles.append(np.concatenate(bits).reshape(-1, lanes) @ (1 << np.arange(lanes)))
+    return np.array(tiles, np.intp)
 
 
 class StencilType(types.Type):
-    """The type of a ``Stencil``; ``down``: of the window on its side; ``across``: for each phase its (tap, reach)."""
+    """The type of a ``Stencil``; ``down``: of the window on its side; ``across``: for each phase its (tap, reach).
 
-    def __init__(self, down, across, step, advance):
-        self.down, self.across, self.step, self.advance = down, across, step, advance
+    Loads begin at the columns ``starts``, ``advance`` vectors at each; of all these some are ``used``: with few columns in a
+    row not all exist.
+    """
+
+    def __init__(self, down, across, step, advance, starts, used):
+        self.down, self.across, self.step, self.advance, self.starts, self.used = down, across, step, advance, starts, used
         self.rows, self.down_step, self.down_advance = down.pixels, down.step, down.advance
         self.columns = 1 + max(tap for phase in across for tap, _ in phase)  # of taps
         self.reaches = sorted({reach for phase in across for _, reach in phase})
-        self.starts = sorted({self.start(reach) for reach in self.reaches})
-        self.loads = len(self.starts) * advance
-        super().__init__(f"Stencil({down}, {across}, {step}, {advance})")
-
-    def start(self, reach):
-        """Where the vectors begin among which are the columns ``reach``, ``reach + advance``, …"""
-        return reach // self.advance * self.advance
+        self.loads = len(used)
+        super().__init__(f"Stencil({down}, {across}, {step}, {advance}, {used})")
 
 
 dataless(StencilType, "rows", "step", "advance", "down_step", "down_advance", "loads", value=Stencil)
@@ -104,12 +112,14 @@ def load_columns(builder, stencil, vector, place, masks, exists):
     if exists is not None:
         row = splat(builder, exists, vector.count)
         masks = [builder.and_(mask, row) for mask in masks]
-    following, chosen = iter(masks), {}
+    nothing, following, chosen = ir.Constant(vector, None), iter(zip(masks, stencil.used, strict=True)), {}
     for start in stencil.starts:
-        sides = [builder.gep(place, [INT64(start + j * vector.count)]) for j in range(stencil.advance)]
-        loaded = [load_masked(builder, vector, side, next(following)) for side in sides]
+        loaded = []
+        for j in range(stencil.advance):
+            (mask, used), side = next(following), builder.gep(place, [INT64(start + j * vector.count)])
+            loaded.append(load_masked(builder, vector, side, mask) if used else nothing)
         for reach in stencil.reaches:
-            if stencil.start(reach) == start:
+            if 0 <= reach - start < stencil.advance:
                 wanted = range(reach - start, stencil.advance * vector.count, stencil.advance)
                 chosen[reach] = pick(builder, loaded, wanted)
     return chosen
