@@ -101,18 +101,19 @@ class BlockedMatmul(Product):
         super().__init__(problem, threads, tile, (mc, kc, nc), mc * kc + tile.lanes, nc * kc + tile.lanes)
 
 
-LONGEST = 768
+LONGEST = 1024
 """Of K at once: C is read and written the seldomer the longer, and a tile takes as long from level 2 as from level 1.
 
 On a Zen 5, 1024 x 1024 x 1024 ran at 79% of the FMA peak with 176, 88% with 256, 89% with 512; 2048 cubed at 71%, 83%, 85% and
-88% with 768 (a tile of 6 x 4 vectors).
+88% with 688 (a tile of 6 x 4 vectors); with 1024 all of 512 cubed to 4096 x 4096 x 1024 took 0.97 to 0.99 times as long as with
+the half or two thirds of it.
 """
 
 
 def blocks_for(tile, M, N, K):
     """(mc, kc, nc): the largest blocks that the caches hold, evened out so that no last block is a sliver."""
     memory, itemsize = caches(), tile.itemsize
-    kc = min(LONGEST, memory.level2 // 5 // (tile.columns * itemsize))  # a panel of B in a fifth of level 2
+    kc = min(LONGEST, memory.level2 // 4 // (tile.columns * itemsize))  # a panel of B in a quarter of level 2
     kc = even(K, kc, tile.lanes)
     mc = even(M, memory.level2 // 4 // (kc * itemsize), tile.rows)  # a quarter: B's panel and C pass through too
     nc = even(N, memory.level3 // 4 // (kc * itemsize), tile.columns)  # a quarter: level 3 is shared by the cores
