@@ -142,14 +142,18 @@ SPARE = 32
 class Tables(NamedTuple):
     """What the kernel reads, all of 64-bit integers, offsets in elements.
 
-    phases : (phases, 8) first pixel, columns, row phase, row step, weight rows before, weight rows, slices from, slices to
+    phases : (phases, 10) first pixel, columns, row phase, row step, weight rows before, weight rows, slices from, to, classes
+        from, to
+    classes : (classes, 4) pixels of the phase from, to, segments from, to: those that do not lie in the padding for them
     sources, targets : (pixels,) offsets of each pixel of a band in the frame and in the target image
-    slices : (slices, 3) segments from, segments to, first row of the weight panel
-    segments : (segments, 2) offset in the frame, length: runs of channels that are contiguous for all pixels
+    slices : (slices, 2) segments from, segments to
+    segments : (segments, 3) offset in the frame, length, first row in the weight panel: runs of channels that are contiguous
+        for all pixels; one more ends the table
     taps : for each phase, (taps, 2) r, s in the order of the panels
     """
 
     phases: np.ndarray
+    classes: np.ndarray
     sources: np.ndarray
     targets: np.ndarray
     slices: np.ndarray
@@ -157,34 +161,67 @@ class Tables(NamedTuple):
     taps: list[np.ndarray]
 
 
-def tables_of(vertical, horizontal, bands, source_channels, target_channels, groups, slice_rows):
-    """The tables of one direction; ``slice_rows`` bounds the weight rows that one pass over a band uses."""
+def tables_of(vertical, horizontal, bands, source_channels, target_channels, groups, slice_rows, tile_rows=None):
+    """The tables of one direction; ``slice_rows`` bounds the weight rows that one pass over a band uses.
+
+    tile_rows: those of the tile that runs over the pixels, if it may leave out taps that lie in the padding
+    """
     depth = source_channels // groups
-    phases, sources, targets, slices, segments, taps = [], [], [], [], [], []
+    phases, classes, sources, targets, slices, segments, taps = [], [], [], [], [], [], []
     rows_before = 0
     for (i, vertical_taps), (j, horizontal_taps) in product(enumerate(vertical.taps), enumerate(horizontal.taps)):
         y, x = (axis.ravel() for axis in np.mgrid[i : bands.rows : vertical.step, j : horizontal.target : horizontal.step])
         columns = len(range(j, horizontal.target, horizontal.step))
         row, column = y // vertical.step * vertical.advance, x // horizontal.step * horizontal.advance
-        first_slice, first_pixel = len(slices), sum(map(len, sources))
+        first_slice, first_class, first_pixel = len(slices), len(classes), sum(map(len, sources))
         sources.append((row * bands.width + column) * source_channels)
         targets.append((y * horizontal.target + x) * target_channels)
         taps.append(integer([(r, s) for (r, _), (s, _) in product(vertical_taps, horizontal_taps)], 2))
-        runs = []
-        for (_, up), (_, across) in product(vertical_taps, horizontal_taps):
-            offset = ((up - bands.top) * bands.width + across - bands.left) * source_channels
-            if groups == 1 and runs and sum(runs[-1]) == offset and runs[-1][1] + depth <= max(slice_rows, depth):
-                runs[-1][1] += depth
-            else:
-                runs.append([offset, depth])
+        alike = _rows_alike(vertical, i, bands, columns, tile_rows)
+        runs, starts = [], []
+        for _, up in vertical_taps:
+            starts.append(len(segments) + len(runs))
+            for _, across in horizontal_taps:
+                offset = ((up - bands.top) * bands.width + across - bands.left) * source_channels
+                joins = groups == 1 and runs and sum(runs[-1]) == offset and runs[-1][1] + depth <= max(slice_rows, depth)
+                if joins and (len(alike) == 1 or starts[-1] < len(segments) + len(runs)):
+                    runs[-1][1] += depth
+                else:
+                    runs.append([offset, depth])
+        starts.append(len(segments) + len(runs))
+        classes += [(from_, to, starts[first], starts[last]) for from_, to, first, last in alike]
         slices += _slices(runs, len(segments), slice_rows)
-        segments += runs
-        rows = len(taps[-1]) * depth
-        phases.append((first_pixel, columns, i, vertical.step, rows_before, rows, first_slice, len(slices)))
+        lengths = np.cumsum([0] + [length for _, length in runs])
+        segments += [(*run, start) for run, start in zip(runs, lengths, strict=False)]
+        rows, places = len(taps[-1]) * depth, (first_slice, len(slices), first_class, len(classes))
+        phases.append((first_pixel, columns, i, vertical.step, rows_before, rows, *places))
         rows_before += rows
     beyond = np.zeros(SPARE, np.intp)  # the last tile reads on behind the last pixel
     sources, targets = np.concatenate([*sources, beyond]), np.concatenate([*targets, beyond])
-    return Tables(integer(phases, 8), sources, targets, integer(slices, 3), integer(segments, 2), taps)
+    segments = integer([*segments, (0, 0, 0)], 3)
+    return Tables(integer(phases, 10), integer(classes, 4), sources, targets, integer(slices, 2), segments, taps)
+
+
+def _rows_alike(vertical, phase, bands, columns, tile_rows):
+    """(pixels from, to, vertical taps from, to) of rows of a phase that leave out the same taps: those in the padding.
+
+    All rows are alike where an image has several bands, or where tiles that end with each class would be more work.
+    """
+    reaches = [reach for _, reach in vertical.taps[phase]]
+    rows = -(-max(0, bands.rows - phase) // vertical.step)
+    whole = [(0, rows * columns, 0, len(reaches))]
+    if tile_rows is None or bands.number > 1:
+        return whole
+    alike = []
+    for row in range(rows):
+        meets = [tap for tap, reach in enumerate(reaches) if 0 <= row * vertical.advance + reach < vertical.source]
+        taps = (meets[0], meets[-1] + 1) if meets else (0, 0)
+        if alike and tuple(alike[-1][2:]) == taps:
+            alike[-1][1] += columns
+        else:
+            alike.append([row * columns, (row + 1) * columns, *taps])
+    work = [sum(-(-(to - from_) // tile_rows) * (last - first) for from_, to, first, last in rows) for rows in (alike, whole)]
+    return alike if work[0] < work[1] else whole
 
 
 def integer(rows, width):
@@ -193,14 +230,14 @@ def integer(rows, width):
 
 
 def _slices(runs, first, slice_rows):
-    """(from, to, first weight row) of slices of consecutive runs, of at most ``slice_rows`` rows where runs allow it."""
-    slices, begin, row, filled = [], 0, 0, 0
+    """(from, to) of slices of consecutive runs, of at most ``slice_rows`` weight rows where runs allow it."""
+    slices, begin, filled = [], 0, 0
     for index, (_, length) in enumerate(runs):
         if filled and filled + length > slice_rows:
-            slices.append((first + begin, first + index, row))
-            begin, row, filled = index, row + filled, 0
+            slices.append((first + begin, first + index))
+            begin, filled = index, 0
         filled += length
-    return [*slices, (first + begin, first + len(runs), row)]
+    return [*slices, (first + begin, first + len(runs))]
 
 
 def pixels_as_rows(problem):

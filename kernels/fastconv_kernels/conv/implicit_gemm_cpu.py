@@ -4,6 +4,7 @@ Output pixels are the rows of A, read where they are in the image: a tile runs o
 for it.  Output channels are the columns of B, packed once in panels; threads share the panels of all bands of the images, so
 that a single small image is enough for many.  The sum runs over the taps of the window and the channels of each.
 Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
+In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products.
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
 
 Sources: Dukhan, "The Indirect Convolution Algorithm", 2019; Georganas et al., "Anatomy of High-Performance Deep Learning
@@ -43,7 +44,7 @@ FEW_PIXELS, TILES_OF_FEW = 64, ((8, 2), (6, 4), (8, 3), (7, 2), (10, 1), (6, 2))
 def products(tile, total, rows, panel, segments, first, end):
     """total + the products of ``rows`` of pixels with a panel of weights: one run of channels after another."""
     for segment in range(first, end):
-        offset, length = segments[2 * segment], segments[2 * segment + 1]
+        offset, length = segments[3 * segment], segments[3 * segment + 1]
         total = accumulate_rows(tile, total, rows + offset, panel, length)
         panel = panel + length * tile.columns
     return total
@@ -53,27 +54,31 @@ def products(tile, total, rows, panel, segments, first, end):
 def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue, target):
     """A panel of ``count`` target channels of some pixels, or a slice of the sum.
 
-    tables: pointers to the sources and targets of the pixels, and to the segments; slice_: segments from, to, row of the
-    panel, whether it is the first and the last; source, panel, target: pointers to the first channels; epilogue: as in
-    ``convolve_band``
+    tables: pointers to the classes, to the sources and targets of the pixels, and to the segments; slice_: segments from, to,
+    whether it is the first and the last; pixels: (how many, classes from, to); source, panel, target: pointers to the first
+    channels; epilogue: as in ``convolve_band``
     """
-    sources, targets, segments = tables
-    begin, end, row, first, last = slice_
+    classes, sources, targets, segments = tables
+    begin, end, first, last = slice_
     bias, residual, adds, rectifies = epilogue
-    start, weights = columns(tile, bias, count if first else 0), panel + row * tile.columns
-    for p in range(0, pixels, tile.rows):
-        places = targets + p
-        place = scattered(tile, target, places, pixels - p, count)
-        prefetch_tile(place)
-        a = rows_at(tile, source, sources + p, pixels - p)
-        total = products(tile, spread_columns(tile, start), a, weights, segments, begin, end)
-        if not first:
-            total = add_tile(total, load_tile(tile, place))
-        elif adds:
-            total = add_tile(total, load_tile(tile, scattered(tile, residual, places, pixels - p, count)))
-        if rectifies and last:
-            total = rectify(total)
-        store_tile(total, place)
+    start = columns(tile, bias, count if first else 0)
+    for number in range(pixels[1], pixels[2]):
+        from_, to = classes[4 * number], min(pixels[0], classes[4 * number + 1])
+        low, high = max(begin, classes[4 * number + 2]), min(end, classes[4 * number + 3])
+        weights = panel + segments[3 * low + 2] * tile.columns
+        for p in range(from_, to, tile.rows):
+            places = targets + p
+            place = scattered(tile, target, places, to - p, count)
+            prefetch_tile(place)
+            a = rows_at(tile, source, sources + p, to - p)
+            total = products(tile, spread_columns(tile, start), a, weights, segments, low, high)
+            if not first:
+                total = add_tile(total, load_tile(tile, place))
+            elif adds:
+                total = add_tile(total, load_tile(tile, scattered(tile, residual, places, to - p, count)))
+            if rectifies and last:
+                total = rectify(total)
+            store_tile(total, place)
 
 
 @jit
@@ -84,20 +89,20 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
     exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
     epilogue: (bias, residual band, adds, rectifies)
     """
-    phases, sources, targets, slices, segments = tables
+    phases, classes, sources, targets, slices, segments = tables
     groups, source_channels, target_channels = shape
     bias, residual, adds, rectifies = epilogue
     depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
-    panels, runs = (width + nr - 1) // nr, pointer(tile, segments, 0)
+    panels, alike, runs = (width + nr - 1) // nr, pointer(tile, classes, 0), pointer(tile, segments, 0)
     for phase in range(phases.shape[0]):
-        first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase]
-        pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line
+        first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase, :8]
+        pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line, phases[phase, 8], phases[phase, 9]
         weights = packed + rows_before * groups * panels * nr
-        places = pointer(tile, sources, first_pixel), pointer(tile, targets, first_pixel), runs
+        places = alike, pointer(tile, sources, first_pixel), pointer(tile, targets, first_pixel), runs
         for g in range(stretch[0] // panels, (stretch[1] + panels - 1) // panels):
             first_panel, end_panel = max(0, stretch[0] - g * panels), min(panels, stretch[1] - g * panels)
             for s in range(first_slice, last_slice):
-                slice_ = slices[s, 0], slices[s, 1], slices[s, 2], s == first_slice, s + 1 == last_slice
+                slice_ = slices[s, 0], slices[s, 1], s == first_slice, s + 1 == last_slice
                 for j in range(first_panel, end_panel):
                     panel = weights + (g * panels + j) * panel_rows * nr
                     k, count = g * width + j * nr, width - j * nr
@@ -213,8 +218,9 @@ class _Tabled:
         unit = self.tile.rows if horizontal.target == 1 else 1  # in maps of one column a band ends with a tile
         self.bands = bands_of(vertical, horizontal, pixels, unit, framed=self.planes)
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
-        tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows)
-        self.tables, self.taps = tables[:5], tables.taps
+        shape = source[2], target[2], problem.groups
+        tables = tables_of(vertical, horizontal, self.bands, *shape, slice_rows, self.tile.rows)
+        self.tables, self.taps = tables[:6], tables.taps
         panels = problem.groups * -(-self.width // self.tile.columns)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.number * panels))
         self.extents = problem.N, *source[:2], *target[:2]

@@ -35,5 +35,5 @@ def pooled_tables(problem):
     in_rows = tables.sources[:-SPARE].reshape(bands.rows // WINDOW, WINDOW, problem.Q, WINDOW)
     beyond = np.zeros(SPARE, np.intp)  # the last tile reads on behind the last pixel, or the last element
     sources = np.concatenate([in_rows.swapaxes(1, 2).ravel(), beyond])
-    runs = [np.arange(offset, offset + length) for offset, length in tables.segments]
+    runs = [np.arange(offset, offset + length) for offset, length, _ in tables.segments]
     return PooledTables(bands, sources, np.concatenate([*runs, beyond]), tables.taps[0])
