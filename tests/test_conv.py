@@ -47,7 +47,7 @@ LARGER = {
     "one small image": Conv(1, 64, 7, 7, 200, 3, 3, padding=((1, 1), (1, 1))),
     "one small image, groups": Conv(1, 64, 7, 7, 200, 3, 3, groups=2),
     "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
-    "strided": Conv(3, 16, 41, 40, 48, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
+    "strided": Conv(3, 8, 61, 60, 40, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
 MIDDLE = {
     "padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))),

@@ -88,7 +88,7 @@ class BackwardWeight:
     """A plan for the gradient with respect to the weight (R, R, C, K).  One call at a time."""
 
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
-        self.cells = self.frames = None
+        self.cells = None
         self._prepare(problem, threads, tile, outputs, dilated(problem.R, outputs, problem.stride[0]), problem.C)
 
     def _prepare(self, problem, threads, tile, outputs, matrices, depth):
@@ -138,7 +138,7 @@ class BackwardWeight:
         m_row = -(-columns // tile.columns) * tile.columns + tile.lanes
         lengths = group * v_row, group * d_row, rows * m_row
         v_point, d_point, m_point = (apart(length, problem.dtype) for length in lengths)
-        counts = patches, group, parts, *ranges, stays
+        counts = patches, group, depth, parts, *ranges, stays
         return Sizes(*counts, rows, columns, v_point, v_row, d_point, d_row, m_point, m_row)
 
     def _rows(self, inputs, outputs):
@@ -163,8 +163,8 @@ class BackwardWeight:
     def _add(self, grad_output, x, sums):
         """The gradients of the parts."""
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1), self.marks
-        cut, reading = (self.tile, self.scheme, operands, self.source, self.gradient), (self.streamed, self.depth)
-        if add_tasks(*cut, self.sizes, self.buffers, (*reading, self.cells, self.frames), self.threads):
+        cut = self.tile, self.scheme, operands, self.source, self.gradient, self.cells, self.sizes
+        if add_tasks(*cut, self.buffers, self.streamed, self.threads):
             self._sum_marked(operands)
 
     def _sum_marked(self, operands):
@@ -185,9 +185,9 @@ class PhasesBackwardWeight(BackwardWeight):
         self.cells = cells_for(problem, across, outputs, reach)
         self._prepare(problem, threads, tile, outputs, dilated(taps, outputs, 1), stride**2 * problem.C)
         frame = reach * stride * self.cells.width * problem.C + self.tile.lanes
-        self.frames = workspace(self.threads, frame, problem.dtype)
+        self.buffers += (workspace(self.threads, frame, problem.dtype),)
         self.sums = np.zeros((self.sizes.parts, taps**2 * self.depth * problem.K), problem.dtype)
-        self.workspace_bytes += self.frames.nbytes + self.sums.nbytes
+        self.workspace_bytes += self.buffers[-1].nbytes + self.sums.nbytes
 
     def _pixels(self, outputs):
         stride = self.cells.stride

@@ -25,7 +25,7 @@ from .patches_cpu import Points, ask_for_images, transform_images
 class Sizes(NamedTuple):
     """How the work is cut and where the arrays of points are, in elements.
 
-    patches, group : of all images; those that pass at a time
+    patches, group, depth : of all images; those that pass at a time; input channels, or the depth of a cell
     parts, inputs, outputs : of the patches, each with its own M; ranges of the input and output channels
     stays : whether all of M is kept while the patches pass
     rows, columns : of a block of M
@@ -34,6 +34,7 @@ class Sizes(NamedTuple):
 
     patches: int
     group: int
+    depth: int
     parts: int
     inputs: int
     outputs: int
@@ -117,21 +118,21 @@ def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corn
 
 
 @jit
-def transform_inputs(tile, transform, x, channels, source, cells, frames, framed, v, patches, thread):
+def transform_inputs(tile, transform, x, channels, source, cells, buffers, framed, v, patches, thread):
     """V of the ``patches`` (first, end), of the input ``channels`` (first, end) or of all cells.
 
-    framed: which row of patches the thread's frame holds; returns which it holds in the end
+    framed: which row of patches the thread's frame, the last of its buffers, holds; returns which it holds in the end
     """
     first, end = patches
     if cells is None:
         transform_images(tile, transform, pointer(tile, x, channels[0]), channels[1] - channels[0], source, v, first, end)
         return framed
-    frame = pointer(tile, frames, thread * frames.shape[1])
+    frame = pointer(tile, buffers[3], thread * buffers[3].shape[1])
     return transform_cells(tile, transform, pointer(tile, x, 0), source, cells, frame, framed, v, first, end)
 
 
 @jit
-def add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, task, thread):
+def add_task(tile, scheme, operands, source, gradient, cells, sizes, buffers, streamed, task, thread):
     """The gradient of a range of input by a range of output channels, from one part of the patches.
 
     Returns how many vectors of it were marked.
@@ -140,8 +141,7 @@ def add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, 
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     d = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.d_point, sizes.d_row)
     m = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.m_point, sizes.m_row)
-    streamed, depth, cells, frames = reading
-    shape, window, ranges = (depth, gradient.channels), scheme.output.outputs, sizes.inputs * sizes.outputs
+    shape, window, ranges = (sizes.depth, gradient.channels), scheme.output.outputs, sizes.inputs * sizes.outputs
     part, place, framed, marked = task // ranges, task % ranges, -1, 0
     c, c_end = stripe(place // sizes.outputs, sizes.inputs, shape[0], tile.rows)
     k, k_end = stripe(place % sizes.outputs, sizes.outputs, shape[1], tile.columns)
@@ -151,7 +151,7 @@ def add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, 
     for first in range(begin, stop, sizes.group):
         end = min(stop, first + sizes.group)
         these = first, end
-        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, cells, frames, framed, v, these, thread)
+        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, cells, buffers, framed, v, these, thread)
         transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end)
         next_end = min(stop, end + sizes.group) if streamed else end
         following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
@@ -167,18 +167,19 @@ def add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, 
 
 
 @threaded
-def add_tasks(tile, scheme, operands, source, gradient, sizes, buffers, reading, threads):
+def add_tasks(tile, scheme, operands, source, gradient, cells, sizes, buffers, streamed, threads):
     """All parts and ranges; returns how many vectors of the gradient were marked.
 
     operands : gradient, input, the sums of the parts, marks
     source, gradient : how the images, in pixels, and the gradients are cut into patches
-    buffers : V, D and M, a row for each thread
-    reading : whether images and gradients are fetched ahead of time; input channels, or the depth of a cell; for cells how
-        images are cut into them, and their frames, a row for each thread; else None and None
+    cells : how the images are cut into cells, or None
+    buffers : V, D and M, and the frames of cells, a row for each thread
+    streamed : whether images and gradients are fetched ahead of time
     """
     marked = 0
     for thread in prange(threads):
         first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
         for task in range(first, end):
-            marked += add_task(tile, scheme, operands, source, gradient, sizes, buffers, reading, task, np.intp(thread))
+            cut, number = (source, gradient, cells, sizes), np.intp(thread)
+            marked += add_task(tile, scheme, operands, *cut, buffers, streamed, task, number)
     return marked
