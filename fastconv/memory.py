@@ -34,7 +34,7 @@ def remembered(settle: Callable[..., Settled]) -> Callable[..., Settled]:
 
 
 def at_hand(settle: Callable[..., Settled]) -> Callable[..., Settled]:
-    """``settle``, a remembered function, for arguments that shapes and dtypes are: one look-up, as around the last call.
+    """``settle``, a remembered function, of shapes, dtypes and words: one look-up, as around the last call.
 
     They are compared by value alone, which is quicker still, and would take 1.0 for 1.  ``around()`` is put before them.
     """
@@ -46,7 +46,7 @@ def at_hand(settle: Callable[..., Settled]) -> Callable[..., Settled]:
         if now == before:
             try:
                 return found[arguments]
-            except KeyError:
+            except (KeyError, TypeError):  # TypeError: what cannot be compared is no right argument
                 pass
         settled = settle(now, *arguments)
         if now != before or len(found) >= PLAN_CACHE_SIZE:

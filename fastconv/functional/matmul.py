@@ -126,10 +126,16 @@ def linear(
     """
     x, weight = _check.host("x", x), _check.host("weight", weight)
     asked = algorithm, target, accuracy, precision, max_workspace_bytes
-    layer = _layer(around(), x.shape, weight.shape, x.dtype, weight.dtype, activation, *asked)
+    if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
+        layer = _known_layer(x.shape, weight.shape, x.dtype, weight.dtype, activation)
+    else:
+        layer = _layer(around(), x.shape, weight.shape, x.dtype, weight.dtype, activation, *asked)
     bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, weight.shape[:1], layer.dtype))
     residual = None if residual is None else _check.contiguous(_check.shaped("residual", residual, layer.shape, layer.dtype))
-    out = _check.output(out, layer.shape, layer.dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
+    if out is None and layer.small:
+        out = empty(layer.shape, layer.dtype)
+    else:
+        out = _check.output(out, layer.shape, layer.dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
     layer.into(out, x, weight.T, bias, residual, fused(activation))
     activate(activation, out, layer.lender.kernel.target)
     return out
@@ -173,7 +179,7 @@ class _Product:
         # What is no view is aligned, and a matrix may have any strides.
         if a.base is not None or a.dtype is not self.dtype or a.ndim > 2:
             a = self._operand(a)
-        if b.base is not None or b.dtype is not self.dtype or b.ndim > 2:
+        if (b.base is not None and not (b.flags.f_contiguous and b.flags.behaved)) or b.dtype is not self.dtype or b.ndim > 2:
             b = self._operand(b)
         if self.reshaped is not None:
             a, b, out = map(np.reshape, (a, b, out), self.reshaped)
@@ -247,3 +253,6 @@ def _layer(
     if len(weight) != 2 or weight[1] != x[-1]:
         raise ArgumentError(f"weight: expected (units, features) with {x[-1]} features, got shape {weight}")
     return _product(around, x, weight[::-1], dtype, dtype, *asked)
+
+
+_known_layer = dispatch.at_hand(_layer)

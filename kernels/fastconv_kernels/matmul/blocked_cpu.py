@@ -105,8 +105,8 @@ LONGEST = 1024
 """Of K at once: C is read and written the seldomer the longer, and a tile takes as long from level 2 as from level 1.
 
 On a Zen 5, 1024 x 1024 x 1024 ran at 79% of the FMA peak with 176, 88% with 256, 89% with 512; 2048 cubed at 71%, 83%, 85% and
-88% with 688 (a tile of 6 x 4 vectors); with 1024 all of 512 cubed to 4096 x 4096 x 1024 took 0.97 to 0.99 times as long as with
-the half or two thirds of it.
+88% with 688 (a tile of 6 x 4 vectors); with 1024 all from 512 x 512 x 1024 to 4096 x 4096 x 1024 took 0.96 to 0.99 times as
+long as with half or two thirds of it.
 """
 
 
