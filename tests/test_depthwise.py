@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conv_cases import PROBLEMS, operands, result, shapes, truth
-from fastconv_kernels.conv import depthwise_cpu, depthwise_weight_cpu
+from fastconv_kernels.conv import depthwise_cpu, depthwise_planes_weight_cpu, depthwise_weight_cpu
 from fastconv_kernels.cpu.workspace import aligned
 from fastconv_kernels.registry import Kernel
 from guarded import integers, same
@@ -49,3 +49,15 @@ def test_weight_gradient_in_strips() -> None:
     out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
     plan(gradient, x, out)
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")
+
+
+@pytest.mark.parametrize("module", [depthwise_weight_cpu, depthwise_planes_weight_cpu])
+def test_a_gradient_that_is_nan_meets_the_pixels_of_the_image_alone(module: Any) -> None:
+    problem = ALIKE if module is depthwise_weight_cpu else ALIKE.with_layout("NCHW")
+    gradient, x = operands("backward_weight", problem, integers)
+    gradient[0, 0, 0, 0] = np.nan  # above and left of its window there is no pixel
+    out = np.zeros(problem.weight_shape, problem.dtype)
+    module.BackwardWeight(problem)(gradient, x, out)
+    taps = out[:, :, 0, 0] if problem.layout == "NHWC" else out[0, 0]
+    np.testing.assert_array_equal(np.isnan(taps), [[False] * 3, [False, True, True], [False, True, True]])
+    assert np.isnan(out).sum() == 4

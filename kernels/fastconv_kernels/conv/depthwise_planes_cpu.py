@@ -78,7 +78,7 @@ def convolve_rows(tile, stencil, masks, height, extents, places, rows, count, fl
         y = p // stencil.down_step * stencil.down_advance
         for q in range(0, columns, tile.columns):
             image, place = source + (y * width + q // stencil.step * stencil.advance), p * columns + q
-            row = masks + q // tile.columns * (stencil.loads + tile.vectors)
+            row = masks + q // tile.columns * stencil.masks
             edge = -y, height - y
             far, others = number + fetched[2], count - 1
             ahead = source + (others * size + far * fetched[0]), target + (others * result + far * fetched[1]), *fetched

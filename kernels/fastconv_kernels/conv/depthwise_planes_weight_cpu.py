@@ -68,7 +68,7 @@ def add_rows_of_planes(tile, stencil, masks, height, extents, places, rows, coun
         y = p * stencil.down_advance
         for q in range(0, columns, tile.lanes):
             source, given = image + (y * width + q * stencil.advance), gradient + (p * columns + q)
-            row, edge = masks + q // tile.lanes * (stencil.loads + 1), (-y, height - y)
+            row, edge = masks + q // tile.lanes * stencil.masks, (-y, height - y)
             following = ahead[0] + number * ahead[2], ahead[1] + number * ahead[3], ahead[2], ahead[3]
             add_tiles(tile, stencil, source, given, sums, row, edge, extents, count, following)
             number += 1

@@ -31,7 +31,7 @@ class Stencil:
 
     Attributes
     ----------
-    masks : (tiles of a row, vectors loaded and then stored)
+    masks : (tiles of a row, vectors loaded, stored, and of columns by their reach)
         Bit i says whether lane i is of a column that exists.
     source_rows, loads : int
         Under a tile, and of vectors for each of them.
@@ -41,11 +41,23 @@ class Stencil:
         down = Window(vertical, rows)
         across = tuple(tuple(phase) for phase in horizontal.taps)
         advance = horizontal.advance
-        starts = tuple(sorted({reach // advance * advance for phase in across for _, reach in phase}))
+        starts = tuple(sorted({start_of(reach, advance) for reach in reaches_of(horizontal)}))
         self.masks = masks_of(horizontal, starts, lanes)
         used = tuple(map(bool, self.masks[:, : len(starts) * advance].any(axis=0)))
-        self._numba_type_ = StencilType(down._numba_type_, across, horizontal.step, advance, starts, used)
+        stored, columns = self.masks[:, len(used)], self.masks[:, len(used) + horizontal.step :]
+        whole = tuple(map(bool, (columns == stored[:, None]).all(axis=0)))
+        self._numba_type_ = StencilType(down._numba_type_, across, horizontal.step, advance, starts, used, whole)
         self.source_rows, self.loads = down.last - down.first + 1, sum(used)
+
+
+def reaches_of(horizontal):
+    """All of an ``Axis``, from left to right."""
+    return sorted({reach for phase in horizontal.taps for _, reach in phase})
+
+
+def start_of(reach, advance):
+    """Where the vectors begin among which are the columns ``reach``, ``reach + advance``, …"""
+    return reach // advance * advance
 
 
 def masks_of(horizontal, starts, lanes):
@@ -59,8 +71,11 @@ def masks_of(horizontal, starts, lanes):
         column, left = q // step * advance, horizontal.target - q
         wanted = loaded < -(-left // step) * advance
         places = [column + start + loaded for start in starts]
-        bits = [*(wanted & (place >= 0) & (place < horizontal.source) for place in places), stored < left]
-        tiles.append(np.concatenate(bits).reshape(-1, lanes) @ (1 << np.arange(lanes)))
+        bits = [wanted & (place >= 0) & (place < horizontal.source) for place in places]
+        columns = [
+            bits[starts.index(start_of(reach, advance))][reach % advance :: advance] for reach in reaches_of(horizontal)
+        ]
+        tiles.append(np.concatenate([*bits, stored < left, *columns]).reshape(-1, lanes) @ (1 << np.arange(lanes)))
     return np.array(tiles, np.intp)
 
 
@@ -68,19 +83,20 @@ class StencilType(types.Type):
     """The type of a ``Stencil``; ``down``: of the window on its side; ``across``: for each phase its (tap, reach).
 
     Loads begin at the columns ``starts``, ``advance`` vectors at each; of all these some are ``used``: with few columns in a
-    row not all exist.
+    row not all exist.  whole: for each reach whether every target meets a column.
     """
 
-    def __init__(self, down, across, step, advance, starts, used):
+    def __init__(self, down, across, step, advance, starts, used, whole):
         self.down, self.across, self.step, self.advance, self.starts, self.used = down, across, step, advance, starts, used
         self.rows, self.down_step, self.down_advance = down.pixels, down.step, down.advance
         self.columns = 1 + max(tap for phase in across for tap, _ in phase)  # of taps
         self.reaches = sorted({reach for phase in across for _, reach in phase})
-        self.loads = len(used)
-        super().__init__(f"Stencil({down}, {across}, {step}, {advance}, {used})")
+        self.loads, self.masks = len(used), len(used) + step + len(self.reaches)
+        self.whole = dict(zip(self.reaches, whole, strict=True))
+        super().__init__(f"Stencil({down}, {across}, {step}, {advance}, {used}, {whole})")
 
 
-dataless(StencilType, "rows", "step", "advance", "down_step", "down_advance", "loads", value=Stencil)
+dataless(StencilType, "rows", "step", "advance", "down_step", "down_advance", "loads", "masks", value=Stencil)
 
 
 def pick(builder, vectors, wanted):
@@ -107,11 +123,8 @@ def mask_at(builder, table, index, lanes):
     return builder.bitcast(bits, ir.VectorType(BIT, lanes))
 
 
-def load_columns(builder, stencil, vector, place, masks, exists):
-    """Emitter: for every reach the columns ``reach``, ``reach + advance``, … of the row at ``place``, if it ``exists``."""
-    if exists is not None:
-        row = splat(builder, exists, vector.count)
-        masks = [builder.and_(mask, row) for mask in masks]
+def load_columns(builder, stencil, vector, place, masks):
+    """Emitter: for every reach the columns ``reach``, ``reach + advance``, … of the row at ``place``."""
     nothing, following, chosen = ir.Constant(vector, None), iter(zip(masks, stencil.used, strict=True)), {}
     for start in stencil.starts:
         loaded = []
@@ -126,12 +139,18 @@ def load_columns(builder, stencil, vector, place, masks, exists):
 
 
 def each_row(builder, stencil, vector, source, pitch, table, edge):
-    """Emitter: (columns by their reach, [(row of the tile, row of taps), …]) for the rows of the source, downwards."""
+    """Emitter: (columns by reach, masks of those not all there, [(row of the tile, row of taps), …]) for rows, downwards."""
     top, bottom = (builder.extract_value(edge, i) for i in range(2))
-    masks = [mask_at(builder, table, i, vector.count) for i in range(stencil.loads)]
+    masks = [mask_at(builder, table, i, vector.count) for i in range(stencil.masks)]
+    own = dict(zip(stencil.reaches, masks[stencil.loads + stencil.step :], strict=True))
+    partial = {reach: mask for reach, mask in own.items() if not stencil.whole[reach]}
     for row, place, met in stencil.down.by_column(builder, source, pitch):
-        exists = reaches(builder, stencil.down, row, top, bottom)
-        yield load_columns(builder, stencil, vector, place, masks, exists), met
+        exists, here, existing = reaches(builder, stencil.down, row, top, bottom), masks[: stencil.loads], partial
+        if exists is not None:
+            every = splat(builder, exists, vector.count)
+            here = [builder.and_(mask, every) for mask in here]
+            existing = {reach: builder.and_(mask, every) for reach, mask in own.items()}
+        yield load_columns(builder, stencil, vector, place, here), existing, met
 
 
 EDGE = types.UniTuple(types.intp, 2)
@@ -154,7 +173,7 @@ def sweep(_context, tile, stencil, bias, source, pitch, weights, masks, edge):
         factors = [splat(builder, builder.load(tap), vector.count) for tap in taps]
         paths = product(range(stencil.rows), range(stencil.step))
         total = dict.fromkeys(paths, splat(builder, builder.load(bias), vector.count))
-        for columns, met in each_row(builder, stencil, vector, source, pitch, masks, edge):
+        for columns, _, met in each_row(builder, stencil, vector, source, pitch, masks, edge):
             for (j, phase), (i, line) in product(enumerate(stencil.across), met):
                 for tap, reach in phase:
                     factor = factors[line * stencil.columns + tap]
@@ -191,10 +210,13 @@ def sweep_gradient(_context, stencil, total, source, pitch, gradient, gradient_p
             given.append(load_masked(builder, vector, gradient, existing))
             gradient = builder.gep(gradient, [gradient_pitch])
         sums = {(tap, 0): builder.extract_value(total, [tap, 0]) for tap in range(total.type.count)}
-        for columns, met in each_row(builder, stencil, vector, source, pitch, masks, edge):
+        for columns, existing, met in each_row(builder, stencil, vector, source, pitch, masks, edge):
             for (tap, reach), (i, line) in product(stencil.across[0], met):
                 path = line * stencil.columns + tap, 0
-                sums[path] = fused_multiply_add(builder, columns[reach], given[i], sums[path])
+                added = fused_multiply_add(builder, columns[reach], given[i], sums[path])
+                if reach in existing:  # the gradient may be NaN where there is no column
+                    added = builder.select(existing[reach], added, sums[path])
+                sums[path] = added
         return _contents(builder, total.type, sums)
 
     if not isinstance(stencil, StencilType) or not isinstance(total, Sums):
