@@ -131,7 +131,7 @@ def _calls(dtype: str) -> Iterator[Step]:
 
 
 def _train(name: str, dtype: str) -> None:
-    """Two batches of noise, the second one smaller, through all that a model does."""
+    """Two batches of noise, the second one smaller, through all that a model does: of bytes, and of its own dtype."""
     from . import zoo
 
     recipe = zoo.RECIPES[name]
@@ -141,8 +141,9 @@ def _train(name: str, dtype: str) -> None:
     count = batch_size + batch_size // 2
     x = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), np.uint8)
     y = np.arange(count) % 10
-    model.fit(x, y, epochs=1, batch_size=batch_size, validation_data=(x, y), verbose=0)
-    model.predict(x)
+    for images in (x, x.astype(dtype)):
+        model.fit(images, y, epochs=1, batch_size=batch_size, validation_data=(images, y), verbose=0)
+        model.predict(images)
 
 
 @contextmanager
