@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,11 @@ if SIMULATED:  # a pixel; tails of every kind; 16 bytes at a time with padding a
         "depthwise": Conv(2, 4, 5, 4, 4, 3, 2, stride=(2, 1), padding=ONE, groups=4),
         "groups": Conv(1, 4, 4, 5, 6, 2, 2, dilation=(2, 1), groups=2),
     }
+DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
+SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding"
+FEW = (*PROBLEMS,) if SIMULATED else (*DENSE, *SPECIAL, "no image")
+"""What is enough in float64, and where vectors have fewer lanes than the machine's: each shape of a tile compiles."""
+NARROWED = "FASTCONV_LANES" in os.environ
 LARGE = Conv(2, 32, 24, 23, 40, 3, 3, padding=ONE)
 """Work enough for two threads in every direction."""
 
@@ -120,7 +126,8 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
             for layout in ("NHWC", "NCHW"):
                 if kernel.in_layout(problem.with_layout(layout)).layout != layout:
                     continue
-                if problems is PROBLEMS and name not in ALIKE.get((kernel.algorithm, layout), problems):
+                own = ALIKE.get((kernel.algorithm, layout), problems)
+                if problems is PROBLEMS and (name not in own or (NARROWED and name not in FEW)):
                     continue
                 wanted = problem.with_layout(layout)
                 if small_enough(wanted.flops) and not kernel.refuses(wanted):
@@ -128,18 +135,12 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
     return found
 
 
-DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
-SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding"
-DOUBLE = (*PROBLEMS,) if SIMULATED else (*DENSE, *SPECIAL, "no image")
-"""What is enough in float64: the same code with vectors of half as many lanes, and each shape of a tile compiles."""
-
-
 def in_both_precisions(parameters: list[Any]) -> list[Any]:
-    """(kernel, problem) in float32, and those of ``DOUBLE`` in float64 too."""
+    """(kernel, problem) in float32, and those of ``FEW`` in float64 too."""
     found = []
     for parameter in parameters:
         kernel, problem = parameter.values
-        double = any(problem == PROBLEMS[name].with_layout(problem.layout) for name in DOUBLE)
+        double = any(problem == PROBLEMS[name].with_layout(problem.layout) for name in FEW)
         for dtype in ("float32", "float64") if double else ("float32",):
             found.append(pytest.param(kernel, replace(problem, dtype=dtype), id=f"{parameter.id}-{dtype}"))
     return found
