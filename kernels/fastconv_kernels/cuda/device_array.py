@@ -27,6 +27,7 @@ class Flags(NamedTuple):
     """Of ``numpy.ndarray.flags`` what calls ask for."""
 
     c_contiguous: bool
+    f_contiguous: bool
     writeable: bool
     behaved: bool = True
     """Kernels take pointers: an input that must not be written needs no other name, as NumPy's do."""
@@ -40,6 +41,12 @@ class Flags(NamedTuple):
 def c_strides(shape: Shape, itemsize: int) -> Shape:
     """Bytes between neighbours along each axis of an array without gaps, last axis first."""
     return tuple(itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def gapless(shape: Shape, strides: Shape, itemsize: int) -> bool:
+    """Whether elements lie one behind the other, last axis first."""
+    dense = zip(strides, c_strides(shape, itemsize), shape, strict=True)
+    return prod(shape) == 0 or all(own == other or size == 1 for own, other, size in dense)
 
 
 class DeviceArray:
@@ -97,11 +104,8 @@ class DeviceArray:
 
     @property
     def flags(self) -> Flags:
-        if self._dense:
-            return Flags(True, self.writeable)
-        dense = c_strides(self.shape, self.itemsize)
-        gapless = all(own == other or size == 1 for own, other, size in zip(self.strides, dense, self.shape, strict=True))
-        return Flags(gapless or self.size == 0, self.writeable)
+        last_first = self._dense or gapless(self.shape, self.strides, self.itemsize)
+        return Flags(last_first, gapless(self.shape[::-1], self.strides[::-1], self.itemsize), self.writeable)
 
     @property
     def reach(self) -> int:
