@@ -26,18 +26,17 @@ Chosen from a trial in C, not of these kernels: forward, 16 x 28 x 28 x 256, whi
 time so; with stride 2, 16 MB, fetching ahead took a quarter more.
 """
 
-
-def exceed_caches(problem):
-    """Whether the images of ``problem``, those that are read and those that are written, are fetched and written so."""
-    elements = prod(problem.x_shape) + prod(problem.out_shape)
-    return elements * np.dtype(problem.dtype).itemsize > LEVEL3_SHARE * caches().level3
-
-
 PLANES_SHARE = 0.4
 """Of the first cache: planes whose tiles at one place are computed before those at the next, and as much that comes later.
 
 Measured, 16 x 32 x 112 x 112 and 16 x 128 x 56 x 56: not to ask for what comes later takes three times as long.
 """
+
+
+def exceed_caches(problem):
+    """Whether the images of ``problem``, those that are read and those that are written, are fetched and written so."""
+    elements = prod(problem.x_shape) + prod(problem.out_shape)
+    return elements * np.dtype(problem.dtype).itemsize > LEVEL3_SHARE * caches().level3
 
 
 class Walk(NamedTuple):
