@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conv_cases import PROBLEMS, operands, result, shapes, truth
-from fastconv_kernels.conv import depthwise_cpu, depthwise_planes_weight_cpu, depthwise_weight_cpu
+from fastconv_kernels.conv import depthwise_cpu, depthwise_planes_weight_cpu, depthwise_weight_cpu, walk
 from fastconv_kernels.cpu.workspace import aligned
 from fastconv_kernels.registry import Kernel
 from guarded import integers, same
@@ -19,11 +19,13 @@ ALIKE = replace(PROBLEMS["depthwise, stride 2"], C=64, K=64, groups=64, layout="
 
 
 @pytest.mark.parametrize("direction", PLANS)
-def test_writes_past_the_caches(direction: str) -> None:
+def test_images_larger_than_the_caches(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "LEVEL3_SHARE", 0)
+    monkeypatch.setattr(walk, "LEVEL2_SHARE", 0)
     first, weight = operands(direction, ALIKE, integers)
     plan = PLANS[direction](ALIKE)
-    assert not plan.walk.streamed
-    plan.walk = plan.walk._replace(streamed=True)
+    assert plan.walk.streamed
+    assert bool(plan.walk.band) != plan.walk.asked
     shape = shapes(direction, ALIKE)[2]
     out = aligned(int(np.prod(shape)), ALIKE.dtype).reshape(shape)
     plan(first, plan.pack(weight), out)

@@ -30,7 +30,7 @@ from ..cpu.tile import (
 )
 from ..cpu.window import Window, fetch, slide, slide_at_edge
 from ..cpu.workspace import aligned
-from .frame_cpu import flat, pack_panels
+from .frame_cpu import bring, flat, pack_panels
 from .geometry import forward_axes, transposed_axes
 from .walk import row_table, walk_of
 
@@ -117,8 +117,12 @@ def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip):
 
 @jit
 def convolve_share(tile, window, tables, walk, extents, operands, flags, thread, threads):
-    """The bands that are this thread's."""
-    images, bands, _, _, target_rows, target_columns, channels, _ = extents
+    """The bands that are this thread's; walk: (pixels, channels) of a strip, rows under a window.
+
+    Of the last 0: rows are read where windows meet them; else those under a band are brought near before it is computed.
+    """
+    pixels, block, under = walk
+    images, bands, height, width, target_rows, target_columns, channels, _ = extents
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     x, packed, bias, residual, out = operands
     places = (
@@ -132,9 +136,12 @@ def convolve_share(tile, window, tables, walk, extents, operands, flags, thread,
     first_task, end_task = share(thread, threads, images * bands)
     for task in range(first_task, end_task):
         n, (first, end) = task // bands, share(task % bands, bands, target_rows)
-        for k in range(0, channels, walk[1]):
-            for q in range(0, target_columns, walk[0]):
-                strip = (q, min(q + walk[0], target_columns)), (k, min(k + walk[1], channels))
+        if under:
+            top, bottom = max(0, entry(rows[0], 2 * first + 1) - under), min(entry(rows[0], 2 * end - 1), height)
+            bring(tile, places[0] + (n * height + top) * width * channels, (bottom - top) * width * channels)
+        for k in range(0, channels, block):
+            for q in range(0, target_columns, pixels):
+                strip = (q, min(q + pixels, target_columns)), (k, min(k + block, channels))
                 convolve_strip(tile, window, rows, extents, places, flags, (n, first, end), strip)
     streamed(tile)
 
@@ -160,9 +167,12 @@ class _Depthwise:
         self.window = Window(horizontal, self.tile.rows)
         self.panels = -(-problem.K // self.tile.columns)
         self.walk = walk_of(vertical, horizontal, self.window, problem.K, self.tile, problem.bytes)
+        self.under = vertical.last - vertical.first + 1 if self.walk.band else 0
         self.tables = row_table(vertical)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         bands = 1 if problem.N % threads == 0 else min(target[0], 4 * threads)
+        if self.walk.band:
+            bands = max(bands, -(-target[0] // self.walk.band))
         self.threads = max(1, min(threads, problem.N * bands))
         self.extents = problem.N, bands, *source, *target, problem.K, problem.R * problem.S
         self.no_bias = np.zeros(problem.K, problem.dtype)
@@ -187,7 +197,8 @@ class _Depthwise:
         )
         aligned = self.problem.K % self.tile.lanes == 0 and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
         flags = residual is not None, activation == "relu", self.walk.streamed and aligned, self.walk.asked
-        convolve(self.tile, self.window, self.tables, tuple(self.walk), self.extents, operands, flags, self.threads)
+        walk = self.walk.pixels, self.walk.channels, self.under
+        convolve(self.tile, self.window, self.tables, walk, self.extents, operands, flags, self.threads)
         return out
 
 

@@ -9,7 +9,7 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block
 from ..cpu.share import share, threads_for
-from ..cpu.simd import load_alternate, load_first, nothing, prefetch, store_first
+from ..cpu.simd import load_alternate, load_first, nothing, prefetch, store_first, touch
 from ..cpu.tile import load_tile, pointer, store_tile
 
 
@@ -86,6 +86,13 @@ def ask_for(tile, source, size, part, parts):
     """
     for t in range(part * size // parts // tile.lanes, (part + 1) * size // parts // tile.lanes):
         prefetch(source + t * tile.lanes)
+
+
+@jit
+def bring(tile, source, size):
+    """Read ``size`` elements from first to last for the sake of their cache lines alone: as the processor foresees best."""
+    for t in range(0, size, tile.lanes):
+        touch(source + t)
 
 
 @jit
