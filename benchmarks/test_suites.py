@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import families
+from benchmarks import bounds, families
 from fastconv.bench import cases, suites
+from fastconv.bench.cases import convolution
 from fastconv.bench.contestants import Contestant
 from fastconv.bench.suites import SUITES, Suite
 
@@ -69,7 +70,15 @@ def test_a_bar_is_met_by_mean_and_worst_row_alike() -> None:
 
 
 def test_the_peak_bounds_what_no_winograd_computes() -> None:
-    family = families.Family("", "forward", ours=("fastconv",), others=("torch",), ideal=True)
+    family = families.Family("", "forward", ours=("fastconv",), others=("torch",), ideal=bounds.at_the_peak)
     row = {"case": "a", "flops": 8e9, "peak": 2.0, "seconds": {"fastconv": 5.0, "torch": 8.0}}
     assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__direct_cpu"}}) == 2.0
     assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__winograd_cpu"}}) == 1.6
+
+
+def test_the_fewest_products_bound_what_winograd_computes() -> None:
+    row = {"direction": "forward", "peak": 2.0}
+    direct, few = "n16 c64 14x14 k64 1x1", "n16 c64 16x16 k64 3x3 p1"
+    flops = convolution(direct).flops, convolution(few).flops
+    assert bounds.fewest_products(row | {"case": direct, "flops": flops[0]}) == pytest.approx(flops[0] / 2e9)
+    assert bounds.fewest_products(row | {"case": few, "flops": flops[1]}) == pytest.approx(flops[1] / 4 / 2e9)
