@@ -102,8 +102,10 @@ def threads_for(kernel: Kernel, threads: int | None) -> int:
     return threads or available
 
 
-def planned(kernel: Kernel, problem: Any, threads: int | None) -> Any:
-    return kernel.plan(kernel.in_layout(problem), threads_for(kernel, threads))
+def planned(
+    kernel: Kernel, problem: Any, threads: int | None, prepared: bool | None = False, most_bytes: int | None = None
+) -> Any:
+    return kernel.made(kernel.in_layout(problem), threads_for(kernel, threads), bool(prepared), most_bytes)
 
 
 def _refusing(kernel: Kernel, reasons: Callable[[Kernel, Any], tuple[str, ...]]) -> Kernel:
@@ -111,8 +113,8 @@ def _refusing(kernel: Kernel, reasons: Callable[[Kernel, Any], tuple[str, ...]])
     return replace(kernel, refuses=lambda problem: kernel.refuses(problem) or reasons(kernel, problem))
 
 
-def _too_large(kernel: Kernel, problem: Any, *, limit: int, threads: int | None) -> tuple[str, ...]:
-    needed = planned(kernel, problem, threads).workspace_bytes
+def _too_large(kernel: Kernel, problem: Any, *, limit: int, request: Settings) -> tuple[str, ...]:
+    needed = planned(kernel, problem, request.threads, request.prepared, limit).workspace_bytes
     return () if needed <= limit else (f"needs a workspace of {needed} bytes, max_workspace_bytes is {limit}",)
 
 
@@ -147,7 +149,7 @@ def selected(
     if not converting:
         ranked = [_refusing(kernel, _in_another_layout) for kernel in ranked]
     if limit is not None:
-        ranked = [_refusing(kernel, partial(_too_large, limit=limit, threads=request.threads)) for kernel in ranked]
+        ranked = [_refusing(kernel, partial(_too_large, limit=limit, request=request)) for kernel in ranked]
     if request.algorithm is None and request.target in (None, "cpu"):
         tuned = measured(operator, direction, problem, request)
         for algorithm in sorted(tuned, key=tuned.__getitem__):

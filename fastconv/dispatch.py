@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -146,13 +147,14 @@ class Lender:
         Of its innermost loop; None: it has none.
     """
 
-    def __init__(self, kernel: Kernel, problem: Any, threads: int | None) -> None:
+    def __init__(self, kernel: Kernel, problem: Any, request: Settings, limit: int | None) -> None:
         global _now
         self.kernel, self.problem = kernel, kernel.in_layout(problem)
-        self.threads = threads_for(kernel, threads)
+        self.threads = threads_for(kernel, request.threads)
+        self._plan = partial(kernel.made, self.problem, self.threads, bool(request.prepared), limit)
         self._spare: list[Any] = []  # of each plan its ``__call__``, which is called sooner than the plan
         self.used = _now = _now + 1
-        first = kernel.plan(self.problem, self.threads)
+        first = self._plan()
         self.workspace_bytes: int = first.workspace_bytes
         self.tile: Any = getattr(first, "tile", None)
         _lenders[id(self)] = self
@@ -166,7 +168,7 @@ class Lender:
         try:
             return self._spare.pop().__self__  # a list's pop and append are atomic: no lock that a fork could leave locked
         except IndexError:
-            return self.kernel.plan(self.problem, self.threads)
+            return self._plan()
 
     def give_back(self, plan: Any) -> None:
         """Keep the plan for other calls; one that raised is not given back, it may have been left half-way."""
@@ -213,7 +215,7 @@ def _lender(
     _around: Around, operator: str, direction: str, problem: Any, asked: Settings, limit: int | None, converting: bool
 ) -> Lender:
     request = request_for(operator, direction, asked.checked())
-    return Lender(selected(operator, direction, problem, request, limit, converting), problem, request.threads)
+    return Lender(selected(operator, direction, problem, request, limit, converting), problem, request, limit)
 
 
 def lender(
@@ -289,4 +291,4 @@ def plan_for(
     kernel = selected(operator, direction, problem, request, converting=False)
     if kernel.target == "cuda" and settings().device is None:
         raise TargetUnavailableError("target: cuda was asked for after the model had begun on the host; compile it anew")
-    return planned(kernel, problem, request.threads)
+    return planned(kernel, problem, request.threads, prepared)

@@ -68,7 +68,7 @@ def conv2d(
     algorithm, target, accuracy, precision : str, optional
         See ``fastconv.use``; what ``accuracy`` decides is said below.
     max_workspace_bytes : int, optional
-        Kernels whose plan's workspace is larger refuse.
+        Kernels whose plan's workspace is larger refuse; Winograd's takes smaller blocks first.
 
     Returns
     -------

@@ -56,6 +56,9 @@ class Kernel:
         Freezes tables, tile and workspace for one problem; the family's ``__init__`` documents how its plans are called.
     refuses, declines : callable (problem) -> reasons
         Why it cannot, and why it should not, compute a problem.
+    options : tuple of str
+        What its plans are told by ``made``: "prepared", whether weights are packed once for many calls; "most_bytes", how
+        large their workspace should be at most, or None.
     layout : str or None
         The only layout of images its plans take; None: that of the problem.
     as_it_is : callable (problem) -> bool
@@ -79,9 +82,10 @@ class Kernel:
     direction: str
     algorithm: str
     target: str
-    plan: Callable[[Any, int], Any]
+    plan: Callable[..., Any]
     refuses: Callable[[Any], tuple[str, ...]] = nothing_against
     declines: Callable[[Any], tuple[str, ...]] = nothing_against
+    options: tuple[str, ...] = ()
     layout: str | None = None
     as_it_is: Callable[[Any], bool] = never
     work: Callable[[Any], Mapping[str, float]] | None = None
@@ -100,6 +104,11 @@ class Kernel:
     def exact(self) -> bool:
         """Whether it keeps to the bound of a plain sum."""
         return self.accuracy <= 1.0 and self.product_error == 0.0
+
+    def made(self, problem: Any, threads: int, prepared: bool = False, most_bytes: int | None = None) -> Any:
+        """A plan for ``problem``, in the layout that the plans take, which is told what it can be told."""
+        told = {"prepared": prepared, "most_bytes": most_bytes}
+        return self.plan(problem, threads, **{name: told[name] for name in self.options})
 
     def in_layout(self, problem: Any) -> Any:
         """``problem`` in the layout that the plans take."""

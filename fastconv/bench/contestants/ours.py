@@ -48,7 +48,7 @@ def entry(
     own = kernel.in_layout(problem)
     if own != problem or (willing and kernel.declines(own)):
         return None
-    call, out = KERNELS[case.operator, case.direction](kernel.plan(own, threads), own, operands, case.packed)
+    call, out = KERNELS[case.operator, case.direction](kernel.made(own, threads, case.packed), own, operands, case.packed)
     return Entry(call, partial(outward, out, case.direction, layout), kernel.name)
 
 

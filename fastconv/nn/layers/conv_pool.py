@@ -84,7 +84,7 @@ class ConvPoolStage(Stage):
             self._full = planning.memory.take("gradient.full", problem.conv.out_shape, planning.dtype)
 
     def prepare(self) -> None:
-        self._forward.pack(self._weight, self._packed)
+        self._packed = self._forward.pack(self._weight, self._packed)
 
     def forward(self, x: Array) -> Array:
         self._x = x

@@ -117,7 +117,7 @@ class InputGradient:
         self._grad_x = planning.passed(problem.x_shape[1:])
 
     def __call__(self, grad: Array) -> Array:
-        self._plan.pack(self._weight, self._packed)
+        self._packed = self._plan.pack(self._weight, self._packed)
         self._plan(grad, self._packed, self._grad_x)
         return self._grad_x
 
@@ -138,7 +138,7 @@ class ConvolutionStage(Stage):
             self._bias_gradient = None if self._bias is None else BiasGradient(self._out, planning)
 
     def prepare(self) -> None:
-        self._forward.pack(self._weight, self._packed)
+        self._packed = self._forward.pack(self._weight, self._packed)
 
     def forward(self, x: Array) -> Array:
         self._x = x

@@ -33,11 +33,24 @@ def rows(
     plans: tuple[Any, Any, Any],
     layout: str | None = None,
     in_layout: tuple[str, ...] = DIRECTIONS,
+    options: tuple[str, ...] = (),
     **about: Any,
 ) -> tuple[Kernel, ...]:
-    """An algorithm's row in each of the three tables; ``in_layout``: the directions whose plans take ``layout`` alone."""
+    """An algorithm's row in each of the three tables.
+
+    in_layout: the directions whose plans take ``layout`` alone; options: of plans that take weights
+    """
     return tuple(
-        Kernel("conv", direction, algorithm, target, plan, layout=layout if direction in in_layout else None, **about)
+        Kernel(
+            "conv",
+            direction,
+            algorithm,
+            target,
+            plan,
+            options=() if direction == "backward_weight" else options,
+            layout=layout if direction in in_layout else None,
+            **about,
+        )
         for direction, plan in zip(DIRECTIONS, plans, strict=True)
     )
 
@@ -49,6 +62,7 @@ def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
         "target": "cpu",
         "refuses": partial(winograd_cpu.refuses, outputs=outputs),
         "layout": "NHWC",
+        "options": ("prepared", "most_bytes"),
         "accuracy": winograd_cpu.ACCURACY[outputs],
         "summary": summary,
         "source": "Winograd, Arithmetic Complexity of Computations, 1980; "

@@ -14,6 +14,7 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel, rows_apart
 from ..cpu.share import share
 from ..cpu.tile import pointer, rank1, store_tile, zero
+from ..cpu.tile import room as memory
 from ..cpu.tile_rows import column
 from ..cpu.transform import inputs_unchanged, outputs_unchanged, transform_patch, transform_points
 from .patches_cpu import corner, offset_of
@@ -68,7 +69,7 @@ def sum_share(tile, strip, scheme, operands, flags, source, target, meetings, bu
         for k in range(0, channels, tile.lanes):
             if marks[t * vectors + k // tile.lanes]:
                 marks[t * vectors + k // tile.lanes] = 0
-                images, filters = pointer(tile, x, 0), pointer(tile, packed, 0)
+                images, filters = pointer(tile, x, 0), memory(tile, packed)
                 sums = sum_patch(tile, strip, scheme, images, filters, source, meetings, t, k, room)
                 place, extent = offset_of(target, t) + k, (target.rows - y, target.columns - x_place, channels - k)
                 epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies

@@ -16,8 +16,28 @@ TRANSFORMS = 24, 12
 PASSING = 2
 """Patches whose products take as long as U takes to come from the third cache."""
 
+KEPT = 4
+"""Times the second cache: the most that U takes of filters that are not prepared, if it is kept.
+
+Measured, against filters transformed for each block: 56x56 with 64 and 192 channels, 1.8 MB of U, 0.97 times as long; 28x28
+with 128 and 192, 3.5 MB, 0.95 to 1.0; 13x13 with 384 and 256, 14 MB, 1.08.  Where two cores have no third cache in common, one
+reads what the other has transformed at a third of the speed: 13x13 with 192 and 384 channels took 1.25 times as long on two
+threads, 7x7 with 160 and 320 1.7 times.
+"""
+
+GROUPS = (128, 128), (64, 128), (32, 64), (12, 32)
+"""(most patches in a block, most input channels in a chunk) where filters are transformed anew for each block.
+
+The more, the more memory and the less time.  Measured on one thread, 13x13 with 384 and 256 channels: blocks of 86, 51 and 32
+patches took 0.95, 0.99 and 1.03 times as long as with U kept, 28x28 with 512 and 512 blocks of 49 took 1.06 to 1.1 times as
+long as of 98; to take 64 input channels at a time took 1.0 to 1.08 times as long as 128.
+"""
+
+FILTERS = 5
+"""Patches whose products take as long as the transforms of all filters."""
+
 WORTH = 1.15
-"""How many times as fast ranges of panels must be predicted to be.
+"""How many times as fast ranges of panels must be predicted to be where U is kept.
 
 Of single images on two threads 14x14 with 96 and 208 channels, predicted to be 1.1 times as fast, took 1.16 times as long;
 13x13 with 192 and 384 channels, predicted 1.26, was 1.33 times as fast.
@@ -29,7 +49,7 @@ class Sizes(NamedTuple):
 
     patches, blocks : of all images; into how many blocks they are cut
     panels, ranges : of output channels; into how many ranges they are cut
-    group : patches whose V is kept while the panels pass; 0 where U is kept
+    chunk : input channels whose filters are transformed at a time, panel by panel; 0 where U is kept
     u_point, v_point, m_point : from one point to the next in U, V and M
     v_row, m_row : from one patch to the next in V and M
     """
@@ -38,7 +58,7 @@ class Sizes(NamedTuple):
     blocks: int
     panels: int
     ranges: int
-    group: int
+    chunk: int
     u_point: int
     v_point: int
     v_row: int
@@ -52,31 +72,42 @@ def ceiling(length, unit):
 
 
 def keeps_filters(size):
-    """Whether U, of ``size`` bytes, is kept as a whole: where it stays in the third cache."""
+    """Whether U, of ``size`` bytes, is kept as a whole by plans with prepared filters: where it stays in the third cache."""
     return size <= caches().level3 // 2
 
 
-def sizes_for(tile, points, patches, panels, depth, threads):
-    """The ``Sizes`` for ``patches`` of ``points`` points, ``depth`` input channels and ``panels`` of output channels."""
-    lanes, nr, point_bytes, memory = tile.lanes, tile.columns, points * tile.itemsize, caches()
+def sizes_for(tile, points, patches, panels, depth, threads, prepared=True):
+    """``Sizes`` for ``patches`` of ``points`` points, ``depth`` input channels and ``panels`` of output channels.
+
+    They come from those that take the least time to those that need the least memory.  prepared: whether filters are packed
+    once for many calls
+    """
+    memory, u_bytes = caches(), points * tile.itemsize * depth * panels * tile.columns
     # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
-    v_row, m_row = ceiling(depth, lanes) * lanes + lanes, panels * nr + lanes
-    if keeps_filters(point_bytes * depth * panels * nr):
-        limit = max(BLOCK, memory.level2 // 2 // (point_bytes * (v_row + m_row)))
-        blocks, kept, ranges = blocks_for(tile, patches, panels, depth, threads, limit)
-        m_row, u_size, group = ceiling(panels, ranges) * nr + lanes, panels * depth * nr, 0
-    else:
-        m_row, u_size, blocks, ranges = nr + lanes, depth * nr, 0, 1
-        group = kept = even(patches, memory.level3 // 2 // (point_bytes * v_row), tile.rows)
-    u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
-    return Sizes(patches, blocks, panels, ranges, group, u_point, v_point, v_row, m_point, m_row)
+    v_row = ceiling(depth, tile.lanes) * tile.lanes + tile.lanes
+
+    def cut(blocks, kept, ranges, chunk):
+        together = 1 if chunk else ceiling(panels, ranges)  # panels in M
+        m_row, u_size = together * tile.columns + tile.lanes, chunk * tile.columns or panels * depth * tile.columns
+        u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
+        return Sizes(patches, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
+
+    if keeps_filters(u_bytes) if prepared else u_bytes <= KEPT * memory.level2:
+        rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
+        limit = max(BLOCK, memory.level2 // 2 // rows_bytes)
+        yield cut(*blocks_for(tile, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
+    for group, chunk in GROUPS:
+        yield cut(*blocks_for(tile, patches, panels, depth, threads, group, FILTERS, 1), even(depth, chunk, 1))
 
 
-def blocks_for(tile, patches, panels, depth, threads, limit):
+def blocks_for(tile, patches, panels, depth, threads, limit, passing, worth):
     """(blocks, patches in one, ranges of panels): what one thread has to do takes the least time.
 
     Where a thread has few patches, which fill its tiles badly while all of U passes for them, it is better off with a range of
-    the panels, although patches are then transformed once for each.  ``limit``: the most patches in a block.
+    the panels, although patches are then transformed once for each.
+
+    limit: the most patches in a block; passing: those whose products take as long as what the block needs of U; worth: how
+    many times as fast ranges of panels must be predicted to be
     """
     rows, limit = tile.rows, max(1, limit // tile.rows) * tile.rows
     units = ceiling(patches, rows)
@@ -90,7 +121,7 @@ def blocks_for(tile, patches, panels, depth, threads, limit):
         blocks, kept, ranges = choice
         width, passes = ceiling(panels, ranges) * tile.columns, ceiling(blocks * ranges, threads)
         done = min(passes * kept, ceiling(units * ranges, threads) * rows)
-        time = done * (depth * width + TRANSFORMS[0] * depth + TRANSFORMS[1] * width) + passes * PASSING * depth * width
-        return time if ranges == 1 else time * WORTH
+        time = done * (depth * width + TRANSFORMS[0] * depth + TRANSFORMS[1] * width) + passes * passing * depth * width
+        return time if ranges == 1 else time * worth
 
     return min(map(choice, range(1, min(threads, panels) + 1)), key=time)

@@ -12,9 +12,11 @@ row of patches at a time, as many channels as there are lanes.  The gradient wit
 filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their maxima leave
 the registers.
 
-U is n² / r² times as large as the filters.  Where it stays in the third cache (``convolve``), patches are taken in blocks so
-small that V and M stay in the second.  Where it is larger (``convolve_group``), it never exists as a whole: V of a group of
-patches is kept in the third cache, and each panel of filters is transformed when its turn has come.
+U is n² / r² times as large as the filters.  Where it is kept (``convolve``), patches are taken in blocks so small that V and M
+stay in the second cache while U passes.  Where it would not stay in the third, or is large and needed for a single call
+(``convolve_panels``), it never exists as a whole: V of a larger block is kept in the third cache, and for each block the
+filters of each panel of outputs are transformed anew, a chunk of input channels at a time that stays in the second.  A thread
+then reads nothing that another has written.
 
 A NaN or an infinity spreads over its patch, and large numbers may overflow on the way: vectors of outputs that are not
 finite are marked, and ``spoilt_cpu`` sums them as the definition says.
@@ -29,7 +31,7 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import unwritten, workspace
+from ..cpu.workspace import address_of, unwritten, workspace, workspace_bytes
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patches_cpu import Patches
@@ -37,7 +39,8 @@ from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
 from .walk import exceed_caches
 from .winograd_blocks import ceiling, sizes_for
-from .winograd_stages_cpu import convolve, convolve_group, pack_filters, transform_group
+from .winograd_filters_cpu import Filters, pack_filters
+from .winograd_stages_cpu import convolve, convolve_panels
 
 TILES = (6, 4), (8, 2), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
@@ -111,46 +114,65 @@ class _Winograd:
     the next in source and target; turned: whether the filters are turned by 180 degrees.
     """
 
-    def __init__(self, problem, threads, method, source, target, steps, turned, tile):
+    def __init__(self, problem, threads, method, source, target, steps, turned, tile, prepared, most_bytes):
         matrices, meetings = method
-        self.problem, self.window, self.turned, self.scheme = problem, problem.R, turned, Scheme(*matrices)
-        (rows, columns, depth, top, left), width, points = source, target[2], self.scheme.points
+        self.problem, self.window, self.turned, self.prepared = problem, problem.R, turned, prepared
+        (rows, columns, depth, top, left), width, self.scheme = source, target[2], Scheme(*matrices)
         self.tile = tile or fitting(TILES, width, problem.dtype)
-        lanes, nr = self.tile.lanes, self.tile.columns
+        lanes, points, self.planes = self.tile.lanes, self.scheme.points, problem.layout == "NCHW"
         down, across = ceiling(target[0], steps[1]), ceiling(target[1], steps[1])
         self.source = Patches(rows, columns, depth, down, across, top, left, steps[0])
         self.target = Patches(*target, down, across, 0, 0, steps[1])
-        patches, panels = problem.N * down * across, ceiling(width, nr)
+        patches, panels = problem.N * down * across, ceiling(width, self.tile.columns)
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.sizes = sizes_for(self.tile, self.scheme.points, patches, panels, depth, self.threads)
-        sizes, shared = self.sizes, 1 if self.sizes.group else self.threads  # V of a group is for all threads
-        # A plain sum needs a patch of all input channels and its outputs.
-        v_size = max(points * sizes.v_point, points * sizes.v_row + steps[1] ** 2 * lanes)
-        outputs = min(steps)
+        reach, outputs = matrices.input.shape[1], min(steps)
+        row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2) if self.planes else 0
+        marks = patches * ceiling(width, lanes)
+        for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared):
+            lengths = (*self._lengths(sizes, steps[1] ** 2 * lanes), row_of_patches * lanes)
+            self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks
+            if most_bytes is None or self.workspace_bytes <= most_bytes:
+                break
+        self.sizes = sizes
+        *buffers, self.room = (workspace(self.threads, length, problem.dtype) for length in lengths)
+        self.buffers = tuple(buffers)
         self.strip = Tile(outputs, 1, problem.dtype, lanes)
-        table = meeting_table(meetings, self.window, matrices.input.shape[1], steps[1] // outputs)
+        table = meeting_table(meetings, self.window, reach, steps[1] // outputs)
         self.meetings = table, steps[0] // outputs
-        self.buffers = workspace(shared, v_size, problem.dtype), workspace(self.threads, points * sizes.m_point, problem.dtype)
-        if sizes.group:
-            self.buffers += (workspace(self.threads, points * sizes.u_point, problem.dtype),)
-        self.planes = problem.layout == "NCHW"
-        reach = matrices.input.shape[1]
-        row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2)
-        self.room = workspace(self.threads, row_of_patches * lanes if self.planes else 0, problem.dtype)
         self.streamed = exceed_caches(problem) and width % lanes == 0 and not self.planes
-        self.no_bias = np.zeros(width, problem.dtype)
-        self.marks = np.zeros(patches * ceiling(width, lanes), np.uint8)
-        self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.room, self.marks))
+        self.no_bias, self.marks = np.zeros(width, problem.dtype), np.zeros(marks, np.uint8)
 
-    def _pack(self, weight, strides, packed):
-        """The filters, and U if it is kept; strides: from one tap row and column, input and output channel to the next."""
+    def _lengths(self, sizes, outputs):
+        """Elements of V, M and U for one thread; outputs: of a patch, a vector of channels."""
+        points, tile = self.scheme.points, self.tile
+        # A plain sum needs a patch of all input channels and its outputs.
+        v_size = max(points * sizes.v_point, points * sizes.v_row + outputs)
+        u_size = points * sizes.u_point + self.window**2 * sizes.chunk * tile.columns + tile.lanes if sizes.chunk else 0
+        return v_size, points * sizes.m_point, u_size
+
+    def _line(self, weight):
+        """The weight as one line, and the strides from one tap row and column, input and output channel to the next."""
+        line, (down, right, channel, output) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
+        return line, (down, right, output, channel) if self.turned else (down, right, channel, output)
+
+    def pack(self, weight, packed=None):
+        """The weight, (R, R, C, K) or in NCHW (K, C, R, R), of any strides, as calls take it.
+
+        Transformed where U is kept; itself where the filters are transformed in each call.
+        """
+        if self.sizes.chunk and not self.prepared:
+            return weight
+        return self._packed(weight, packed)
+
+    def _packed(self, weight, packed=None):
+        """The filters, and U if it is kept."""
         depth, width, sizes = self.source.channels, self.target.channels, self.sizes
-        points = 0 if sizes.group else self.scheme.points
+        points, (line, strides) = 0 if sizes.chunk else self.scheme.points, self._line(weight)
         if packed is None:
             filters = self.window**2 * sizes.panels * depth * self.tile.columns
             packed = unwritten(filters + points * sizes.u_point, self.problem.dtype)
         threads = threads_for(self.threads, 2 * (1 + points) * self.window**2 * depth * width, THREAD_FLOPS)
-        rest = weight, tuple(strides), self.turned, (depth, width), packed, sizes, threads
+        rest = line, strides, self.turned, (depth, width), packed, sizes, threads
         pack_filters(self.tile, self.scheme, *rest)
         return packed
 
@@ -160,14 +182,16 @@ class _Winograd:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
         streams = self.streamed and positions is None and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
         cut = self._arguments(x, packed, bias, addend, out, positions, rectifies, keeps, streams)
-        if not (self._by_groups if self.sizes.group else self._by_blocks)(cut, staging):
+        if not (self._by_panels if self.sizes.chunk else self._by_blocks)(cut, packed, staging):
             return out
         result = out
+        if packed.ndim > 1:
+            packed = self._packed(packed)
         if self.planes:  # rare enough to convert whole images for it
             x, residual, result = (
                 a if a is None else np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, residual, out)
             )
-            cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps, streams)
+        cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps, streams)
         sum_marked(self.tile, self.strip, *cut[1:], self.meetings, self.buffers[0], len(self.buffers[0]))
         if self.planes:
             np.copyto(out, result.transpose(0, 3, 1, 2))
@@ -176,35 +200,32 @@ class _Winograd:
     def _arguments(self, x, packed, bias, residual, out, positions, *flags):
         """What all stages are given."""
         residual = None if residual is None else residual.reshape(-1)
-        operands = x.reshape(-1), packed, bias, residual, out.reshape(-1), positions, self.marks
+        operands = x.reshape(-1), address_of(packed), bias, residual, out.reshape(-1), positions, self.marks
         return self.tile, self.scheme, operands, flags, self.source, self.target
 
-    def _by_blocks(self, cut, staging):
-        return convolve(*cut, self.sizes, self.buffers, staging, self.threads)
+    def _by_blocks(self, cut, packed, staging):
+        return convolve(*cut, self.sizes, self.buffers[:2], staging, self.threads)
 
-    def _by_groups(self, cut, staging):
-        marked, sizes = 0, self.sizes
-        for first in range(0, sizes.patches, sizes.group):
-            group = first, min(sizes.patches, first + sizes.group)
-            images = cut[2][0], self.source, sizes, self.buffers[0], staging
-            transform_group(self.tile, self.scheme, *images, group, self.threads)
-            marked += convolve_group(*cut, sizes, self.buffers, staging, group, self.threads)
-        return marked
+    def _by_panels(self, cut, packed, staging):
+        nr, depth, width, turned, line = self.tile.columns, self.source.channels, self.target.channels, False, packed
+        strides, panel = (self.window * depth * nr, depth * nr, nr, 1), self.window**2 * depth * nr
+        if packed.ndim > 1:
+            line, strides = self._line(packed)
+            panel, turned = nr * strides[3], self.turned
+        filters = Filters(address_of(line), *strides, panel, width, turned)
+        return convolve_panels(*cut, filters, self.sizes, self.buffers, staging, self.threads)
 
 
 class Forward(_Winograd):
     """A plan for the convolution of images of one shape by F(outputs x outputs, R x R)."""
 
-    def __init__(self, problem, threads=1, tile=None, *, outputs=4):
+    def __init__(self, problem, threads=1, tile=None, *, outputs=4, prepared=False, most_bytes=None):
         stride, ((above, _), (beside, _)) = problem.stride[0], problem.padding
         matrices = strided(outputs, problem.R, stride)
         meetings = [[(tap, stride * i + tap) for tap in range(problem.R)] for i in range(outputs)]
-        source, target = (problem.H, problem.W, problem.C, -above, -beside), (problem.P, problem.Q, problem.K)
-        super().__init__(problem, threads, (matrices, meetings), source, target, (outputs * stride, outputs), False, tile)
-
-    def pack(self, weight, packed=None):
-        """The transformed weight, (R, R, C, K) or in NCHW (K, C, R, R), of any strides."""
-        return self._pack(*flat(weight.transpose(2, 3, 1, 0) if self.planes else weight), packed)
+        images = (problem.H, problem.W, problem.C, -above, -beside), (problem.P, problem.Q, problem.K)
+        steps, asked = (outputs * stride, outputs), (tile, prepared, most_bytes)
+        super().__init__(problem, threads, (matrices, meetings), *images, steps, False, *asked)
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
         """Write activation(conv(x, weight) + bias + residual) into ``out``.
@@ -223,7 +244,7 @@ class Forward(_Winograd):
 class BackwardInput(_Winograd):
     """A plan for the gradient with respect to the input."""
 
-    def __init__(self, problem, threads=1, tile=None, *, outputs=4):
+    def __init__(self, problem, threads=1, tile=None, *, outputs=4, prepared=False, most_bytes=None):
         stride, taps, ((above, _), (beside, _)) = problem.stride[0], problem.R, problem.padding
         rest = above % stride  # before the first output of a patch, as much beside as above
         matrices, first = transposed(outputs, taps, stride, rest)
@@ -231,12 +252,8 @@ class BackwardInput(_Winograd):
         meetings = [[(tap, reach // stride - first) for tap, reach in row if reach % stride == 0] for row in reaches]
         source = problem.P, problem.Q, problem.K, above // stride + first, beside // stride + first
         target = problem.H, problem.W, problem.C
-        super().__init__(problem, threads, (matrices, meetings), source, target, (outputs, outputs * stride), True, tile)
-
-    def pack(self, weight, packed=None):
-        """The transformed weight, of any strides, turned by 180 degrees, its channels exchanged."""
-        line, (down, right, channel, output) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
-        return self._pack(line, (down, right, output, channel), packed)
+        steps, asked = (outputs, outputs * stride), (tile, prepared, most_bytes)
+        super().__init__(problem, threads, (matrices, meetings), source, target, steps, True, *asked)
 
     def __call__(self, grad_output, packed, out):
         """Write the gradient of the input for that of the output into ``out``; both C-contiguous, in the problem's layout."""
@@ -246,8 +263,8 @@ class BackwardInput(_Winograd):
 class PooledForward(Forward):
     """A plan for convolution, bias, ReLU and 2 x 2 max pooling of NHWC images of one shape."""
 
-    def __init__(self, problem, threads=1, tile=None, *, outputs=4):
-        super().__init__(problem.conv, threads, tile, outputs=outputs)
+    def __init__(self, problem, threads=1, tile=None, *, outputs=4, **options):
+        super().__init__(problem.conv, threads, tile, outputs=outputs, **options)
         self.problem = problem
         self.target = self.target._replace(rows=problem.P, columns=problem.Q, step=outputs // WINDOW)
         self.no_positions = np.zeros(1, np.uint8)

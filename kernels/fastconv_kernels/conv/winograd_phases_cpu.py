@@ -27,16 +27,17 @@ from numba import prange
 
 from ..cpu.compile import jit, threaded
 from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
-from ..cpu.tile import Tile, fitting, pointer, streamed
+from ..cpu.tile import Tile, fitting, pointer, room, streamed
 from ..cpu.transform import Scheme
-from ..cpu.workspace import unwritten, workspace
+from ..cpu.workspace import address_of, unwritten, workspace
 from .cells_cpu import by_cells, cells_for, taps_of, transform_cells
 from .patches_cpu import Patches, Points
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
 from .walk import exceed_caches
 from .winograd_blocks import ceiling, keeps_filters, sizes_for
-from .winograd_stages_cpu import multiply_points, pack_filters, write_images, write_planes
+from .winograd_filters_cpu import pack_filters
+from .winograd_stages_cpu import multiply_points, write_outputs
 
 OUTPUTS = 4
 """On a side of a patch."""
@@ -90,23 +91,19 @@ def meeting_table(problem, taps):
 def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, buffers, staging, thread, threads):
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
     nr, depth = tile.columns, cells.stride * cells.stride * source.channels
-    images, packed = pointer(tile, operands[0], 0), operands[1]
+    images = pointer(tile, operands[0], 0)
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
     frame, framed, marked = pointer(tile, buffers[2], thread * buffers[2].shape[1]), -1, 0
-    filters = pointer(tile, packed, sizes.panels * scheme.taps.inputs * scheme.taps.inputs * depth * nr)
+    filters = room(tile, operands[1]) + sizes.panels * scheme.taps.inputs * scheme.taps.inputs * depth * nr
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
         j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
         first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
-        multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, (end, end)))
-        if staging is None:
-            marked += write_images(tile, scheme, m, operands, flags, target, channels, first, end)
-        else:
-            room = pointer(tile, staging[0], thread * staging[0].shape[1])
-            marked += write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, staging[1])
+        multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, (end, end)))
+        marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
     return marked
 
@@ -115,7 +112,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, 
 def convolve(tile, scheme, operands, flags, source, target, cells, sizes, buffers, staging, threads):
     """All of it; returns how many vectors of outputs were marked.
 
-    operands : images, packed filters, bias, residual or None, outputs, None, marks
+    operands : images, the address of the packed filters, bias, residual or None, outputs, None, marks
     flags : whether relu follows, False, whether outputs go past the caches
     source, target : how the images, in pixels, and the outputs are cut into patches
     cells : how the images are cut into cells
@@ -145,7 +142,7 @@ class Forward:
         patches, panels = problem.N * down * across, ceiling(problem.K, self.tile.columns)
         self.depth, points = self.stride**2 * problem.C, self.scheme.points
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.sizes = sizes = sizes_for(self.tile, points, patches, panels, self.depth, self.threads)
+        self.sizes = sizes = next(sizes_for(self.tile, points, patches, panels, self.depth, self.threads))
         reach, self.planes = OUTPUTS + self.taps - 1, problem.layout == "NCHW"
         self.cells = cells_for(problem, across, OUTPUTS, reach)
         # A plain sum needs a patch of all channels and its outputs.
@@ -194,7 +191,7 @@ class Forward:
         if self.planes:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
         line = None if addend is None else addend.reshape(-1)
-        operands = x.reshape(-1), packed, bias, line, out.reshape(-1), None, self.marks
+        operands = x.reshape(-1), address_of(packed), bias, line, out.reshape(-1), None, self.marks
         cut = self.source, self.target, self.cells, self.sizes
         if convolve(self.tile, self.scheme, operands, flags, *cut, self.buffers, staging, self.threads):
             self._sum_marked(x, packed, bias, residual, out, flags)
@@ -209,7 +206,8 @@ class Forward:
             )
         reach, window = (OUTPUTS + taps - 1) * stride, taps * stride
         pixels = Scheme(np.zeros((OUTPUTS, OUTPUTS)), np.zeros((OUTPUTS, window)), np.zeros((OUTPUTS, reach)))
-        operands = x.reshape(-1), packed, bias, None if residual is None else residual.reshape(-1), result.reshape(-1), None
+        addend = None if residual is None else residual.reshape(-1)
+        operands = x.reshape(-1), address_of(packed), bias, addend, result.reshape(-1), None
         strip, meetings = Tile(OUTPUTS, 1, self.problem.dtype, self.tile.lanes), (meeting_table(self.problem, taps), stride)
         places, threads = (self.source, self.target), len(self.buffers[0])
         sum_marked(self.tile, strip, pixels, (*operands, self.marks), flags, *places, meetings, self.buffers[0], threads)

@@ -1,36 +1,33 @@
 """The stages of Winograd's convolution, compiled: ``winograd_cpu`` has the formula, the names of its arrays, and the plans.
 
     transform_images    V from the patches of the input (``patches_cpu``)
-    pack_filters        U from the filters, or the filters alone where U is too large to be kept
+    transform_filters   U from the filters (``winograd_filters_cpu``)
     multiply_points     M from V and U
     write_images        outputs from M, with bias, residual and relu, or their maxima
 
-``convolve`` chains them block of patches by block of patches; ``transform_group`` and ``convolve_group`` panel by panel.
+``convolve`` chains them block of patches by block of patches, where U is kept; ``convolve_panels`` has the filters of each
+panel transformed for each block.
 """
 
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
-from ..cpu.pack import pack
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance
-from ..cpu.tile import accumulate_rows, pointer, prefetch_tile, store_tile, streamed, zero
-from ..cpu.transform import transform_patch, transform_points
-from .frame_cpu import turn_taps
+from ..cpu.tile import accumulate_rows, add_tile, load_tile, pointer, prefetch_tile, room, store_tile, streamed, zero
+from ..cpu.transform import transform_points
 from .patches_cpu import Points, ask_for_images, corner, in_row, offset_of, transform_images, transform_planes
 from .planes_cpu import scatter_row
-
-CHUNK = 32
-"""Input channels whose filters are transformed together: they stay in the second cache meanwhile."""
+from .winograd_filters_cpu import transform_panel
 
 
 @jit
-def multiply_points(tile, scheme, v, u, m, depth, panels, rows, following):
-    """m[point, :rows] = v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next.
+def multiply_points(tile, scheme, v, u, m, depth, panels, rows, adds, following):
+    """m[point, :rows] (+)= v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next.
 
-    following: images, their patches, and which of these (first, end) are brought nearer meanwhile
+    adds: to what ``m`` holds; following: images, their patches, and which of these (first, end) are brought nearer meanwhile
     """
     nr = tile.columns
     for point in range(scheme.points):
@@ -41,7 +38,10 @@ def multiply_points(tile, scheme, v, u, m, depth, panels, rows, following):
                 place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, rows - t, nr)
                 prefetch_tile(place)
                 a = rows_apart(tile, v.base + (point * v.point + t * v.row), v.row, rows - t)
-                store_tile(accumulate_rows(tile, zero(tile), a, weights, depth), place)
+                total = accumulate_rows(tile, zero(tile), a, weights, depth)
+                if adds:
+                    total = add_tile(total, load_tile(tile, place))
+                store_tile(total, place)
 
 
 @jit
@@ -74,10 +74,10 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
 
 
 @jit
-def write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, adds):
+def write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, adds):
     """``write_images`` for images of planes, NCHW.
 
-    room: for a row of patches of as many channels as a vector has lanes; adds: whether there is a residual
+    place: for a row of patches of as many channels as a vector has lanes; adds: whether there is a residual
     """
     _, _, bias, residual, out, _, marks = operands
     bias, residual, out = pointer(tile, bias, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
@@ -90,43 +90,71 @@ def write_planes(tile, scheme, m, operands, flags, target, channels, first, end,
         for k in range(channels[0], channels[1], lanes):
             for s in range(count):
                 products = m.base + ((t - first + s) * m.row + k - channels[0])
-                targets, extent = (room + s * step * lanes, None, False), (size[0], size[1] - s * step, width - k)
+                targets, extent = (place + s * step * lanes, None, False), (size[0], size[1] - s * step, width - k)
                 strides = size[1] * lanes, lanes
                 if transform_points(scheme.output, products, m.point, (bias + k, None, False), targets, strides, extent):
                     marks[(t + s) * vectors + k // lanes] = 1
                     marked += 1
             origin = ((n * width + k) * rows + y) * columns + x
             epilogue = residual + origin, adds, flags[0]
-            scatter_row(tile, room, columns, rows * columns, width - k, size, epilogue, out + origin)
+            scatter_row(tile, place, columns, rows * columns, width - k, size, epilogue, out + origin)
         t += count
     return marked
+
+
+@inlined
+def staged(tile, staging, thread):
+    """The thread's room for a row of patches of planes."""
+    return pointer(tile, staging[0], thread * staging[0].shape[1])
+
+
+@jit
+def write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread):
+    """``write_images`` or, of planes, ``write_planes``."""
+    if staging is None:
+        return write_images(tile, scheme, m, operands, flags, target, channels, first, end)
+    place = staged(tile, staging, thread)
+    return write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, staging[1])
+
+
+@inlined
+def points_of(tile, buffers, sizes, thread):
+    """V and M of the thread."""
+    v, m = pointer(tile, buffers[0], thread * buffers[0].shape[1]), pointer(tile, buffers[1], thread * buffers[1].shape[1])
+    return Points(v, sizes.v_point, sizes.v_row), Points(m, sizes.m_point, sizes.m_row)
+
+
+@inlined
+def task_of(tile, sizes, task):
+    """(panels, patches) of a task, each first and end."""
+    panels = share(task // sizes.blocks, sizes.ranges, sizes.panels)
+    return panels, stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
+
+
+@jit
+def transform_block(tile, scheme, operands, source, staging, thread, v, first, end):
+    """V of the patches ``first`` … ``end``."""
+    images = pointer(tile, operands[0], 0)
+    if staging is None:
+        transform_images(tile, scheme.input, images, source.channels, source, v, first, end)
+    else:
+        transform_planes(tile, scheme.input, images, source, staged(tile, staging, thread), v, first, end)
 
 
 @jit
 def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, thread, threads):
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
-    x, packed = operands[:2]
-    nr, depth = tile.columns, source.channels
-    v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
-    m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
-    filters = pointer(tile, packed, sizes.panels * scheme.taps.inputs * scheme.taps.inputs * depth * nr)
-    images = pointer(tile, x, 0)
+    nr, depth, window, marked = tile.columns, source.channels, scheme.taps.inputs, 0
+    v, m = points_of(tile, buffers, sizes, thread)
+    images, filters = pointer(tile, operands[0], 0), room(tile, operands[1]) + sizes.panels * window * window * depth * nr
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
-    marked = 0
     for task in range(first_task, end_task):
-        j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
-        first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
+        (j, j_end), (first, end) = task_of(tile, sizes, task)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
-        if staging is None:
-            ahead = end, min(sizes.patches, 2 * end - first) if flags[2] else end
-            transform_images(tile, scheme.input, images, depth, source, v, first, end)
-            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, ahead))
-            marked += write_images(tile, scheme, m, operands, flags, target, channels, first, end)
-        else:
-            room = pointer(tile, staging[0], thread * staging[0].shape[1])
-            transform_planes(tile, scheme.input, images, source, room, v, first, end)
-            multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, (images, source, (end, end)))
-            marked += write_planes(tile, scheme, m, operands, flags, target, channels, first, end, room, staging[1])
+        ahead = end, min(sizes.patches, 2 * end - first) if flags[2] else end
+        transform_block(tile, scheme, operands, source, staging, thread, v, first, end)
+        multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, ahead))
+        marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
     return marked
 
@@ -135,7 +163,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
 def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, staging, threads):
     """All of it; returns how many vectors of outputs were marked.
 
-    operands : images, packed filters, bias, residual or None, outputs, positions or None, marks
+    operands : images, the address of the packed filters, bias, residual or None, outputs, positions or None, marks
     flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and
         outputs go past the caches
     source, target : how the images and the outputs are cut into patches
@@ -149,94 +177,38 @@ def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, stag
     return marked
 
 
-@threaded
-def transform_group(tile, scheme, images, source, sizes, v, staging, group, threads):
-    """V of the patches ``group`` (first, end), for all threads."""
-    for thread in prange(threads):
-        first, end = stripe(thread, threads, group[1] - group[0], 1)
-        points = Points(pointer(tile, v, first * sizes.v_row), sizes.v_point, sizes.v_row)
-        begin, stop = group[0] + first, group[0] + end
-        if staging is None:
-            transform_images(tile, scheme.input, pointer(tile, images, 0), source.channels, source, points, begin, stop)
-        else:
-            room = pointer(tile, staging[0], np.intp(thread) * staging[0].shape[1])
-            transform_planes(tile, scheme.input, pointer(tile, images, 0), source, room, points, begin, stop)
-
-
 @jit
-def convolve_panel(tile, scheme, operands, flags, source, target, sizes, buffers, staging, group, j, thread):
-    """Panel ``j`` of the output channels of a group of patches, from its V."""
-    depth, nr, window = source.channels, tile.columns, scheme.taps.inputs
-    v = Points(pointer(tile, buffers[0], 0), sizes.v_point, sizes.v_row)
-    m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
+def convolve_panels_share(tile, scheme, operands, flags, source, target, filters, sizes, buffers, staging, thread, threads):
+    """What is this thread's: blocks of patches, each with a range of the panels, whose filters are transformed for it."""
+    nr, depth, marked = tile.columns, source.channels, 0
+    v, m = points_of(tile, buffers, sizes, thread)
     u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, depth * nr)
-    transform_filters(tile, scheme, pointer(tile, operands[1], j * window * window * depth * nr), depth, 0, depth, u)
-    nothing = pointer(tile, operands[0], 0), source, (0, 0)
-    multiply_points(tile, scheme, v, u, m, depth, 1, group[1] - group[0], nothing)
-    channels = j * nr, min(target.channels, (j + 1) * nr)
-    if staging is None:
-        return write_images(tile, scheme, m, operands, flags, target, channels, group[0], group[1])
-    room = pointer(tile, staging[0], thread * staging[0].shape[1])
-    return write_planes(tile, scheme, m, operands, flags, target, channels, group[0], group[1], room, staging[1])
-
-
-@threaded
-def convolve_group(tile, scheme, operands, flags, source, target, sizes, buffers, staging, group, threads):
-    """All panels of a group; the parameters of ``convolve``, U beside V and M; returns how many vectors were marked."""
-    marked = 0
-    for thread in prange(threads):
-        first, end = share(thread, threads, sizes.panels)
-        for j in range(first, end):
-            cut = source, target, sizes
-            marked += convolve_panel(tile, scheme, operands, flags, *cut, buffers, staging, group, j, np.intp(thread))
-        streamed(tile)
+    first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
+    for task in range(first_task, end_task):
+        (j, j_end), (first, end) = task_of(tile, sizes, task)
+        nothing = pointer(tile, operands[0], 0), source, (end, end)
+        transform_block(tile, scheme, operands, source, staging, thread, v, first, end)
+        for panel in range(j, j_end):
+            for c in range(0, depth, sizes.chunk):
+                stop = min(depth, c + sizes.chunk)
+                transform_panel(tile, scheme, filters, panel, c, stop, u.base + scheme.points * sizes.u_point, u)
+                these = Points(v.base + c, v.point, v.row)
+                multiply_points(tile, scheme, these, u, m, stop - c, 1, end - first, c > 0, nothing)
+            channels = panel * nr, min(target.channels, (panel + 1) * nr)
+            marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
+    streamed(tile)
     return marked
 
 
-@jit
-def copy_filters(tile, weight, strides, shape, window, turned, j, first, end, filters):
-    """filters[tap, c, column] = the weights of the input channels ``first`` … ``end`` and panel ``j``.
-
-    shape: input and output channels; the other parameters: see ``pack_filters``
-    """
-    down, right, row, along = strides
-    depth, width = shape
-    nr, taps = tile.columns, window * window
-    if right == 1 and down == window:  # the taps of a filter lie side by side, KCRS
-        for c in range(first, end):
-            source, copied = pointer(tile, weight, j * nr * along + c * row), filters + c * nr
-            turn_taps(tile, source, along, min(nr, width - j * nr), nr, taps, turned, copied, depth * nr)
-        return
-    for tap in range(taps):
-        read = taps - 1 - tap if turned else tap
-        origin = read // window * down + read % window * right + first * row + j * nr * along
-        copied = filters + (tap * depth + first) * nr
-        pack(tile, nr, pointer(tile, weight, origin), along, row, min(nr, width - j * nr), end - first, copied)
-
-
-@jit
-def transform_filters(tile, scheme, filters, depth, first, end, u):
-    """u[point, c, column] = G g Gᵀ for the input channels ``first`` … ``end`` of filters [tap, c, column]."""
-    size, window = depth * tile.columns, scheme.taps.inputs
-    for i in range(first * tile.columns, end * tile.columns, tile.lanes):
-        transform_patch(scheme.taps, filters + i, (window * size, size), None, tile.lanes, u.base + i, u.point)
-
-
 @threaded
-def pack_filters(tile, scheme, weight, strides, turned, shape, packed, sizes, threads):
-    """packed = the filters [panel, tap, c, column], and behind them U[point, panel, c, column] where it is kept.
+def convolve_panels(tile, scheme, operands, flags, source, target, filters, sizes, buffers, staging, threads):
+    """``convolve`` with filters that are transformed panel by panel, a chunk of their input channels at a time.
 
-    weight: flat; strides: in elements from one tap row, tap column, input and output channel to the next; turned: by 180
-    degrees; shape: input and output channels
+    filters : where they are
+    buffers : V, M, and U with room for the filters of a chunk, a row for each thread
     """
+    marked = 0
     for thread in prange(threads):
-        depth, window, nr = shape[0], scheme.taps.inputs, tile.columns
-        chunks, size = (depth + CHUNK - 1) // CHUNK, window * window * depth * nr
-        first_task, end_task = share(thread, threads, sizes.panels * chunks)
-        for task in range(first_task, end_task):
-            j, (first, end) = task // chunks, share(task % chunks, chunks, depth)
-            filters = pointer(tile, packed, j * size)
-            copy_filters(tile, weight, strides, shape, window, turned, j, first, end, filters)
-            if not sizes.group:
-                u = Points(pointer(tile, packed, sizes.panels * size + j * depth * nr), sizes.u_point, depth * nr)
-                transform_filters(tile, scheme, filters, depth, first, end, u)
+        number, cut = np.intp(thread), (source, target, filters, sizes)
+        marked += convolve_panels_share(tile, scheme, operands, flags, *cut, buffers, staging, number, threads)
+    return marked

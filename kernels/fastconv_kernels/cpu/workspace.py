@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ctypes import addressof, c_char
 from functools import cache
 from math import prod
@@ -43,6 +44,12 @@ def _address(memory: Any) -> int:
     return addressof(c_char.from_buffer(memory))
 
 
+def address_of(array: Any) -> int:
+    """Where an array begins, which may be read-only."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 def unwritten(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     """``size`` elements that start on a cache line, for who writes all that is read of them."""
     itemsize = np.dtype(dtype).itemsize
@@ -51,13 +58,22 @@ def unwritten(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     return memory[start : start + size * itemsize].view(dtype)
 
 
+def workspace_bytes(rows: int, sizes: Iterable[int], dtype: Any) -> int:
+    """Of a ``workspace`` of each of the ``sizes``."""
+    return sum(rows * _pitch(size, dtype) for size in sizes)
+
+
+def _pitch(size: int, dtype: Any) -> int:
+    """Bytes from one row of a workspace to the next."""
+    return -(-max(1, size) * np.dtype(dtype).itemsize // LINE_BYTES) * LINE_BYTES
+
+
 def workspace(rows: int, size: int, dtype: Any) -> np.ndarray[Any, Any]:
     """Zeros, (rows, at least ``size``), one row for each thread, each row starting on a cache line."""
-    itemsize = np.dtype(dtype).itemsize
-    pitch = -(-max(1, size) * itemsize // LINE_BYTES) * LINE_BYTES
+    pitch = _pitch(size, dtype)
     memory = np.zeros(rows * pitch + LINE_BYTES, np.uint8)
     start = -_address(memory) % LINE_BYTES
-    return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // itemsize)
+    return memory[start : start + rows * pitch].view(dtype).reshape(rows, pitch // np.dtype(dtype).itemsize)
 
 
 LARGE_BYTES = 1 << 16
