@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv_kernels.cuda.device_array import DeviceArray
 
 from .. import dispatch
@@ -62,22 +64,11 @@ def conv2d_backward_input(
     dtype = gradient.dtype.newbyteorder("=")
     weight = _check.weights("weight", weight, layout, dtype)
     shape = _check.shape("input_shape", input_shape, (4 if batched else 3,))
-    problem = _check.conv_problem(
-        shape if batched else (1, *shape),
-        weight.shape,
-        stride,
-        padding,
-        dilation,
-        groups,
-        dtype.name,
-        layout,
-        ("input_shape", "weight"),
-    )
+    shapes = shape if batched else (1, *shape), weight.shape
+    window, asked = (stride, padding, dilation, groups), (algorithm, target, accuracy, precision, max_workspace_bytes)
+    problem, lender = _gradient(dispatch.around(), "backward_input", *shapes, *window, dtype, layout, *asked)
     _check.shaped("grad_output", gradient, problem.out_shape, dtype)
     out = _check.output(out, shape, dtype, {"grad_output": gradient, "weight": weight})
-    lender = dispatch.lender(
-        "conv", "backward_input", problem, Settings(target, algorithm, None, accuracy, precision), max_workspace_bytes
-    )
     run_backward_input(lender, layout, gradient, weight, out.reshape(problem.x_shape))
     return out
 
@@ -131,14 +122,41 @@ def conv2d_backward_weight(
     if batched != alike:
         raise ArgumentError("x: expected a batch axis exactly if grad_output has one")
     shape = _check.shape("weight_shape", weight_shape, (4,))
-    problem = _check.conv_problem(x.shape, shape, stride, padding, dilation, groups, dtype.name, layout, ("x", "weight_shape"))
+    window, asked = (stride, padding, dilation, groups), (algorithm, target, accuracy, precision, max_workspace_bytes)
+    problem, lender = _gradient(dispatch.around(), "backward_weight", x.shape, shape, *window, dtype, layout, *asked)
     _check.shaped("grad_output", gradient, problem.out_shape, dtype)
     out = _check.output(out, shape, dtype, {"grad_output": gradient, "x": x})
-    lender = dispatch.lender(
-        "conv", "backward_weight", problem, Settings(target, algorithm, None, accuracy, precision), max_workspace_bytes
-    )
     run_backward_weight(lender, layout, gradient, x, out)
     return out
+
+
+NAMES = {"backward_input": ("input_shape", "weight"), "backward_weight": ("x", "weight_shape")}
+"""Of the arguments that say what shapes the input and the weight have."""
+
+
+@dispatch.remembered
+def _gradient(
+    _around: dispatch.Around,
+    direction: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    dtype: np.dtype[Any],
+    layout: str,
+    algorithm: str | None,
+    target: str | None,
+    accuracy: str | None,
+    precision: str | None,
+    max_workspace_bytes: int | None,
+) -> tuple[Conv, dispatch.Lender]:
+    """(the convolution, who computes its gradient)."""
+    window, names = (stride, padding, dilation, groups), NAMES[direction]
+    problem = _check.conv_problem(x_shape, weight_shape, *window, dtype.name, layout, names)
+    asked = Settings(target, algorithm, None, accuracy, precision)
+    return problem, dispatch.lender("conv", direction, problem, asked, max_workspace_bytes)
 
 
 @anywhere
@@ -195,20 +213,44 @@ def conv_transpose2d(
     x, batched = _check.images("x", x, layout)
     dtype = x.dtype.newbyteorder("=")
     weight = _check.weights("weight", weight, layout, dtype)
-    problem = _transposed_problem(x.shape, weight.shape, stride, padding, output_padding, dilation, groups, dtype.name, layout)
+    window, asked = (stride, padding, output_padding, dilation, groups), (algorithm, target, accuracy, precision)
+    shapes = x.shape, weight.shape
+    problem, lender = _transposed(dispatch.around(), *shapes, *window, dtype, layout, *asked, max_workspace_bytes)
     shape = problem.x_shape if batched else problem.x_shape[1:]
     if isinstance(bias, DeviceArray):
         raise UnsupportedError("bias: expected None on a CUDA device, where transposed convolutions have none in this version")
     bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, (problem.C,), dtype))
     out = _check.output(out, shape, dtype, {"x": x, "weight": weight, "bias": bias})
-    lender = dispatch.lender(
-        "conv", "backward_input", problem, Settings(target, algorithm, None, accuracy, precision), max_workspace_bytes
-    )
     run_backward_input(lender, layout, x, weight, out.reshape(problem.x_shape))
     if bias is not None:
         out += bias if layout == "NHWC" else bias[:, None, None]
     activate(activation, out, lender.kernel.target, had_fused=False)
     return out
+
+
+@dispatch.remembered
+def _transposed(
+    _around: dispatch.Around,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: Any,
+    dtype: np.dtype[Any],
+    layout: str,
+    algorithm: str | None,
+    target: str | None,
+    accuracy: str | None,
+    precision: str | None,
+    max_workspace_bytes: int | None,
+) -> tuple[Conv, dispatch.Lender]:
+    """(the convolution whose gradient by the input is asked for, who computes it)."""
+    window = stride, padding, output_padding, dilation, groups
+    problem = _transposed_problem(x_shape, weight_shape, *window, dtype.name, layout)
+    asked = Settings(target, algorithm, None, accuracy, precision)
+    return problem, dispatch.lender("conv", "backward_input", problem, asked, max_workspace_bytes)
 
 
 def _transposed_problem(
