@@ -8,7 +8,7 @@ phase (x mod stride), so that neighbours in the output are neighbours in memory 
 pixels.  Where a group has a single output channel, depthwise, a tile is one row of many vectors.
 
 The gradient of the input is the same with the weights turned by 180 degrees.  NHWC images are transposed in registers on
-their way into the frame and back.
+their way into the frame and back.  Results that the caches do not hold are written past them.
 
 Sources: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", 2018; Dukhan, "The
 Indirect Convolution Algorithm", 2019, for the table.
@@ -24,11 +24,12 @@ from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, panel_at, strips
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
-from ..cpu.tile import add_tile, load_tile, pointer, rank1, rectify, spread_rows, store_tile
+from ..cpu.tile import finish, load_tile, pointer, rank1, spread_rows, store_tile, streamed
 from ..cpu.workspace import aligned, caches, workspace
 from ..problems import Conv
 from .frame_cpu import ask_for, flat, frame_planes
 from .strips import frame_shape, offset_table, strip_table, tile_for
+from .walk import exceed_caches
 
 TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3), (2, 8), (1, 8)
 """(rows, vectors): those that keep both multipliers busy, and two for groups of one or two output channels."""
@@ -42,13 +43,13 @@ def convolve_strips(tile, panels, tables, shape, framed, epilogue, first, end, o
     """The strips ``first`` … ``end`` of one image and group: for each tile of output channels the sum over (c, r, s).
 
     tables: offsets (depth,) and places (strips, 3, vectors); shape: (K / groups, pixels); panels, framed, out: pointers
-    epilogue: (bias of all tiles, residual, adds, rectifies)
+    epilogue: (bias of all tiles, residual, adds, rectifies, streams)
     ahead: (planes, elements, outputs, elements) that come next
     """
     offsets, places = pointer(tile, tables[0], 0), tables[1]
     width, pixels = shape
-    bias, residual, adds, rectifies = epilogue
-    depth, mr = tables[0].size, tile.rows
+    bias, residual, adds, rectifies, streams = epilogue
+    depth, mr, last = tables[0].size, tile.rows, places.shape[0]
     for strip in range(first, end):
         ask_for(tile, ahead[0], ahead[1], strip - first, end - first)
         ask_for(tile, ahead[2], ahead[3], strip - first, end - first)
@@ -60,12 +61,9 @@ def convolve_strips(tile, panels, tables, shape, framed, epilogue, first, end, o
             total = spread_rows(tile, bias + i)
             for k in range(depth):
                 total = rank1(total, a + k * mr, b + entry(offsets, k))
-            if adds:
-                place = strips(tile, residual + i * pixels, pixels, width - i, targets, counts)
-                total = add_tile(total, load_tile(tile, place))
-            if rectifies:
-                total = rectify(total)
-            store_tile(total, strips(tile, out + i * pixels, pixels, width - i, targets, counts))
+            place = strips(tile, out + i * pixels, pixels, width - i, targets, counts)
+            other = strips(tile, residual + i * pixels, pixels, width - i, targets, counts)
+            finish(tile, total, place, other, (adds, rectifies, streams and width - i >= mr and strip + 1 < last))
 
 
 @jit
@@ -86,12 +84,13 @@ def convolve_share(tile, tables, extents, shape, operands, flags, frames, thread
         g = which % groups
         source, target = planes + which * plane, results + which * result
         frame_planes(tile, source, (channels, H, W), (top, left), (rows, phases, pitch), framed)
-        epilogue = biases + g * padded, addends + which * result, flags[0], flags[1]
+        epilogue = biases + g * padded, addends + which * result, *flags
         first, end = share(piece, pieces, count)
         ahead = source + plane, plane * near, target + result, result * near
         convolve_strips(
             tile, weights + g * padded * tables[0].size, tables, shape, framed, epilogue, first, end, target, ahead
         )
+    streamed(tile)
 
 
 @threaded
@@ -132,6 +131,7 @@ class Forward:
         image = channels, problem.H, problem.W
         self.shape = self.width, problem.P * problem.Q
         task = (prod(image) + prod(self.shape)) * self.tile.itemsize
+        self.streamed = exceed_caches(problem) and problem.Q % self.tile.lanes == 0
         near = pieces == 1 and task <= caches().level2 // FETCHED_SHARE
         self.extents = problem.N, problem.groups, pieces, *image, top, left, rows, phases, pitch, int(near)
         # A last vector may reach past the last row of the frame.
@@ -171,7 +171,8 @@ class Forward:
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
         )
-        flags = residual is not None, activation == "relu"
+        streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
+        flags = residual is not None, activation == "relu", streams
         convolve(self.tile, self.tables, self.extents, self.shape, operands, flags, self.frames, self.threads)
         return out
 
@@ -213,7 +214,7 @@ def transpose_share(tile, tables, extents, shape, operands, buffers, thread, thr
     padded = (width + tile.rows - 1) // tile.rows * tile.rows
     framed = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     planes = pointer(tile, buffers[1], thread * buffers[1].shape[1])
-    epilogue = pointer(tile, zeros, 0), planes, False, False
+    epilogue = pointer(tile, zeros, 0), planes, False, False, False
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     gradients, weights, results = pointer(tile, grad, 0), pointer(tile, panels, 0), pointer(tile, out, 0)
     count = tables[1].shape[0]

@@ -6,6 +6,7 @@ that a single small image is enough for many.  The sum runs over the taps of the
 Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
 In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products.
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
+Results that the caches do not hold are written past them.
 
 Sources: Dukhan, "The Indirect Convolution Algorithm", 2019; Georganas et al., "Anatomy of High-Performance Deep Learning
 Convolutions on SIMD Architectures", 2018.
@@ -20,18 +21,19 @@ from ..cpu.share import THREAD_FLOPS, share_of_bands, threads_for
 from ..cpu.tile import (
     accumulate_rows,
     add_tile,
+    finish,
     fitting,
     load_tile,
     pointer,
     prefetch_tile,
-    rectify,
     spread_columns,
-    store_tile,
+    streamed,
 )
 from ..cpu.workspace import caches, unwritten, workspace
 from .frame_cpu import flat, frame_band, pack_panels
 from .geometry import band_pixels, bands_of, forward_axes, pixels_as_rows, tables_of, transposed_axes
 from .planes_cpu import frame_planes, scatter_pixels
+from .walk import exceed_caches
 
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
 """(rows, vectors): with more rows the addresses no longer fit in the registers."""
@@ -60,7 +62,8 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue,
     """
     classes, sources, targets, segments = tables
     begin, end, first, last = slice_
-    bias, residual, adds, rectifies = epilogue
+    bias, residual, adds, rectifies, streams = epilogue
+    streams = streams and count >= tile.columns and first and last  # part of a sum is read again
     start = columns(tile, bias, count if first else 0)
     for number in range(pixels[1], pixels[2]):
         from_, to = classes[4 * number], min(pixels[0], classes[4 * number + 1])
@@ -69,16 +72,15 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue,
         for p in range(from_, to, tile.rows):
             places = targets + p
             place = scattered(tile, target, places, to - p, count)
-            prefetch_tile(place)
+            past = streams and to - p >= tile.rows
+            if not past:
+                prefetch_tile(place)
             a = rows_at(tile, source, sources + p, to - p)
             total = products(tile, spread_columns(tile, start), a, weights, segments, low, high)
             if not first:
                 total = add_tile(total, load_tile(tile, place))
-            elif adds:
-                total = add_tile(total, load_tile(tile, scattered(tile, residual, places, to - p, count)))
-            if rectifies and last:
-                total = rectify(total)
-            store_tile(total, place)
+            other = scattered(tile, residual, places, to - p, count)
+            finish(tile, total, place, other, (adds and first, rectifies and last, past))
 
 
 @jit
@@ -87,11 +89,11 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
 
     narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels); rows: target rows that
     exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
-    epilogue: (bias, residual band, adds, rectifies)
+    epilogue: (bias, residual band, adds, rectifies, streams)
     """
     phases, classes, sources, targets, slices, segments = tables
     groups, source_channels, target_channels = shape
-    bias, residual, adds, rectifies = epilogue
+    bias, residual, adds, rectifies, streams = epilogue
     depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
     panels, alike, runs = (width + nr - 1) // nr, pointer(tile, classes, 0), pointer(tile, segments, 0)
     for phase in range(phases.shape[0]):
@@ -106,7 +108,7 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
                 for j in range(first_panel, end_panel):
                     panel = weights + (g * panels + j) * panel_rows * nr
                     k, count = g * width + j * nr, width - j * nr
-                    ending = bias + k, residual + k, adds, rectifies
+                    ending = bias + k, residual + k, adds, rectifies, streams
                     about = places, slice_, pixels, count, source + g * depth, panel, ending, target + k
                     if count < nr:
                         convolve_panel(narrow, *about)
@@ -151,10 +153,11 @@ def convolve_share(tile, narrow, tables, bands, extents, shape, operands, flags,
             frame_band(tile, image, extent, band * advance + top, left, height, width, frame)
             source = frame
         origin = (n * target_rows + band * band_rows) * target_columns * target_channels
-        epilogue = starts, addends + origin, flags[0], flags[1]
+        epilogue = starts, addends + origin, *flags
         rows = min(band_rows, target_rows - band * band_rows)
         convolve_band(tile, narrow, tables, shape, rows, stretch, source, weights, epilogue, outputs + origin)
         item += stretch[1] - stretch[0]
+    streamed(tile)
 
 
 @threaded
@@ -173,7 +176,7 @@ def convolve_planes_share(tile, narrow, tables, bands, extents, shape, operands,
     source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
     frame = pointer(tile, frames, thread * frames.shape[1])
     result = pointer(tile, results, thread * results.shape[1])
-    weights, epilogue = pointer(tile, packed, 0), (pointer(tile, bias, 0), result, False, False)
+    weights, epilogue = pointer(tile, packed, 0), (pointer(tile, bias, 0), result, False, False, False)
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     panels = panels_of(tile, shape)
     item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
@@ -225,6 +228,7 @@ class _Tabled:
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * self.bands.number * panels))
         self.extents = problem.N, *source[:2], *target[:2]
         self.shape = problem.groups, source[2], target[2]
+        self.streamed = exceed_caches(problem) and self.width % self.tile.lanes == 0
         self.frames = workspace(self.threads, self.bands.height * self.bands.width * source[2], problem.dtype)
         self.no_bias = np.zeros(target[2], problem.dtype)
         result = self.bands.rows * target[1] * target[2] if self.planes else 0
@@ -251,7 +255,8 @@ class _Tabled:
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
         )
-        flags = residual is not None, activation == "relu"
+        streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
+        flags = residual is not None, activation == "relu", streams
         about = self.tile, self.narrow, self.tables, tuple(self.bands), self.extents, self.shape, operands, flags, self.frames
         if self.planes:
             convolve_planes(*about, self.results, self.threads)

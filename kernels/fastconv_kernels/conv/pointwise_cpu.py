@@ -6,7 +6,8 @@ No image is converted: the weights are the rows of A, packed once, and a row of 
 apart in memory, so that a few vectors of every plane, a *panel*, are brought together before many tiles of channels use them:
 the first tile writes the panel while it multiplies, and every tile asks for a part of the panels that come next, because no
 processor foresees so many streams.  The pixels of all images are one line, cut into panels wherever it may be: one that ends
-an image begins the next.  With a stride a panel is gathered before its first tile.
+an image begins the next.  With a stride a panel is gathered before its first tile.  What the caches do not hold is written
+past them.
 
 The gradient of the input is the same with the weights transposed, which is another order of packing.
 
@@ -14,135 +15,24 @@ Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication
 Depthwise and Pointwise Convolutions on Mobile Devices", 2020.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import jit, threaded
 from ..cpu.pack import pack, pack_side_by_side
-from ..cpu.places import between, block, columns, panel, rows_apart
 from ..cpu.share import THREAD_FLOPS, share, share_of_bands, threads_for
-from ..cpu.simd import prefetch
-from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, rectify, spread_rows, store_tile
-from ..cpu.tile_rows import load_row, one_row
+from ..cpu.tile import Tile, fitting, pointer, streamed
 from ..cpu.workspace import caches, even, unwritten, workspace
 from .frame_cpu import PACK_GRAIN, flat
 from .geometry import rows_read
-from .planes_cpu import gather_steps
+from .pointwise_stages_cpu import Sizes, convolve_block
+from .walk import exceed_caches
 
 TILES = (8, 3), (12, 2), (8, 2), (12, 1), (6, 2), (4, 3)
 """(rows, vectors) of the products.
 
 (6, 4), which loads less, took 1.0 to 1.1 times as long as (8, 3) in 17 layers and gradients of 7x7 to 112x112 pixels.
 """
-
-
-class Sizes(NamedTuple):
-    """What is multiplied; all lengths in elements.
-
-    groups, depth, width : of channels; of a group in the source and in the target
-    pixels, line : of an image of the target, and of all images
-    plane, columns, down, across : of the source: pixels of an image, of a row that is read, to the next row, to the next pixel
-    block, blocks : pixels between two returns to a tile of weights; how many blocks
-    """
-
-    groups: int
-    depth: int
-    width: int
-    pixels: int
-    line: int
-    plane: int
-    columns: int
-    down: int
-    across: int
-    block: int
-    blocks: int
-
-
-@inlined
-def first_products(tile, total, rows, here, there, pitch, depth, packed, ahead):
-    """``products`` with the pixels at ``here`` and, of another image, ``there``, which go into the panel ``packed``."""
-    row = one_row(tile)
-    for c in range(depth):
-        prefetch(ahead + c * pitch)
-        pixels = load_row(tile, here + c * pitch, there + c * pitch)
-        store_tile(pixels, block(row, packed + c * tile.columns, 0, 1, tile.columns))
-        total = rank1(total, rows + c * tile.rows, pixels)
-    return total
-
-
-@inlined
-def products(tile, total, rows, pitch, depth, packed, ahead):
-    """total + rows of weights times a panel of pixels; a vector of pixels ``ahead`` is asked for in each of its planes."""
-    for c in range(depth):
-        prefetch(ahead + c * pitch)
-        total = rank1(total, rows + c * tile.rows, panel(tile, packed + c * tile.columns))
-    return total
-
-
-@inlined
-def finish(tile, total, place, other, flags):
-    """``total`` to its place, with the addend from the ``other`` place and relu; flags: whether there are these."""
-    if flags[0]:
-        total = add_tile(total, load_tile(tile, other))
-    if flags[1]:
-        total = rectify(total)
-    store_tile(total, place)
-
-
-@inlined
-def source_of(sizes, j):
-    """Elements from the first plane of the source to pixel ``j`` of the line."""
-    n, pixel = j // sizes.pixels, j % sizes.pixels
-    place = pixel // sizes.columns * sizes.down + pixel % sizes.columns * sizes.across
-    return n * sizes.groups * sizes.depth * sizes.plane + place
-
-
-@jit
-def gather_panel(tile, sizes, source, j, count, packed):
-    """packed[c, i] = pixel ``j + i`` of plane c, for ``count`` pixels of at most two images."""
-    walk, image, pixel = (sizes.columns, sizes.down, sizes.across), j // sizes.pixels, j % sizes.pixels
-    step, run = sizes.groups * sizes.depth * sizes.plane, min(count, sizes.pixels - pixel)
-    gather_steps(tile, source + image * step, sizes.plane, sizes.depth, walk, pixel, run, packed, tile.columns)
-    there = source + (image + 1) * step
-    gather_steps(tile, there, sizes.plane, sizes.depth, walk, 0, count - run, packed + run, tile.columns)
-
-
-@jit
-def convolve_block(tile, sizes, source, weights, epilogue, flags, target, stretch, first, end, panels):
-    """The pixels ``first`` … ``end`` of the line, for some tiles of channels of one group.
-
-    source, weights, target: pointers; epilogue: (bias, residual); stretch: tiles from, to
-    """
-    bias, residual = epilogue
-    nr, pixels, depth, width, strided = tile.columns, sizes.pixels, sizes.depth, sizes.width, sizes.plane > sizes.pixels
-    for number in range(stretch[0], stretch[1]):
-        k, done = number * tile.rows, number - stretch[0]
-        rows = rows_apart(tile, weights + k * depth, 1, tile.rows)  # those that do not exist are not stored
-        lead = sizes.block + min(done * max(1, tile.lanes // sizes.across), nr)
-        for j in range(first, end, nr):
-            count, packed = min(nr, end - j), panels + (j - first) * depth
-            run = min(count, pixels - j % pixels)  # the rest is of the next image
-            origin = (j // pixels * sizes.groups * width + k) * pixels + j % pixels
-            place = block(tile, target + origin, pixels, width - k, run)
-            prefetch_tile(place)
-            total = spread_rows(tile, bias + k)
-            ahead = source + source_of(sizes, min(j + lead, sizes.line - 1))
-            if done == 0 and not strided:
-                start = source_of(sizes, j)
-                jump = (sizes.groups * depth - 1) * pixels if run < count else 0
-                here, there = columns(tile, source + start, run), columns(tile, source + (start + jump), count)
-                total = first_products(tile, total, rows, here, there, pixels, depth, packed, ahead)
-            else:
-                if done == 0:
-                    gather_panel(tile, sizes, source, j, count, packed)
-                total = products(tile, total, rows, sizes.plane, depth, packed, ahead)
-            finish(tile, total, place, block(tile, residual + origin, pixels, width - k, run), flags)
-            if run < count:
-                origin += (sizes.groups * width - 1) * pixels
-                place = between(tile, target + origin, pixels, width - k, run, count)
-                finish(tile, total, place, between(tile, residual + origin, pixels, width - k, run, count), flags)
 
 
 @jit
@@ -160,11 +50,12 @@ def convolve_share(tile, sizes, operands, flags, panels, thread, threads):
         task, number = item // tiles, item % tiles
         g, begin = task // sizes.blocks, task % sizes.blocks * sizes.block
         stretch, end = (number, min(tiles, number + last - item)), min(sizes.line, begin + sizes.block)
-        epilogue = starts + g * tiles * tile.rows, addends + g * width * pixels
+        epilogue = starts + g * tiles * tile.rows, addends + g * width * pixels, *flags
         source, target = images + g * depth * sizes.plane, outputs + g * width * pixels
         matrix = weights + g * tiles * tile.rows * depth
-        convolve_block(tile, sizes, source, matrix, epilogue, flags, target, stretch, begin, end, own)
+        convolve_block(tile, sizes, source, matrix, epilogue, target, stretch, begin, end, own)
         item += stretch[1] - stretch[0]
+    streamed(tile)
 
 
 @threaded
@@ -210,6 +101,7 @@ class _Pointwise:
         size = even(line, min(limit, max(nr, line // threads)), nr)
         blocks = -(-line // size)
         self.sizes = Sizes(problem.groups, depth, width, pixels, line, *rows_read(problem), size, blocks)
+        self.streamed = exceed_caches(problem) and pixels % self.tile.lanes == 0
         self.threads = max(1, min(threads, problem.groups * blocks * -(-width // self.tile.rows)))
         self.panels = workspace(self.threads, size * depth, problem.dtype)
         self.bias = np.zeros((problem.groups, -(-width // self.tile.rows) * self.tile.rows), problem.dtype)
@@ -229,7 +121,9 @@ class _Pointwise:
         starts = (self.no_bias if bias is None else self.bias).reshape(-1)
         addend = (out if residual is None else residual).reshape(-1)
         operands = x.reshape(-1), packed, starts, addend, out.reshape(-1)
-        convolve(self.tile, self.sizes, operands, (residual is not None, activation == "relu"), self.panels, self.threads)
+        streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
+        flags = residual is not None, activation == "relu", streams
+        convolve(self.tile, self.sizes, operands, flags, self.panels, self.threads)
         return out
 
 

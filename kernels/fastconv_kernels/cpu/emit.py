@@ -48,7 +48,16 @@ def constant(vector, value):
 
 
 def first_lanes(builder, count, lanes):
-    """The mask of the lanes below ``count``; none if it is negative, all if it is ``lanes`` or more."""
+    """The mask of the lanes below ``count``; none if it is negative, all if it is ``lanes`` or more.
+
+    Where a mask is a number, in registers of its own, it is made as one: a vector of the lanes' numbers to compare with would
+    be kept in a register that sums could have.
+    """
+    if lanes == 16:
+        count = builder.select(builder.icmp_signed("<", count, INT64(lanes)), count, INT64(lanes))
+        count = builder.select(builder.icmp_signed(">", count, INT64(0)), count, INT64(0))
+        ones = builder.sub(builder.shl(INT64(1), count), INT64(1))
+        return builder.bitcast(builder.trunc(ones, ir.IntType(lanes)), ir.VectorType(BIT, lanes))
     numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
     enough = builder.icmp_signed(">", count, INT64(lanes))  # so that the 32 bits that are compared are all of it
     count = builder.trunc(builder.select(enough, INT64(lanes), count), INT32)

@@ -2,7 +2,7 @@
 
     Rows     an address for each row: pixels of an image, rows of a matrix
     Columns  an address and a mask of existing lanes for each vector of a row
-    Place    base + offset of row i + offset of vector j, with the masks and the number of rows that exist, and whether all do
+    Place    base + offset of row i + offset of vector j, with the rows and lanes that exist, and whether all do
 
 Matrix product, convolution, transposed convolution and Winograd products differ in nothing else, and masks replace the
 second path that edges would need.
@@ -61,9 +61,12 @@ class ColumnsModel(models.PrimitiveModel):
 
 @register_model(Place)
 class PlaceModel(models.PrimitiveModel):
+    """base, offsets of rows and of vectors, of each vector the lanes from and to, rows, whether all exist; none: its type."""
+
     def __init__(self, manager, kind):
-        offsets = [ir.ArrayType(INT64, count) for count in (kind.tile.rows, kind.tile.vectors)]
-        fields = [_element_pointer(manager, kind), *offsets, _masks(kind), INT64, BIT]
+        rows, vectors = (ir.ArrayType(INT64, count) for count in (kind.tile.rows, kind.tile.vectors))
+        mask = ir.ArrayType(ir.VectorType(BIT, kind.tile.vector.lanes), 0)
+        fields = [_element_pointer(manager, kind), rows, vectors, vectors, vectors, INT64, BIT, mask]
         super().__init__(manager, kind, ir.LiteralStructType(fields))
 
 
@@ -195,13 +198,34 @@ def address(builder, place, i, j):
     return builder.gep(builder.extract_value(place, 0), [offset])
 
 
-def _place(builder, result, base, row_offsets, column_offsets, masks, rows, all_columns):
+def exists(builder, place, i):
+    """Emitter: whether there is row i."""
+    return builder.icmp_signed("<", INT64(i), builder.extract_value(place, 5))
+
+
+def whole(builder, place):
+    """Emitter: whether all rows and lanes exist."""
+    return builder.extract_value(place, 6)
+
+
+def existing(builder, place, j):
+    """Emitter: the mask of the lanes of vector j that exist.
+
+    It is formed where it is needed, at edges: masks of every tile would take registers from the sums.
+    """
+    _, _, lanes = _shape(place.type)
+    first, end = (first_lanes(builder, builder.extract_value(place, [field, j]), lanes) for field in (3, 4))
+    return builder.and_(end, builder.not_(first))
+
+
+def _place(builder, result, base, offsets, ends, rows, all_columns, firsts=None):
+    """offsets: of rows, of vectors; of vector j the lanes ``firsts[j]``, or 0, to ``ends[j]`` exist."""
     located = builder.insert_value(ir.Constant(result, ir.Undefined), base, 0)
-    for field, values in ((1, row_offsets), (2, column_offsets), (3, masks)):
+    for field, values in enumerate((*offsets, firsts or [INT64(0)] * len(ends), ends), 1):
         located = _filled(builder, located, [field], values)
     all_rows = builder.icmp_signed(">=", rows, INT64(result.elements[1].count))
-    located = builder.insert_value(located, rows, 4)
-    return builder.insert_value(located, builder.and_(all_rows, all_columns), 5)
+    located = builder.insert_value(located, rows, 5)
+    return builder.insert_value(located, builder.and_(all_rows, all_columns), 6)
 
 
 def _at_least(builder, counts, least):
@@ -214,46 +238,50 @@ def _at_least(builder, counts, least):
 
 def _shape(result):
     """(rows, vectors, lanes) of a place's LLVM type."""
-    return result.elements[1].count, result.elements[2].count, result.elements[3].element.count
+    return result.elements[1].count, result.elements[2].count, result.elements[7].element.count
+
+
+def _side_by_side(builder, result, stride):
+    """The offsets of a block's rows and vectors."""
+    height, vectors, lanes = _shape(result)
+    return [builder.mul(stride, INT64(i)) for i in range(height)], [INT64(j * lanes) for j in range(vectors)]
+
+
+def _left(builder, result, count):
+    """Of ``count`` elements those that are left for each vector of a row."""
+    _, vectors, lanes = _shape(result)
+    return [builder.sub(count, INT64(j * lanes)) for j in range(vectors)]
 
 
 @word(lambda tile, base, stride, rows, count: Place(tile))
 def block(builder, result, tile, base, stride, rows, count):
     """A block of a matrix: row i ``i * stride`` after ``base``; ``rows`` x ``count`` elements exist."""
-    height, vectors, lanes = _shape(result)
-    down = [builder.mul(stride, INT64(i)) for i in range(height)]
-    across = [INT64(j * lanes) for j in range(vectors)]
-    masks = _beside(count)(builder, vectors, lanes)
-    return _place(builder, result, base, down, across, masks, rows, _at_least(builder, [count], vectors * lanes))
+    _, vectors, lanes = _shape(result)
+    all_columns = _at_least(builder, [count], vectors * lanes)
+    offsets = _side_by_side(builder, result, stride)
+    return _place(builder, result, base, offsets, _left(builder, result, count), rows, all_columns)
 
 
 @word(lambda tile, base, stride, rows, first, end: Place(tile))
 def between(builder, result, tile, base, stride, rows, first, end):
     """``block``, of whose columns only ``first`` … ``end`` exist."""
-    height, vectors, lanes = _shape(result)
-    down = [builder.mul(stride, INT64(i)) for i in range(height)]
-    across = [INT64(j * lanes) for j in range(vectors)]
-    before, until = (_beside(count)(builder, vectors, lanes) for count in (first, end))
-    masks = [builder.and_(mask, builder.not_(low)) for mask, low in zip(until, before, strict=True)]
-    return _place(builder, result, base, down, across, masks, rows, BIT(0))
+    firsts, ends = (_left(builder, result, count) for count in (first, end))
+    return _place(builder, result, base, _side_by_side(builder, result, stride), ends, rows, BIT(0), firsts)
 
 
 @word(lambda tile, base, table, rows, count: Place(tile))
 def scattered(builder, result, tile, base, table, rows, count):
     """Rows wherever a table says: row i ``table[i]`` after ``base``; ``rows`` x ``count`` elements exist."""
     height, vectors, lanes = _shape(result)
-    across = [INT64(j * lanes) for j in range(vectors)]
-    masks = _beside(count)(builder, vectors, lanes)
-    down = _table(builder, table, height)
-    return _place(builder, result, base, down, across, masks, rows, _at_least(builder, [count], vectors * lanes))
+    offsets = _table(builder, table, height), [INT64(j * lanes) for j in range(vectors)]
+    all_columns = _at_least(builder, [count], vectors * lanes)
+    return _place(builder, result, base, offsets, _left(builder, result, count), rows, all_columns)
 
 
 @word(lambda tile, base, stride, rows, offsets, counts: Place(tile))
 def strips(builder, result, tile, base, stride, rows, offsets, counts):
     """Vectors wherever a table says: vector j of row i ``i * stride + offsets[j]`` after ``base``, ``counts[j]`` of it."""
     height, vectors, lanes = _shape(result)
-    down = [builder.mul(stride, INT64(i)) for i in range(height)]
-    existing = _table(builder, counts, vectors)
-    masks = [first_lanes(builder, count, lanes) for count in existing]
-    all_columns = _at_least(builder, existing, lanes)
-    return _place(builder, result, base, down, _table(builder, offsets, vectors), masks, rows, all_columns)
+    down, ends = [builder.mul(stride, INT64(i)) for i in range(height)], _table(builder, counts, vectors)
+    all_columns = _at_least(builder, ends, lanes)
+    return _place(builder, result, base, (down, _table(builder, offsets, vectors)), ends, rows, all_columns)

@@ -25,7 +25,7 @@ from numba.extending import intrinsic, models, register_model
 from .compile import inlined
 from .dataless import dataless
 from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector, stream_vector
-from .places import Columns, Place, Rows, address, panel
+from .places import Columns, Place, Rows, address, existing, exists, panel, whole
 from .simd import Pointer, Vector, register_bytes, registers, word
 
 # --------------------------------------------------------------------------------------------------- the shape of a tile
@@ -210,11 +210,10 @@ def rank1(builder, result, total, a, b):
 def load_tile(builder, result, tile, place):
     """The tile in memory; rows and columns that do not exist are zero, and their memory is not touched."""
     loaded = ir.Constant(result, ir.Undefined)
+    masks = [existing(builder, place, j) for j in range(result.element.count)]
     for i in range(result.count):
-        exists = builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4))
         for j in range(result.element.count):
-            columns = builder.extract_value(place, [3, j])
-            mask = builder.and_(columns, splat(builder, exists, columns.type.count))
+            mask = builder.and_(masks[j], splat(builder, exists(builder, place, i), masks[j].type.count))
             vector = load_masked(builder, result.element.element, address(builder, place, i, j), mask)
             loaded = builder.insert_value(loaded, vector, [i, j])
     return loaded
@@ -225,20 +224,20 @@ def store_tile(builder, result, total, place):
     """The rows and columns of the tile that exist, to memory."""
     done = builder.append_basic_block("rows.done")
     every, some = builder.append_basic_block("all.rows"), builder.append_basic_block("some.rows")
-    builder.cbranch(builder.extract_value(place, 5), every, some)
+    builder.cbranch(whole(builder, place), every, some)
     builder.position_at_end(every)  # the usual case: neither branches nor masks
     for i in range(total.type.count):
         for j in range(total.type.element.count):
             store_vector(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j))
     builder.branch(done)
     builder.position_at_end(some)
+    masks = [existing(builder, place, j) for j in range(total.type.element.count)]
     for i in range(total.type.count):
         with_row = builder.append_basic_block(f"row.{i}")
-        builder.cbranch(builder.icmp_signed("<", INT64(i), builder.extract_value(place, 4)), with_row, done)
+        builder.cbranch(exists(builder, place, i), with_row, done)
         builder.position_at_end(with_row)
         for j in range(total.type.element.count):
-            mask = builder.extract_value(place, [3, j])
-            store_masked(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j), mask)
+            store_masked(builder, builder.extract_value(total, [i, j]), address(builder, place, i, j), masks[j])
     builder.branch(done)
     builder.position_at_end(done)
 
@@ -279,6 +278,23 @@ def rectify(builder, result, total):
 
 
 # -------------------------------------------------------------------------------------------------------- the tile loops
+
+
+@inlined
+def finish(tile, total, place, other, flags):
+    """``total`` to its place, with the addend from the ``other`` place, ReLU, past the caches; flags: whether there are these.
+
+    Past the caches goes a whole tile whose vectors start at multiples of their size.
+    """
+    adds, rectifies, past = flags
+    if adds:
+        total = add_tile(total, load_tile(tile, other))
+    if rectifies:
+        total = rectify(total)
+    if past:
+        stream_tile(total, place)
+    else:
+        store_tile(total, place)
 
 
 @inlined
