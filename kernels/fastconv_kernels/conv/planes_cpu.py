@@ -4,10 +4,10 @@ A kernel with lanes over channels wants the channels of a pixel side by side.  S
 registers on their way into its frame, and those of the result on their way out: the images as a whole are never converted.
 """
 
-from ..cpu.compile import jit, serial
+from ..cpu.compile import inlined, jit, serial
 from ..cpu.pack import square, transpose
 from ..cpu.places import block
-from ..cpu.simd import prefetch
+from ..cpu.simd import load_alternate, prefetch, store_first
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile
 from .frame_cpu import clear, copy_phase
 
@@ -26,6 +26,18 @@ def gather_pixels(tile, planes, pitch, channels, count, frame, row):
             store_tile(transpose(rows), block(piece, frame + (t * row + c), row, count - t, channels - c))
 
 
+@inlined
+def gather_every_other(tile, planes, pitch, channels, ahead, count, target, row):
+    """target[c * row + t] = planes[c * pitch + 2 * t] for ``count`` pixels of a vector; what is ``ahead`` is asked for.
+
+    The loop has no other in it: with a general one for each plane images from memory took four times as long.
+    """
+    for c in range(channels):
+        prefetch(planes + (c * pitch + ahead))
+        prefetch(planes + (c * pitch + ahead + tile.lanes))
+        store_first(target + c * row, load_alternate(planes + c * pitch, count), count)
+
+
 @jit
 def gather_steps(tile, planes, pitch, channels, walk, first, count, target, row):
     """target[c * row + i] = the pixel ``first + i`` of those that a 1x1 window with a stride meets in plane c.
@@ -37,10 +49,15 @@ def gather_steps(tile, planes, pitch, channels, walk, first, count, target, row)
     while i < count:
         line, column = (first + i) // columns, (first + i) % columns
         start, run = planes + (line * down + column * across), min(count - i, columns - column)
-        for c in range(channels):
-            for t in range(0, run * across, tile.lanes):
-                prefetch(start + (c * pitch + down + t))
-            copy_phase(tile, start + c * pitch, across, run, target + (c * row + i))
+        if across == 2:
+            for t in range(0, run, tile.lanes):
+                some = min(tile.lanes, run - t)
+                gather_every_other(tile, start + 2 * t, pitch, channels, down, some, target + (i + t), row)
+        else:
+            for c in range(channels):
+                for t in range(0, run * across, tile.lanes):
+                    prefetch(start + (c * pitch + down + t))
+                copy_phase(tile, start + c * pitch, across, run, target + (c * row + i))
         i += run
 
 
