@@ -14,7 +14,8 @@ import fastconv as fc
 import naive
 from fastconv_kernels import matmul
 from fastconv_kernels.cpu.threads import available_threads
-from fastconv_kernels.matmul import reference
+from fastconv_kernels.cpu.workspace import Caches
+from fastconv_kernels.matmul import reference, vector_cpu
 from fastconv_kernels.problems import Matmul
 from guarded import gamma, guarded, integers, normal, same, within
 from targets import SIMULATED, here, small_enough
@@ -237,6 +238,22 @@ def test_products_with_vectors_of_any_strides() -> None:
         for column in (integers(rng, matrix.shape[1], "float32"), integers(rng, (matrix.shape[1], 3), "float32")[:, 1]):
             same(fc.matmul(matrix, column), matrix @ column, f"{matrix.strides} times a vector")
             same(fc.matmul(matrix, column[:, None])[:, 0], matrix @ column, f"{matrix.strides} times a column")
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("size", [(1, 2100, 21), (4, 2100, 13), (1, 17000, 7)], ids=str)
+def test_vectors_times_a_matrix_near_and_far(size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows are read at once depends on the cache that holds the matrix, the order of no sum does."""
+    problem, rng, found = Matmul(*size), np.random.default_rng(12), []
+    a, b = normal(rng, problem.a_shape, "float32"), normal(rng, problem.b_shape, "float32")
+    for sizes in (Caches(level3=1 << 30), Caches(level3=0)):
+        monkeypatch.setattr(vector_cpu, "caches", lambda sizes=sizes: sizes)
+        with guarded(problem.out_shape, "float32") as out:
+            vector_cpu.VectorMatmul(problem)(a, b, out, activation="relu")
+        found.append(out.copy())
+    same(found[0], found[1], "from memory")
+    exact, bound = a.astype("float64") @ b.astype("float64"), gamma(problem.K, "float32") * (abs(a) @ abs(b))
+    within(found[0], np.maximum(exact, 0), bound, "a @ b")
 
 
 def test_matmul_takes_any_strides() -> None:

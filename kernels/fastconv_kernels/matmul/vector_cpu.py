@@ -2,7 +2,7 @@
 
 There is one multiply-add or few for each element of B, so that memory sets the pace.  Two loops, as B is in memory:
 
-    row by row         C[:, j:j+nr] += A[:, k:k+8] @ B[k:k+8, j:j+nr]     eight rows of B are read side by side
+    row by row         C[:, j:j+nr] += A[:, k:k+4] @ B[k:k+4, j:j+nr]     four or eight rows of B are read side by side
     column by column   C[i, j] = sum over lanes of A[i, k:] * B[k:, j]      four columns of B side by side, lanes along K
 
 A matrix times a vector is the vector times the matrix's transpose.  Threads divide the columns of B.
@@ -13,24 +13,33 @@ Source: Goto & van de Geijn, "High-Performance Implementation of the Level-3 BLA
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import inlined, jit, threaded
+from ..cpu.compile import apart, inlined, jit, threaded
 from ..cpu.pack import transpose
 from ..cpu.places import block, columns, panel, rows_apart
 from ..cpu.share import stripe
 from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, load_tile, rank1, spread_columns, spread_rows, store_tile, zero
 from ..cpu.tile_rows import add_rows, along
-from .operands import Epilogue, Matrix, Product, at, begin, buffer, facts_at, finish, matrices, of_product, products_of
+from ..cpu.workspace import caches
+from .operands import Epilogue, Matrix, Product, at, begin, beyond, buffer, facts_at, finish, matrices, of_product, products_of
 
 FEW = 4
 """With more rows there is arithmetic enough to do something else."""
 
-ROWS_TOGETHER, COLUMNS_TOGETHER = 8, 4
+NEAR_ROWS, FAR_ROWS, COLUMNS_TOGETHER = 4, 8, 4
 """Rows or columns of B that are read side by side.
 
 Each is a stream, which the processor fetches ahead of its own accord if it is read by instructions of its own, and without a
-mask.  On a Zen 5 a vector times 4096 x 4096 elements ran at 50 GB/s so, at 35 with masks and a loop over the rows.
+mask.  On a Zen 5 a vector times 4096 x 4096 elements, from memory, took 1230 µs with eight rows, 1400 to 1500 with one or two.
+From level 3 a vector times 2000 x 1000 took 72 µs with four rows, 78 with eight; and 1000 x 2000 took 68 with the next four
+fetched ahead, 72 without, which from memory costs a tenth.
 """
+
+NEAREST, NEARBY = 1 << 11, 1 << 14
+"""Columns of C at a time, of a B that is near and of one that is far: the sums stay in level 1, and in level 2."""
+
+VECTORS = 4
+"""Of a tile, at most: eight took as long, and leave more columns to be done one vector at a time."""
 
 STRETCH = 4
 """Vectors of each column at once, each read by an instruction of its own: 57 GB/s for 43."""
@@ -48,44 +57,75 @@ def biases(tile, bias, bias_step, j, count):
 
 
 @jit
-def by_rows(tile, narrow, shape, bounds, a, b, c, epilogue, bias_step):
+def by_rows(tile, narrow, near, K, bounds, a, b, c, epilogue, bias_step):
     """The columns from ``bounds[0]`` to ``bounds[1]`` of C, row by row of B; C holds the sums meanwhile.
 
-    ``narrow`` is the tile for what is left of a row: a masked vector costs the same whether anything of it exists.
+    ``narrow`` is the tile of one vector; ``near``: whether B is in level 3.
     """
-    M, N, K = shape
     left, right = bounds
-    whole = right - (right - left) % tile.columns
-    together = max(1, K) if tile.columns >= N else ROWS_TOGETHER  # short rows are one stream, and C stays in registers
-    for k in range(0, max(1, K), together):
-        depth = min(together, K - k)
-        for j in range(left, whole, tile.columns):
-            add_products(tile, M, K, k, depth, j, tile.columns, panel(tile, at(b, k, j)), a, b, c, epilogue, bias_step)
-        for j in range(whole, right, narrow.columns):
-            across = columns(narrow, at(b, k, j), right - j)
-            add_products(narrow, M, K, k, depth, j, right - j, across, a, b, c, epilogue, bias_step)
+    width = NEAREST if near else NEARBY
+    for first in range(left, right, width):
+        count = min(width, right - first)
+        for j in range(first, first + count, narrow.columns):
+            rest = first + count - j
+            total = begin(narrow, biases(narrow, epilogue.bias, bias_step, j, rest), epilogue, True, 0, j, narrow.rows, rest)
+            store_tile(total, block(narrow, at(c, 0, j), c.row, narrow.rows, rest))
+        add_products(tile, narrow, count, K, near, a, beyond(b, 0, first), beyond(c, 0, first))
+        if epilogue.rectifies:
+            for j in range(first, first + count, narrow.columns):
+                place = block(narrow, at(c, 0, j), c.row, narrow.rows, first + count - j)
+                finish(load_tile(narrow, place), epilogue, place)
 
 
+@jit
+def add_products(tile, narrow, N, K, near, a, b, c):
+    """C += A @ B."""
+    b, c = Matrix(b.start, b.row, 1), Matrix(c.start, c.row, 1)  # LLVM knows the strides now
+    if tile.columns >= N:  # short rows are one stream, and C stays in registers
+        add_to(block(tile, c.start, c.row, tile.rows, N), tile, K, a, columns(tile, b.start, N), b.row)
+        return
+    whole = K - K % (NEAR_ROWS if near else FAR_ROWS)
+    if near:
+        for k in range(0, whole, NEAR_ROWS):
+            add_rows_of(tile, narrow, N, NEAR_ROWS, True, beyond(a, 0, k), beyond(b, k, 0), c)
+    else:
+        for k in range(0, whole, FAR_ROWS):
+            add_rows_of(tile, narrow, N, FAR_ROWS, False, beyond(a, 0, k), beyond(b, k, 0), c)
+    if whole < K:
+        add_rows_of(tile, narrow, N, K - whole, False, beyond(a, 0, whole), beyond(b, whole, 0), c)
+
+
+@apart  # or the elements of A are read again for every tile
 @inlined
-def add_products(tile, M, K, k, depth, j, count, across, a, b, c, epilogue, bias_step):
-    """What ``depth`` rows of B from row k on add to the columns of C from column j on; ``across``: theirs of row k."""
-    place = block(tile, at(c, 0, j), c.row, M, count)
-    if k == 0:
-        total = biases(tile, epilogue.bias, bias_step, j, count)
-        total = begin(tile, total, epilogue, True, 0, j, M, count)
-    else:
-        total = load_tile(tile, place)
-    down = rows_apart(tile, at(a, 0, k), a.row, M)
-    if depth == ROWS_TOGETHER:
-        for step in range(ROWS_TOGETHER):  # LLVM unrolls it: each row is read by an instruction of its own
-            total = rank1(total, down + step * a.column, across + step * b.row)
-    else:
-        for step in range(depth):
-            total = rank1(total, down + step * a.column, across + step * b.row)
-    if k + depth == K:
-        finish(total, epilogue, place)
-    else:
-        store_tile(total, place)
+def add_rows_of(tile, narrow, N, K, ahead, a, b, c):
+    """``add_products`` of few rows of B; with ``ahead`` as many after them are fetched.
+
+    Whoever waits for memory may do little else: the less there is between two loads, the more of them are under way.
+    No vector is masked but the last: one that is masked as a whole may lie on a page that the process has never touched, and
+    then takes as long as a hundred others.
+    """
+    wide, whole = N - N % tile.columns, N - N % narrow.columns
+    for j in range(0, wide, tile.columns):
+        if ahead:
+            for k in range(K, 2 * K):
+                for i in range(0, tile.columns, tile.lanes):
+                    prefetch(at(b, k, j + i))
+        add_to(block(tile, at(c, 0, j), c.row, tile.rows, tile.columns), tile, K, a, panel(tile, at(b, 0, j)), b.row)
+    for j in range(wide, whole, narrow.columns):
+        add_to(block(narrow, at(c, 0, j), c.row, narrow.rows, narrow.columns), narrow, K, a, panel(narrow, at(b, 0, j)), b.row)
+    if whole < N:
+        across = columns(narrow, at(b, 0, whole), N - whole)
+        add_to(block(narrow, at(c, 0, whole), c.row, narrow.rows, N - whole), narrow, K, a, across, b.row)
+
+
+@apart
+@inlined
+def add_to(place, tile, K, a, across, step):
+    """The tile of C at ``place`` += A @ B, whose row k is ``across + k * step``."""
+    total = load_tile(tile, place)
+    for k in range(K):  # if LLVM knows K, each row is read by an instruction of its own
+        total = rank1(total, rows_apart(tile, at(a, 0, k), a.row, tile.rows), across + k * step)
+    store_tile(total, place)
 
 
 @jit
@@ -125,7 +165,7 @@ def side_by_side(a, shape, room):
 
 
 @jit
-def part_of(tiles, shape, table, rooms, located, epilogue, thread, threads):
+def part_of(tiles, near, shape, table, rooms, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     tile, narrow, tall, line = tiles
     M, N, K = shape
@@ -140,17 +180,18 @@ def part_of(tiles, shape, table, rooms, located, epilogue, thread, threads):
         bounds = stripe(cut, cuts, size[1], tile.columns)
         own = Epilogue(located[4], addend, epilogue[0], epilogue[1])
         if b.column == 1:
-            by_rows(tile, narrow, size, bounds, a, b, c, own, bias_step)
+            by_rows(tile, narrow, near, K, bounds, a, b, c, own, bias_step)
         else:
             by_columns(tall, line, size, bounds, side_by_side(a, size, buffer(tile, rooms, thread)), b, c, own, bias_step)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (narrow, tall, line), facts = machinery
+    tile, (narrow, tall, line, near), facts = machinery
     for thread in prange(threads):
         shape, table, rooms, _ = facts_at(tile, facts)
-        part_of((tile, narrow, tall, line), shape, table, rooms, matrices(tile, operands), epilogue, np.intp(thread), threads)
+        located = matrices(tile, operands)
+        part_of((tile, narrow, tall, line), near, shape, table, rooms, located, epilogue, np.intp(thread), threads)
 
 
 class VectorMatmul(Product):
@@ -161,16 +202,16 @@ class VectorMatmul(Product):
 
     def __init__(self, problem, threads=1):
         rows, dtype = max(1, min(problem.M, FEW)) if problem.N != 1 else 1, problem.dtype
-        wide = max((tile for v in range(1, 9) if (tile := Tile(rows, v, dtype)).fits()), key=lambda tile: tile.vectors)
-        line = Tile(1, 1, dtype)
-        narrow = Tile(rows, min(wide.vectors, 4), dtype)
+        shapes = (Tile(rows, vectors, dtype) for vectors in range(VECTORS, 0, -1))
+        wide, narrow, line = next(filter(Tile.fits, shapes)), Tile(rows, 1, dtype), Tile(1, 1, dtype)
         tall = Tile(min(COLUMNS_TOGETHER, line.lanes), 1, dtype)  # the sums of its rows become one vector
-        super().__init__(problem, threads, wide, (narrow, tall, line), FEW * problem.K)
+        near = problem.N * problem.K * line.itemsize <= caches().level3 // 2
+        super().__init__(problem, threads, wide, (narrow, tall, line, near), FEW * problem.K)
 
 
 def refuses(problem):
     """Why ``problem`` cannot be computed."""
-    if problem.M > FEW and problem.N != 1:
+    if not 0 < problem.M <= FEW and problem.N != 1:
         return (f"more than {FEW} rows, and more than one column",)
     return ()
 
