@@ -87,9 +87,12 @@ if SIMULATED:  # a pixel; tails of every kind; 16 bytes at a time with padding a
         "groups": Conv(1, 4, 4, 5, 6, 2, 2, dilation=(2, 1), groups=2),
     }
 DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
-SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "depthwise, tall", "depthwise, two each", "wide padding"
+DEPTHWISE = "depthwise", "depthwise, tall", "depthwise, two each"
+SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "wide padding", *DEPTHWISE
 FEW = (*PROBLEMS,) if SIMULATED else (*DENSE, *SPECIAL, "no image")
-"""What is enough in float64, and where vectors have fewer lanes than the machine's: each shape of a tile compiles."""
+"""What is enough where vectors have fewer lanes than the machine's: each shape of a tile compiles."""
+DOUBLE = FEW if SIMULATED else ("primes", DENSE[3], "patches + 1", "stride 2, patches", "colours", "depthwise, tall")
+"""What is enough in float64."""
 NARROWED = "FASTCONV_LANES" in os.environ
 LARGE = Conv(2, 32, 24, 23, 40, 3, 3, padding=ONE)
 """Work enough for two threads in every direction."""
@@ -136,11 +139,11 @@ def cases(kernels: Any = KERNELS, problems: dict[str, Conv] = PROBLEMS) -> list[
 
 
 def in_both_precisions(parameters: list[Any]) -> list[Any]:
-    """(kernel, problem) in float32, and those of ``FEW`` in float64 too."""
+    """(kernel, problem) in float32, and those of ``DOUBLE`` in float64 too."""
     found = []
     for parameter in parameters:
         kernel, problem = parameter.values
-        double = any(problem == PROBLEMS[name].with_layout(problem.layout) for name in FEW)
+        double = any(problem == PROBLEMS[name].with_layout(problem.layout) for name in DOUBLE)
         for dtype in ("float32", "float64") if double else ("float32",):
             found.append(pytest.param(kernel, replace(problem, dtype=dtype), id=f"{parameter.id}-{dtype}"))
     return found

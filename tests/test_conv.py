@@ -50,12 +50,18 @@ LARGER = {
     "strided": Conv(3, 8, 61, 60, 40, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
 MIDDLE = {
-    "padded": Conv(2, 16, 9, 10, 24, 3, 3, padding=((1, 1), (1, 1))),
-    "few": Conv(1, 2, 8, 37, 20, 3, 3),
-    "strided": Conv(2, 16, 9, 10, 24, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
-    "1x1": Conv(2, 16, 9, 10, 24, 1, 1),
-    "depthwise": Conv(2, 24, 9, 10, 24, 3, 3, groups=24),
+    name: PROBLEMS[name]
+    for name in (
+        "patches + 1",
+        "primes",
+        "stride 2, patches",
+        "1x1 over the ends of images",
+        "depthwise",
+        "colours",
+    )
+    if name in PROBLEMS
 }
+"""Those of ``conv_cases`` that every kernel is compiled for in any case."""
 EPILOGUES = list(product([False, True], [False, True], [None, "relu"]))
 if SIMULATED:
     EPILOGUES = [(True, False, None), (False, True, "relu"), (True, True, "relu")]
