@@ -176,11 +176,16 @@ def new(expected: Shape, dtype: Any, beside: Array | None) -> Array:
     return beside.empty(expected, dtype)
 
 
+def ready(value: Any, expected: Shape, dtype: np.dtype[Any]) -> bool:
+    """Whether it is an array of the host that kernels read and write as it is."""
+    return value.__class__ is ndarray and value.dtype is dtype and value.shape == expected and value.flags.carray
+
+
 def output(out: Array | None, expected: Shape, dtype: np.dtype[Any], inputs: Mapping[str, Array | None]) -> Array:
     """``out`` if it can be written in place, or a new array, where the first of ``inputs`` is, if it is None."""
     if out is None:
         return new(expected, dtype, next(iter(inputs.values())))
-    if out.__class__ is not ndarray or out.dtype is not dtype or out.shape != expected or not out.flags.carray:
+    if not ready(out, expected, dtype):
         refuse_output(out, expected, dtype)
     owner = out if out.base is None else out.base
     for name, value in inputs.items():

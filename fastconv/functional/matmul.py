@@ -68,11 +68,12 @@ def matmul(
         else:
             asked = algorithm, target, accuracy, precision, max_workspace_bytes
             product = _product(around(), a.shape, b.shape, a.dtype, b.dtype, *asked)
+        owners = a.base is b.base is None  # of their memory, which is aligned, and shared by no other owner's
         if out is None:
             out = empty(product.shape, product.dtype) if product.small else _check.new(product.shape, product.dtype, a)
-        else:
+        elif not (_check.ready(out, product.shape, product.dtype) and owners and out.base is None) or out is a or out is b:
             _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
-        if product.plain and (a.base is None or a.flags.carray) and (b.base is None or b.flags.carray):
+        if product.plain and (owners or ((a.base is None or a.flags.carray) and (b.base is None or b.flags.carray))):
             product.compute(a, b, out)
         else:
             product.into(out, a, b)
@@ -124,20 +125,24 @@ def linear(
     ArgumentError, DtypeError, UnsupportedError, TargetUnavailableError
         As ``matmul``.
     """
-    x, weight = _check.host("x", x), _check.host("weight", weight)
-    asked = algorithm, target, accuracy, precision, max_workspace_bytes
+    if x.__class__ is not ndarray or weight.__class__ is not ndarray:
+        x, weight = _check.host("x", x), _check.host("weight", weight)
     if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
         layer = _known_layer(x.shape, weight.shape, x.dtype, weight.dtype, activation)
     else:
+        asked = algorithm, target, accuracy, precision, max_workspace_bytes
         layer = _layer(around(), x.shape, weight.shape, x.dtype, weight.dtype, activation, *asked)
-    bias = None if bias is None else _check.contiguous(_check.shaped("bias", bias, weight.shape[:1], layer.dtype))
-    residual = None if residual is None else _check.contiguous(_check.shaped("residual", residual, layer.shape, layer.dtype))
+    if bias is not None and not _check.ready(bias, weight.shape[:1], layer.dtype):
+        bias = _check.contiguous(_check.shaped("bias", bias, weight.shape[:1], layer.dtype))
+    if residual is not None and not _check.ready(residual, layer.shape, layer.dtype):
+        residual = _check.contiguous(_check.shaped("residual", residual, layer.shape, layer.dtype))
     if out is None and layer.small:
         out = empty(layer.shape, layer.dtype)
     else:
         out = _check.output(out, layer.shape, layer.dtype, {"x": x, "weight": weight, "bias": bias, "residual": residual})
     layer.into(out, x, weight.T, bias, residual, fused(activation))
-    activate(activation, out, layer.lender.kernel.target)
+    if activation is not None:
+        activate(activation, out, layer.lender.kernel.target)
     return out
 
 
@@ -176,10 +181,12 @@ class _Product:
         activation: str | None = None,
     ) -> None:
         """Write activation(a @ b + bias + residual) into ``out``."""
-        # What is no view is aligned, and a matrix may have any strides.
-        if a.base is not None or a.dtype is not self.dtype or a.ndim > 2:
+        # What is no view is aligned, and a matrix may have any strides; b is most often a weight's transpose.
+        if a.dtype is not self.dtype or not (a.flags.carray or (a.base is None and a.ndim <= 2)):
             a = self._operand(a)
-        if (b.base is not None and not (b.flags.f_contiguous and b.flags.behaved)) or b.dtype is not self.dtype or b.ndim > 2:
+        if b.dtype is not self.dtype or not (
+            b.flags.carray or (b.ndim <= 2 and (b.base is None or (b.flags.f_contiguous and b.flags.behaved)))
+        ):
             b = self._operand(b)
         if self.reshaped is not None:
             a, b, out = map(np.reshape, (a, b, out), self.reshaped)

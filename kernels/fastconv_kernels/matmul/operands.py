@@ -218,12 +218,14 @@ class Product:
         if bias is None and residual is None and activation is None and not self._stacked:
             run(self.machinery, (a, b, out, self._no_bias, out), PLAIN, self.threads)
             return out
-        operands: tuple[Array, ...] = a, b, out, self._no_bias if bias is None else bias, out if residual is None else residual
+        c, adds = out, residual is not None
         if self._stacked:
             if not out.size:
                 return out
-            operands = tuple(map(first, operands))
-        run(self.machinery, operands, (residual is not None, activation == "relu"), self.threads)
+            a, b, c = first(a), first(b), first(out)
+            residual = first(residual) if residual is not None else None
+        operands = a, b, c, self._no_bias if bias is None else bias, c if residual is None else residual
+        run(self.machinery, operands, (adds, activation == "relu"), self.threads)
         return out
 
 
