@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from conv_cases import PROBLEMS, operands, result, shapes, truth
-from fastconv_kernels.conv import depthwise_cpu, depthwise_planes_weight_cpu, depthwise_weight_cpu, walk
+from fastconv_kernels.conv import (
+    depthwise_cpu,
+    depthwise_planes_cpu,
+    depthwise_planes_weight_cpu,
+    depthwise_weight_cpu,
+    walk,
+)
 from fastconv_kernels.cpu.workspace import aligned
 from fastconv_kernels.registry import Kernel
 from guarded import integers, same
@@ -51,6 +57,26 @@ def test_weight_gradient_in_strips() -> None:
     out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
     plan(gradient, x, out)
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")
+
+
+def test_planes_brought_near() -> None:
+    problem = ALIKE.with_layout("NCHW")
+    first, weight = operands("forward", problem, integers)
+    plan = depthwise_planes_cpu.Forward(problem)
+    plan.brought = True
+    out = np.full(problem.out_shape, np.nan, problem.dtype)
+    plan(first, plan.pack(weight), out)
+    same(out, truth("forward", problem, first, weight), f"forward of {problem}")
+
+
+def test_planes_brought_near_for_the_gradient_of_the_weight() -> None:
+    problem = ALIKE.with_layout("NCHW")
+    gradient, x = operands("backward_weight", problem, integers)
+    plan = depthwise_planes_weight_cpu.BackwardWeight(problem)
+    plan.fetched = *plan.fetched[:-1], True
+    out = np.full(problem.weight_shape, np.nan, problem.dtype)
+    plan(gradient, x, out)
+    same(out, truth("backward_weight", problem, gradient, x), f"backward_weight of {problem}")
 
 
 @pytest.mark.parametrize("module", [depthwise_weight_cpu, depthwise_planes_weight_cpu])

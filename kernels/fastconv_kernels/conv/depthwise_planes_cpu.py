@@ -21,9 +21,9 @@ from ..cpu.simd import registers
 from ..cpu.stencil import Stencil, interleave, load_rows, store_rows, sweep
 from ..cpu.tile import Tile, add_tile, pointer, rectify
 from ..cpu.workspace import aligned, even
-from .frame_cpu import ask_for
+from .frame_cpu import ask_for, bring
 from .geometry import forward_axes, transposed_axes
-from .walk import planes_together
+from .walk import BROUGHT_SHARE, exceed_caches, planes_together
 
 SUMS_SHARE = 2
 """Of the registers, for the sums of a tile; the others hold taps and columns."""
@@ -93,6 +93,7 @@ def convolve_share(tile, last, stencil, rest, masks, shape, extents, operands, f
     """The blocks of planes that are this thread's; last, rest: for the rows that no whole tile is left for.
 
     shape: (images, channels, blocks of them, rows of the source, rows of the target)
+    flags: (adds, rectifies, whether planes are brought near before they are computed)
     """
     images, channels, blocks, height, target_rows = shape
     size, _, result, _, taps = extents
@@ -112,6 +113,8 @@ def convolve_share(tile, last, stencil, rest, masks, shape, extents, operands, f
             weights + begin * taps,
             biases + begin,
         )
+        if flags[2]:
+            bring(tile, places[0], (until - begin) * size)
         convolve_rows(tile, stencil, table, height, extents, places, (0, whole), until - begin, flags, fetched)
         convolve_rows(last, rest, table, height, extents, places, (whole, target_rows), until - begin, flags, fetched)
 
@@ -144,6 +147,7 @@ class _Depthwise:
         self.threads = max(1, min(threads, problem.N * blocks))
         self.shape = problem.N, problem.K, blocks, source[0], target[0]
         self.extents = planes[0], source[1], planes[1], target[1], problem.R * problem.S
+        self.brought = exceed_caches(problem, BROUGHT_SHARE)
         self.no_bias = np.zeros(problem.K, problem.dtype)
 
     def pack(self, weight, packed=None):
@@ -161,7 +165,7 @@ class _Depthwise:
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
         )
-        flags = residual is not None, activation == "relu"
+        flags = residual is not None, activation == "relu", self.brought
         convolve(
             *self.tiles, *self.stencils, self.masks, self.shape, self.extents, operands, flags, self.fetched, self.threads
         )

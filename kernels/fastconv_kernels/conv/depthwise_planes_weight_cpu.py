@@ -21,9 +21,9 @@ from ..cpu.stencil import Stencil, sweep_gradient
 from ..cpu.sums import GRAIN, add_lanes
 from ..cpu.tile import Tile, load_tile, pointer, store_tile
 from ..cpu.workspace import even
-from .frame_cpu import ask_for, clear
+from .frame_cpu import ask_for, bring, clear
 from .geometry import forward_axes
-from .walk import planes_together
+from .walk import BROUGHT_SHARE, exceed_caches, planes_together
 
 BLOCK = 16
 """The most channels that go through the images together: their planes are one stretch of memory, their sums near."""
@@ -79,6 +79,7 @@ def add_share(tile, stencil, rest, masks, shape, extents, operands, fetched, thr
     """The parts and blocks of channels that are this thread's; rest: for the rows that no whole tile is left for.
 
     shape: (images, channels, parts, blocks, at most so many planes at a time, rows of the image, rows of gradients)
+    fetched: elements of image and gradient asked for with a tile, and whether planes are brought near before that
     """
     grad_output, x, sums = operands
     images, channels, parts, blocks, most, height, target_rows = shape
@@ -99,8 +100,11 @@ def add_share(tile, stencil, rest, masks, shape, extents, operands, fetched, thr
                 k, until = share(group, groups, last - begin)
                 plane, count = n * channels + begin + k, until - k
                 following = plane + count if group + 1 < groups else (n + 1) * channels + begin
-                ahead = source + following * size, gradient + following * result, *fetched
+                ahead = source + following * size, gradient + following * result, fetched[0], fetched[1]
                 places = source + plane * size, gradient + plane * result, own + (begin + k) * taps
+                if fetched[2]:
+                    bring(tile, places[0], count * size)
+                    bring(tile, places[1], count * result)
                 add_rows_of_planes(tile, stencil, table, height, extents, places, (0, whole), count, ahead)
                 add_rows_of_planes(tile, rest, table, height, extents, places, (whole, target_rows), count, ahead)
 
@@ -127,7 +131,8 @@ class BackwardWeight:
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts * blocks))
         planes = problem.H * problem.W, problem.P * problem.Q
         tiles = -(-problem.P // rows) * len(self.masks)
-        together, (*self.fetched, _) = planes_together(planes, tiles, self.tile.itemsize)
+        together, (*fetched, _) = planes_together(planes, tiles, self.tile.itemsize)
+        self.fetched = *fetched, exceed_caches(problem, BROUGHT_SHARE)
         self.shape = problem.N, problem.K, parts, blocks, together, problem.H, problem.P
         self.extents = planes[0], problem.W, planes[1], problem.Q
         self.sums = np.zeros((parts, problem.K * self.tile.rows * self.tile.lanes), problem.dtype)
@@ -136,7 +141,7 @@ class BackwardWeight:
     def __call__(self, grad_output, x, out):
         """Write the gradient (C, 1, R, S) into ``out``, for grad_output (N, C, P, Q) and x (N, C, H, W)."""
         operands = grad_output.reshape(-1), x.reshape(-1), self.sums.reshape(-1)
-        add_all(self.tile, *self.stencils, self.masks, self.shape, self.extents, operands, tuple(self.fetched), self.threads)
+        add_all(self.tile, *self.stencils, self.masks, self.shape, self.extents, operands, self.fetched, self.threads)
         add_lanes(self.tile, self.sums, out.reshape(-1), threads_for(self.threads, self.sums.size, GRAIN))
         return out
 
