@@ -25,6 +25,14 @@ reads what the other has transformed at a third of the speed: 13x13 with 192 and
 threads, 7x7 with 160 and 320 1.7 times.
 """
 
+FEW = 256
+"""Patches for each of several threads, up to which no U is kept of filters that are not prepared.
+
+One would read what another has just written.  Measured on two without a common third cache: 14x14 with 24 and 64 channels, 128
+patches for each, took 0.77 times as long so, the gradient of 16 to 48 channels 0.7, 7x7 with 32 and 128 channels 0.7; 28x28 with
+96 and 128, 392 patches, 1.0.
+"""
+
 GROUPS = (128, 128), (64, 128), (32, 64), (12, 32)
 """(most patches in a block, most input channels in a chunk) where filters are transformed anew for each block.
 
@@ -92,12 +100,15 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True):
         u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
         return Sizes(patches, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
 
-    if keeps_filters(u_bytes) if prepared else u_bytes <= KEPT * memory.level2:
+    small = u_bytes <= KEPT * memory.level2
+    if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > FEW * threads):
         rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
         limit = max(BLOCK, memory.level2 // 2 // rows_bytes)
         yield cut(*blocks_for(tile, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
     for group, chunk in GROUPS:
-        yield cut(*blocks_for(tile, patches, panels, depth, threads, group, FILTERS, 1), even(depth, chunk, 1))
+        # Where one thread would keep U, sums must be formed as it does: over all channels.
+        blocks = blocks_for(tile, patches, panels, depth, threads, group, FILTERS, 1)
+        yield cut(*blocks, depth if small else even(depth, chunk, 1))
 
 
 def blocks_for(tile, patches, panels, depth, threads, limit, passing, worth):
