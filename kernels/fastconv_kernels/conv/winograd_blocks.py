@@ -29,8 +29,8 @@ FEW = 256
 """Patches for each of several threads, up to which no U is kept of filters that are not prepared.
 
 One would read what another has just written.  Measured on two without a common third cache: 14x14 with 24 and 64 channels, 128
-patches for each, took 0.77 times as long so, the gradient of 16 to 48 channels 0.7, 7x7 with 32 and 128 channels 0.7; 28x28 with
-96 and 128, 392 patches, 1.0.
+patches for each, took 0.77 times as long so, the gradient of 16 to 48 channels 0.7, 7x7 with 32 and 128 channels 0.7; 28x28
+with 96 and 128, 392 patches, 1.0.
 """
 
 GROUPS = (128, 128), (64, 128), (32, 64), (12, 32)
