@@ -27,7 +27,7 @@ from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_til
 from ..cpu.workspace import apart, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
-from .planes_cpu import frame_planes, gather_pixels, turn_weight
+from .planes_cpu import frame_few_planes, gather_pixels, turn_weight
 from .weight_cuts import cuts_of
 from .weight_panels_cpu import copy_rows, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
@@ -78,12 +78,7 @@ def add_to(tile, total, place, first):
 @jit
 def add_panel(tile, tables, piece, shape, pixels, j, source, b, sums, first):
     """sums (+)= the products of one block of pixels with the columns from ``j`` on, ``b``; the parameters of ``add_block``."""
-    places, targets, taps, tiles = (  # pointers: an array handed on is counted, which takes longer than some tiles
-        pointer(tile, tables[0], 0),
-        pointer(tile, tables[1], 0),
-        pointer(tile, tables[2], 0),
-        pointer(tile, tables[3], 0),
-    )
+    places, targets, taps, tiles = tables
     first_tile, end_tile, _, _, panel_size = piece
     _, width, pitch, _ = shape
     images, top, rows, image, image_pixels = pixels
@@ -127,10 +122,10 @@ def add_columns(tile, tables, piece, shape, pixels, j, source, gradient, buffer,
 def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buffer, sums, first):
     """sums (+)= the products of one block of pixels, for one piece of the weight.
 
-    narrow: the tile of the last columns; tables: places, targets, taps, tiles (``Tables``); piece: tiles from, to, columns
-    from, to, and from one panel of copied channels to the next, or 0; shape: (pixels, columns of the group, columns of all
-    groups, elements of a plane of the gradient or 0); pixels: (images, first row, rows, from image to image in the source and
-    in the panel); source, gradient, buffer, sums: pointers; first: whether ``sums`` is to be overwritten
+    narrow: the tile of the last columns; tables: pointers to places, targets, taps, tiles (``Tables``); piece: tiles from, to,
+    columns from, to, and from one panel of copied channels to the next, or 0; shape: (pixels, columns of the group, columns
+    of all groups, elements of a plane of the gradient or 0); pixels: (images, first row, rows, from image to image in the
+    source and in the panel); source, gradient, buffer, sums: pointers; first: whether ``sums`` is to be overwritten
     """
     _, _, left, right, _ = piece
     whole = left + (right - left) // tile.columns * tile.columns
@@ -141,7 +136,7 @@ def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buff
 
 
 @jit
-def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, thread, threads):
+def add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, thread, threads):
     """The pieces of the weight and the parts of the pixels that are this thread's.
 
     cuts: ``Cuts``; extents: groups, N, H, W, C, P, Q, K, vertical stride, rows of the weight of a group; framing: how images
@@ -153,26 +148,30 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
     copied = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     packed = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     pieces, plane = pieces_down * pieces_across, P * Q if copies == PLANES else 0
+    # Addresses before the loop: an array used in it would count its references, which takes longer than some tiles.
+    gradients, inputs, results = pointer(tile, operands[0], 0), pointer(tile, operands[1], 0), pointer(tile, operands[2], 0)
+    places, targets, tiles = pointer(tile, tables[1], 0), pointer(tile, tables[2], 0), tables[4].shape[0]
+    numbers = places, targets, pointer(tile, tables[3], 0), pointer(tile, tables[4], 0)
     first_item, end_item = share(thread, threads, parts * groups * pieces)
     for item in range(first_item, end_item):
         part, g, piece = item // (groups * pieces), item // pieces % groups, item % pieces
-        first_tile, end_tile = share(piece // pieces_across, pieces_down, tables[4].shape[0])
+        first_tile, end_tile = share(piece // pieces_across, pieces_down, tiles)
         left = piece % pieces_across * step
-        sums = pointer(tile, operands[2], part * size * K + g * (K // groups))
+        sums = results + (part * size * K + g * (K // groups))
         begin, stop = share(part, parts, N * bands)
         index = begin
         while index < stop:
             n, top = index // bands, index % bands * most_rows
             images, rows = min(most_images, stop - index), min(most_rows, P - top)
-            gradient = pointer(tile, operands[0], n * P * Q * K + top * Q * (1 if plane else K) + g * (K // groups))
-            x, image, panel_size = pointer(tile, operands[1], n * H * W * C), H * W * C, 0
+            gradient = gradients + (n * P * Q * K + top * Q * (1 if plane else K) + g * (K // groups))
+            x, image, panel_size = inputs + n * H * W * C, H * W * C, 0
             channel = g * (C // groups)
             source = x + (top * down * W * C + channel)
             if copies >= FRAMED:
                 for i in range(images):
                     frame, place = copied + i * height * width * C, (top * down - above, -beside, height, width)
                     if plane:
-                        frame_planes(tile, x + i * image, (H, W, C), *place, frame)
+                        frame_few_planes(tile, few, x + i * image, (H, W), *place, frame)
                     else:
                         frame_band(tile, x + i * image, (H, W, C), *place, frame)
                 source, image = copied, height * width * C
@@ -188,14 +187,14 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
             pixels = images, top, rows, image, rows * Q
             shape = images * rows * Q, K // groups, K, plane
             columns = first_tile, end_tile, left, min(left + step, K // groups), panel_size
-            add_block(tile, narrow, tables[1:], columns, shape, pixels, source, gradient, packed, sums, index == begin)
+            add_block(tile, narrow, numbers, columns, shape, pixels, source, gradient, packed, sums, index == begin)
             index += images
 
 
 @threaded
-def add_all(tile, narrow, tables, cuts, extents, framing, operands, buffers, threads):
+def add_all(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, np.intp(thread), threads)
+        add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, np.intp(thread), threads)
 
 
 class BackwardWeight:
@@ -209,6 +208,7 @@ class BackwardWeight:
         run = whole.S * channels if few else channels
         self.tile = tile or fitting(LOW_TILES if few else tiles_for(whole, width), width, whole.dtype, run, narrows=True)
         self.narrow = self.tile.of_last(width)
+        self.few = Tile(channels if few and self.planes else 1, 1, whole.dtype, self.tile.lanes)
         apart_by = whole.stride[1] * whole.C * self.tile.itemsize
         copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
         if few:
@@ -234,7 +234,8 @@ class BackwardWeight:
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
-        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode] + self.tile.rows
+        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode]
+        copied += max(self.tile.rows, self.few.rows * self.tile.lanes)  # what is read and written behind the last pixel
         sizes = copied, pixels * self.tile.columns + self.tile.lanes
         self.buffers = tuple(workspace(self.threads, size, whole.dtype) for size in sizes)
         self.sums = np.zeros((parts if parts > 1 or self.planes else 0, whole.depth * whole.K), whole.dtype)
@@ -251,7 +252,7 @@ class BackwardWeight:
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         about = tuple(self.tables), tuple(self.cuts), self.extents, self.framing
-        add_all(self.tile, self.narrow, *about, operands, self.buffers, self.threads)
+        add_all(self.tile, self.narrow, self.few, *about, operands, self.buffers, self.threads)
         if self.planes:
             if len(self.sums) > 1:
                 add_parts(self.sums, self.sums[0], self.threads)

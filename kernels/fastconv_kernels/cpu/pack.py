@@ -56,6 +56,34 @@ def transpose(builder, result, total):
     return square
 
 
+def _permuted(builder, total, origin):
+    """The rows of ``total`` with element e of all, row after row, taken from element ``origin(e)``."""
+    rows, lanes = total.type.count, total.type.element.element.count
+    old = [builder.extract_value(total, [row, 0]) for row in range(rows)]
+    for row in range(rows):
+        sources = [divmod(origin(row * lanes + lane), lanes) for lane in range(lanes)]
+        vector = ir.Constant(old[0].type, ir.Undefined)
+        for number, other in enumerate(old):
+            order = [lanes + lane if source == number else place for place, (source, lane) in enumerate(sources)]
+            vector = builder.shuffle_vector(vector, other, ir.Constant(ir.VectorType(INT32, lanes), order))
+        total = builder.insert_value(total, vector, [row, 0])
+    return total
+
+
+@word(lambda total: total)
+def interleave(builder, result, total):
+    """Columns after columns, seen as rows of the tile again: element (row, column) comes to column * rows + row."""
+    rows, lanes = result.count, result.element.element.count
+    return _permuted(builder, total, lambda element: element % rows * lanes + element // rows)
+
+
+@word(lambda total: total)
+def part(builder, result, total):
+    """The inverse of ``interleave``."""
+    rows, lanes = result.count, result.element.element.count
+    return _permuted(builder, total, lambda element: element % lanes * rows + element // lanes)
+
+
 @inlined
 def pack(tile, width, source, across, along, count, depth, panel):
     """panel[k, i] = source[i * across + k * along] for i < count <= width, k < depth.
