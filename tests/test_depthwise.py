@@ -50,6 +50,17 @@ def test_strips_and_blocks_of_channels(direction: str) -> None:
     same(got, truth(direction, ALIKE, first, weight), f"{direction} of {ALIKE} in strips")
 
 
+def test_weight_gradient_of_images_larger_than_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "LEVEL3_SHARE", 0)
+    monkeypatch.setattr(walk, "LEVEL2_SHARE", 0)
+    monkeypatch.setattr(depthwise_weight_cpu, "STRIP", 1)
+    gradient, x = operands("backward_weight", ALIKE, integers)
+    plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
+    out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
+    plan(gradient, x, out)
+    same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in bands")
+
+
 def test_weight_gradient_in_strips() -> None:
     gradient, x = operands("backward_weight", ALIKE, integers)
     plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
