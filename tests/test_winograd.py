@@ -90,6 +90,21 @@ def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
     same(results[1], results[0], f"streamed {direction} of {problem}")
 
 
+def test_planes_are_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large NCHW images need, on small ones: the same bits, with a residual, a ReLU and channels that fill no vector."""
+    lanes = winograd_cpu.Forward(PROBLEMS["3x3"]).tile.lanes
+    problem = Conv(2, 7, 9, 2 * lanes, lanes + 5, 3, 3, padding=((1, 1), (1, 1)), layout="NCHW")
+    (x, weight), shape, results = operands("forward", problem, normal), problem.out_shape, []
+    residual, bias = (normal(np.random.default_rng(0), size, problem.dtype) for size in (shape, (problem.K,)))
+    for large in (False, True):
+        monkeypatch.setattr(winograd_blocks, "exceed_caches", lambda problem, large=large: large)
+        plan, out = winograd_cpu.Forward(problem), aligned(int(np.prod(shape)), problem.dtype).reshape(shape)
+        assert plan.streamed == large
+        plan(x, plan.pack(weight), out, bias, residual, "relu")
+        results.append(out)
+    same(results[1], results[0], "streamed planes")
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_fetches_ahead_of_time(stays: bool) -> None:
     """What large images need in the gradient of the weight: the same bits."""

@@ -8,7 +8,7 @@ from ..cpu.compile import inlined, jit, serial
 from ..cpu.pack import interleave, square, transpose
 from ..cpu.places import block
 from ..cpu.simd import load_alternate, prefetch, store_first
-from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile
+from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile, stream_tile
 from .frame_cpu import clear, copy_phase
 
 AHEAD = 64
@@ -85,6 +85,23 @@ def scatter_row(tile, room, columns, pitch, channels, size, epilogue, planes):
         for f in range(height):
             own, place = (addend + f * columns, adds, rectifies), planes + f * columns
             scatter_pixels(tile, room + f * width * tile.lanes, tile.lanes, width, channels, pitch, own, place)
+
+
+@jit
+def stream_row(tile, room, columns, pitch, size, epilogue, planes):
+    """``scatter_row`` past the caches: as many channels as a vector has lanes, rows of whole vectors that start on lines."""
+    height, width = size
+    addend, adds, rectifies = epilogue
+    piece, lanes = square(tile), tile.lanes
+    for f in range(height):
+        for t in range(0, width, lanes):
+            place = f * columns + t
+            total = transpose(load_tile(piece, block(piece, room + (f * width + t) * lanes, lanes, lanes, lanes)))
+            if adds:
+                total = add_tile(total, load_tile(piece, block(piece, addend + place, pitch, lanes, lanes)))
+            if rectifies:
+                total = rectify(total)
+            stream_tile(total, block(piece, planes + place, pitch, lanes, lanes))
 
 
 @jit

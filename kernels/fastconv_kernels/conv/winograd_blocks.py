@@ -1,8 +1,10 @@
 """How the work of Winograd's convolution is cut into blocks of patches and ranges of panels; names as in ``winograd_cpu``."""
 
+from math import lcm
 from typing import NamedTuple
 
 from ..cpu.workspace import apart, caches, even
+from .walk import exceed_caches
 
 BLOCK = 12
 """The fewest patches in a block: U passes through the caches once for each.
@@ -55,7 +57,7 @@ Of single images on two threads 14x14 with 96 and 208 channels, predicted to be 
 class Sizes(NamedTuple):
     """How the work is cut and where the arrays of points are, in elements.
 
-    patches, blocks : of all images; into how many blocks they are cut
+    patches, unit, blocks : of all images; at multiples of how many they are cut; into how many blocks
     panels, ranges : of output channels; into how many ranges they are cut
     chunk : input channels whose filters are transformed at a time, panel by panel; 0 where U is kept
     u_point, v_point, m_point : from one point to the next in U, V and M
@@ -63,6 +65,7 @@ class Sizes(NamedTuple):
     """
 
     patches: int
+    unit: int
     blocks: int
     panels: int
     ranges: int
@@ -84,54 +87,65 @@ def keeps_filters(size):
     return size <= caches().level3 // 2
 
 
-def sizes_for(tile, points, patches, panels, depth, threads, prepared=True):
+def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, together=1):
     """``Sizes`` for ``patches`` of ``points`` points, ``depth`` input channels and ``panels`` of output channels.
 
     They come from those that take the least time to those that need the least memory.  prepared: whether filters are packed
-    once for many calls
+    once for many calls; together: patches of which no block has a part alone
     """
+    unit = lcm(tile.rows, together)
     memory, u_bytes = caches(), points * tile.itemsize * depth * panels * tile.columns
     # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
     v_row = ceiling(depth, tile.lanes) * tile.lanes + tile.lanes
 
     def cut(blocks, kept, ranges, chunk):
-        together = 1 if chunk else ceiling(panels, ranges)  # panels in M
-        m_row, u_size = together * tile.columns + tile.lanes, chunk * tile.columns or panels * depth * tile.columns
+        columns = 1 if chunk else ceiling(panels, ranges)  # panels in M
+        m_row, u_size = columns * tile.columns + tile.lanes, chunk * tile.columns or panels * depth * tile.columns
         u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
-        return Sizes(patches, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
+        return Sizes(patches, unit, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
 
     small = u_bytes <= KEPT * memory.level2
     if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > FEW * threads):
         rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
         limit = max(BLOCK, memory.level2 // 2 // rows_bytes)
-        yield cut(*blocks_for(tile, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
+        yield cut(*blocks_for(tile, unit, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
     for group, chunk in GROUPS:
         # Where one thread would keep U, sums must be formed as it does: over all channels.
-        blocks = blocks_for(tile, patches, panels, depth, threads, group, FILTERS, 1)
+        blocks = blocks_for(tile, unit, patches, panels, depth, threads, group, FILTERS, 1)
         yield cut(*blocks, depth if small else even(depth, chunk, 1))
 
 
-def blocks_for(tile, patches, panels, depth, threads, limit, passing, worth):
+def streams(problem, target, lanes):
+    """(whether outputs go past the caches, patches of which no block has a part alone): vectors must fill lines of memory.
+
+    target: how the outputs are cut into patches
+    """
+    if problem.layout == "NHWC":
+        return exceed_caches(problem) and target.channels % lanes == 0, 1
+    whole = exceed_caches(problem) and target.columns % lanes == 0 and lanes % target.step == 0
+    return whole, lanes // target.step if whole else 1
+
+
+def blocks_for(tile, unit, patches, panels, depth, threads, limit, passing, worth):
     """(blocks, patches in one, ranges of panels): what one thread has to do takes the least time.
 
     Where a thread has few patches, which fill its tiles badly while all of U passes for them, it is better off with a range of
     the panels, although patches are then transformed once for each.
 
-    limit: the most patches in a block; passing: those whose products take as long as what the block needs of U; worth: how
-    many times as fast ranges of panels must be predicted to be
+    unit: patches at multiples of which blocks begin; limit: the most patches in a block; passing: those whose products take
+    as long as what the block needs of U; worth: how many times as fast ranges of panels must be predicted to be
     """
-    rows, limit = tile.rows, max(1, limit // tile.rows) * tile.rows
-    units = ceiling(patches, rows)
+    limit, units = max(1, limit // unit) * unit, ceiling(patches, unit)
 
     def choice(ranges):
         sharing = max(1, threads // ranges)
         blocks = max(1, ceiling(ceiling(patches, limit), sharing) * sharing)  # as many for one thread as for another
-        return blocks, ceiling(units, blocks) * rows, ranges
+        return blocks, ceiling(units, blocks) * unit, ranges
 
     def time(choice):
         blocks, kept, ranges = choice
         width, passes = ceiling(panels, ranges) * tile.columns, ceiling(blocks * ranges, threads)
-        done = min(passes * kept, ceiling(units * ranges, threads) * rows)
+        done = min(passes * kept, ceiling(units * ranges, threads) * unit)
         time = done * (depth * width + TRANSFORMS[0] * depth + TRANSFORMS[1] * width) + passes * passing * depth * width
         return time if ranges == 1 else time * worth
 

@@ -37,8 +37,7 @@ from .frame_cpu import flat
 from .patches_cpu import Patches
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
-from .walk import exceed_caches
-from .winograd_blocks import ceiling, sizes_for
+from .winograd_blocks import ceiling, sizes_for, streams
 from .winograd_filters_cpu import Filters, pack_filters
 from .winograd_stages_cpu import convolve, convolve_panels
 
@@ -128,7 +127,8 @@ class _Winograd:
         reach, outputs = matrices.input.shape[1], min(steps)
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2) if self.planes else 0
         marks = patches * ceiling(width, lanes)
-        for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared):
+        self.streamed, together = streams(problem, self.target, lanes)
+        for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together):
             lengths = (*self._lengths(sizes, steps[1] ** 2 * lanes), row_of_patches * lanes)
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks
             if most_bytes is None or self.workspace_bytes <= most_bytes:
@@ -139,7 +139,6 @@ class _Winograd:
         self.strip = Tile(outputs, 1, problem.dtype, lanes)
         table = meeting_table(meetings, self.window, reach, steps[1] // outputs)
         self.meetings = table, steps[0] // outputs
-        self.streamed = exceed_caches(problem) and width % lanes == 0 and not self.planes
         self.no_bias, self.marks = np.zeros(width, problem.dtype), np.zeros(marks, np.uint8)
 
     def _lengths(self, sizes, outputs):

@@ -34,8 +34,7 @@ from .cells_cpu import by_cells, cells_for, taps_of, transform_cells
 from .patches_cpu import Patches, Points
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
-from .walk import exceed_caches
-from .winograd_blocks import ceiling, keeps_filters, sizes_for
+from .winograd_blocks import ceiling, keeps_filters, sizes_for, streams
 from .winograd_filters_cpu import pack_filters
 from .winograd_stages_cpu import multiply_points, write_outputs
 
@@ -99,7 +98,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, 
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
         j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
-        first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
+        first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, sizes.unit)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
         multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, (end, end)))
@@ -142,7 +141,8 @@ class Forward:
         patches, panels = problem.N * down * across, ceiling(problem.K, self.tile.columns)
         self.depth, points = self.stride**2 * problem.C, self.scheme.points
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.sizes = sizes = next(sizes_for(self.tile, points, patches, panels, self.depth, self.threads))
+        self.streamed, together = streams(problem, self.target, lanes)
+        self.sizes = sizes = next(sizes_for(self.tile, points, patches, panels, self.depth, self.threads, True, together))
         reach, self.planes = OUTPUTS + self.taps - 1, problem.layout == "NCHW"
         self.cells = cells_for(problem, across, OUTPUTS, reach)
         # A plain sum needs a patch of all channels and its outputs.
@@ -155,7 +155,6 @@ class Forward:
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
         self.room = workspace(self.threads, across * OUTPUTS**2 * lanes if self.planes else 0, problem.dtype)
         self.unfolded = np.zeros((self.taps, self.taps, self.stride, self.stride, problem.C, problem.K), problem.dtype)
-        self.streamed = exceed_caches(problem) and problem.K % lanes == 0 and not self.planes
         self.no_bias = np.zeros(problem.K, problem.dtype)
         self.marks = np.zeros(patches * ceiling(problem.K, lanes), np.uint8)
         self.workspace_bytes = sum(a.nbytes for a in (*self.buffers, self.room, self.unfolded, self.marks))

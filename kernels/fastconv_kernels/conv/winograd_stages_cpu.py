@@ -19,7 +19,7 @@ from ..cpu.simd import advance
 from ..cpu.tile import accumulate_rows, add_tile, load_tile, pointer, prefetch_tile, room, store_tile, streamed, zero
 from ..cpu.transform import transform_points
 from .patches_cpu import Points, ask_for_images, corner, in_row, offset_of, transform_images, transform_planes
-from .planes_cpu import scatter_row
+from .planes_cpu import scatter_row, stream_row
 from .winograd_filters_cpu import transform_panel
 
 
@@ -97,7 +97,10 @@ def write_planes(tile, scheme, m, operands, flags, target, channels, first, end,
                     marked += 1
             origin = ((n * width + k) * rows + y) * columns + x
             epilogue = residual + origin, adds, flags[0]
-            scatter_row(tile, place, columns, rows * columns, width - k, size, epilogue, out + origin)
+            if flags[2] and width - k >= lanes:
+                stream_row(tile, place, columns, rows * columns, size, epilogue, out + origin)
+            else:
+                scatter_row(tile, place, columns, rows * columns, width - k, size, epilogue, out + origin)
         t += count
     return marked
 
@@ -128,7 +131,7 @@ def points_of(tile, buffers, sizes, thread):
 def task_of(tile, sizes, task):
     """(panels, patches) of a task, each first and end."""
     panels = share(task // sizes.blocks, sizes.ranges, sizes.panels)
-    return panels, stripe(task % sizes.blocks, sizes.blocks, sizes.patches, tile.rows)
+    return panels, stripe(task % sizes.blocks, sizes.blocks, sizes.patches, sizes.unit)
 
 
 @jit
@@ -151,7 +154,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
     for task in range(first_task, end_task):
         (j, j_end), (first, end) = task_of(tile, sizes, task)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
-        ahead = end, min(sizes.patches, 2 * end - first) if flags[2] else end
+        ahead = end, min(sizes.patches, 2 * end - first) if flags[2] and staging is None else end
         transform_block(tile, scheme, operands, source, staging, thread, v, first, end)
         multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, ahead))
         marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
