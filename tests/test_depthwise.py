@@ -54,6 +54,7 @@ def test_weight_gradient_of_images_larger_than_the_caches(monkeypatch: pytest.Mo
     monkeypatch.setattr(walk, "LEVEL3_SHARE", 0)
     monkeypatch.setattr(walk, "LEVEL2_SHARE", 0)
     monkeypatch.setattr(depthwise_weight_cpu, "STRIP", 1)
+    monkeypatch.setattr(depthwise_weight_cpu, "exceed_caches", lambda *_: True)
     gradient, x = operands("backward_weight", ALIKE, integers)
     plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
     out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)

@@ -167,12 +167,13 @@ class _Depthwise:
         self.window = Window(horizontal, self.tile.rows)
         self.panels = -(-problem.K // self.tile.columns)
         self.walk = walk_of(vertical, horizontal, self.window, problem.K, self.tile, problem.bytes)
-        self.under = vertical.last - vertical.first + 1 if self.walk.band else 0
         self.tables = row_table(vertical)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         bands = 1 if problem.N % threads == 0 else min(target[0], 4 * threads)
-        if self.walk.band:
-            bands = max(bands, -(-target[0] // self.walk.band))
+        brought = self.walk.band if threads == 1 else 0
+        if brought:
+            bands = max(bands, -(-target[0] // brought))
+        self.under = vertical.last - vertical.first + 1 if brought else 0
         self.threads = max(1, min(threads, problem.N * bands))
         self.extents = problem.N, bands, *source, *target, problem.K, problem.R * problem.S
         self.no_bias = np.zeros(problem.K, problem.dtype)

@@ -147,7 +147,7 @@ class _Depthwise:
         self.threads = max(1, min(threads, problem.N * blocks))
         self.shape = problem.N, problem.K, blocks, source[0], target[0]
         self.extents = planes[0], source[1], planes[1], target[1], problem.R * problem.S
-        self.brought = exceed_caches(problem, BROUGHT_SHARE)
+        self.brought = self.threads == 1 and exceed_caches(problem, BROUGHT_SHARE)
         self.no_bias = np.zeros(problem.K, problem.dtype)
 
     def pack(self, weight, packed=None):

@@ -132,7 +132,7 @@ class BackwardWeight:
         planes = problem.H * problem.W, problem.P * problem.Q
         tiles = -(-problem.P // rows) * len(self.masks)
         together, (*fetched, _) = planes_together(planes, tiles, self.tile.itemsize)
-        self.fetched = *fetched, exceed_caches(problem, BROUGHT_SHARE)
+        self.fetched = *fetched, self.threads == 1 and exceed_caches(problem, BROUGHT_SHARE)
         self.shape = problem.N, problem.K, parts, blocks, together, problem.H, problem.P
         self.extents = planes[0], problem.W, planes[1], problem.Q
         self.sums = np.zeros((parts, problem.K * self.tile.rows * self.tile.lanes), problem.dtype)

@@ -23,7 +23,7 @@ from ..cpu.window import Window, fetch, slide_gradient, slide_gradient_at_edge
 from ..cpu.workspace import even
 from .frame_cpu import bring, clear
 from .geometry import forward_axes
-from .walk import walk_of
+from .walk import exceed_caches, walk_of
 
 PIXELS = 4
 """The most in a tile: with two vectors of 3 x 3 sums and of each they fit the registers.  A row's rest is a tile more."""
@@ -51,7 +51,8 @@ STRIP = 16
 """Gradients of a row at a time where a band of rows is brought near: the pixels of three rows that they meet stay nearer.
 
 Measured with stride 2, 16 x 112 x 112 x 64 and 16 x 56 x 56 x 128: bands brought near, strips of 16 take 0.93 and 0.86 times
-as long as rows that are read when they are met, with whole rows for strips 1.05 and 0.91.
+as long as rows that are read when they are met, with whole rows for strips 1.05 and 0.91.  Two threads take 0.9 and 1.2 times
+as long: the second, whose images nearly lie in the third cache, is not computed so.
 """
 
 GRADIENT_ROWS = 2
@@ -198,8 +199,8 @@ class BackwardWeight:
         strip, width, together = walk.pixels, walk.channels, 1
         if not walk.asked:  # whole rows, one after another: few are read again from afar
             strip, width, together = problem.Q, even(problem.K, BLOCK, self.tile.columns), problem.P
-        band = -(-walk.band // 2)
-        if band:  # the gradients are near, too
+        band = -(-walk.band // 2) if exceed_caches(problem, 1) else 0  # for any number of threads, so that sums are the same
+        if band:
             strip, width, together = even(problem.Q, STRIP, pixels), problem.K, band
         blocks = -(-problem.K // width)
         bands = min(problem.P, -(-PARTS // max(1, problem.N * blocks)))
