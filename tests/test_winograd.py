@@ -90,10 +90,11 @@ def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
     same(results[1], results[0], f"streamed {direction} of {problem}")
 
 
-def test_planes_are_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "vectors"), [(9, 2), (8, 1.25)])
+def test_planes_are_written_past_the_caches(rows: int, vectors: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """What large NCHW images need, on small ones: the same bits, with a residual, a ReLU and channels that fill no vector."""
     lanes = winograd_cpu.Forward(PROBLEMS["3x3"]).tile.lanes
-    problem = Conv(2, 7, 9, 2 * lanes, lanes + 5, 3, 3, padding=((1, 1), (1, 1)), layout="NCHW")
+    problem = Conv(2, 7, rows, int(vectors * lanes), lanes + 5, 3, 3, padding=((1, 1), (1, 1)), layout="NCHW")
     (x, weight), shape, results = operands("forward", problem, normal), problem.out_shape, []
     residual, bias = (normal(np.random.default_rng(0), size, problem.dtype) for size in (shape, (problem.K,)))
     for large in (False, True):

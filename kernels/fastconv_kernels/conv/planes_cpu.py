@@ -89,10 +89,12 @@ def scatter_row(tile, room, columns, pitch, channels, size, epilogue, planes):
 
 @jit
 def stream_row(tile, room, columns, pitch, size, epilogue, planes):
-    """``scatter_row`` past the caches: as many channels as a vector has lanes, rows of whole vectors that start on lines."""
+    """``scatter_row`` past the caches, as many channels as a vector has lanes: whole vectors that start on lines of memory."""
     height, width = size
     addend, adds, rectifies = epilogue
     piece, lanes = square(tile), tile.lanes
+    if width == columns:  # whole rows are one run of pixels
+        height, width = 1, height * columns
     for f in range(height):
         for t in range(0, width, lanes):
             place = f * columns + t

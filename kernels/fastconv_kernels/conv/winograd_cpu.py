@@ -127,7 +127,7 @@ class _Winograd:
         reach, outputs = matrices.input.shape[1], min(steps)
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2) if self.planes else 0
         marks = patches * ceiling(width, lanes)
-        self.streamed, together = streams(problem, self.target, lanes)
+        self.streamed, together = streams(problem, self.target, self.tile)
         for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together):
             lengths = (*self._lengths(sizes, steps[1] ** 2 * lanes), row_of_patches * lanes)
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks

@@ -141,7 +141,7 @@ class Forward:
         patches, panels = problem.N * down * across, ceiling(problem.K, self.tile.columns)
         self.depth, points = self.stride**2 * problem.C, self.scheme.points
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.streamed, together = streams(problem, self.target, lanes)
+        self.streamed, together = streams(problem, self.target, self.tile)
         self.sizes = sizes = next(sizes_for(self.tile, points, patches, panels, self.depth, self.threads, True, together))
         reach, self.planes = OUTPUTS + self.taps - 1, problem.layout == "NCHW"
         self.cells = cells_for(problem, across, OUTPUTS, reach)
