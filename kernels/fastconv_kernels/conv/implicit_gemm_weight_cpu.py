@@ -27,7 +27,7 @@ from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_til
 from ..cpu.workspace import apart, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
-from .planes_cpu import frame_few_planes, gather_pixels, turn_weight
+from .planes_cpu import frame_planes, gather_pixels, turn_weight
 from .weight_cuts import cuts_of
 from .weight_panels_cpu import copy_rows, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
@@ -136,7 +136,7 @@ def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buff
 
 
 @jit
-def add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, thread, threads):
+def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, thread, threads):
     """The pieces of the weight and the parts of the pixels that are this thread's.
 
     cuts: ``Cuts``; extents: groups, N, H, W, C, P, Q, K, vertical stride, rows of the weight of a group; framing: how images
@@ -171,7 +171,7 @@ def add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffe
                 for i in range(images):
                     frame, place = copied + i * height * width * C, (top * down - above, -beside, height, width)
                     if plane:
-                        frame_few_planes(tile, few, x + i * image, (H, W), *place, frame)
+                        frame_planes(tile, x + i * image, (H, W, C), *place, frame)
                     else:
                         frame_band(tile, x + i * image, (H, W, C), *place, frame)
                 source, image = copied, height * width * C
@@ -192,9 +192,9 @@ def add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffe
 
 
 @threaded
-def add_all(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, threads):
+def add_all(tile, narrow, tables, cuts, extents, framing, operands, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, narrow, few, tables, cuts, extents, framing, operands, buffers, np.intp(thread), threads)
+        add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, np.intp(thread), threads)
 
 
 class BackwardWeight:
@@ -208,7 +208,6 @@ class BackwardWeight:
         run = whole.S * channels if few else channels
         self.tile = tile or fitting(LOW_TILES if few else tiles_for(whole, width), width, whole.dtype, run, narrows=True)
         self.narrow = self.tile.of_last(width)
-        self.few = Tile(channels if few and self.planes else 1, 1, whole.dtype, self.tile.lanes)
         apart_by = whole.stride[1] * whole.C * self.tile.itemsize
         copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
         if few:
@@ -234,8 +233,7 @@ class BackwardWeight:
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
-        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode]
-        copied += max(self.tile.rows, self.few.rows * self.tile.lanes)  # what is read and written behind the last pixel
+        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode] + self.tile.rows
         sizes = copied, pixels * self.tile.columns + self.tile.lanes
         self.buffers = tuple(workspace(self.threads, size, whole.dtype) for size in sizes)
         self.sums = np.zeros((parts if parts > 1 or self.planes else 0, whole.depth * whole.K), whole.dtype)
@@ -252,7 +250,7 @@ class BackwardWeight:
         sums = self.sums if len(self.sums) else out
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1)
         about = tuple(self.tables), tuple(self.cuts), self.extents, self.framing
-        add_all(self.tile, self.narrow, self.few, *about, operands, self.buffers, self.threads)
+        add_all(self.tile, self.narrow, *about, operands, self.buffers, self.threads)
         if self.planes:
             if len(self.sums) > 1:
                 add_parts(self.sums, self.sums[0], self.threads)

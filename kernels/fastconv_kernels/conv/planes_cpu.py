@@ -5,7 +5,7 @@ registers on their way into its frame, and those of the result on their way out:
 """
 
 from ..cpu.compile import inlined, jit, serial
-from ..cpu.pack import interleave, square, transpose
+from ..cpu.pack import colours, in_line, interleave, square, transpose
 from ..cpu.places import block
 from ..cpu.simd import load_alternate, prefetch, store_first
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile, stream_tile
@@ -107,6 +107,16 @@ def stream_row(tile, room, columns, pitch, size, epilogue, planes):
 
 
 @jit
+def interleave_colours(tile, planes, pitch, count, frame):
+    """``gather_pixels`` of three planes, side by side: of a square block of them all but three rows would be empty."""
+    piece = colours(tile)
+    line = in_line(piece)
+    for t in range(0, count, tile.lanes):
+        pixels = interleave(load_tile(piece, block(piece, planes + t, pitch, piece.rows, count - t)))
+        store_tile(pixels, block(line, frame + t * piece.rows, 0, 1, (count - t) * piece.rows))
+
+
+@jit
 def frame_planes(tile, image, extent, top, left, height, width, frame):
     """frame[f, t, c] = image[c, top + f, left + t] where that is a pixel, else 0, for ``height`` x ``width`` pixels.
 
@@ -118,35 +128,15 @@ def frame_planes(tile, image, extent, top, left, height, width, frame):
     begin, end = min(height, max(0, -top)), max(0, min(height, rows - top))
     clear(tile, frame, begin * pitch)
     clear(tile, frame + end * pitch, (height - end) * pitch)
+    lines, run = end - begin, count
     if count == width == columns:  # whole rows are side by side in the frame too
-        source, target = image + (top + begin) * columns, frame + begin * pitch
-        gather_pixels(tile, source, plane, channels, (end - begin) * columns, target, channels)
-    else:
-        for f in range(begin, end):
-            source = image + ((top + f) * columns + max(0, left))
-            gather_pixels(tile, source, plane, channels, count, frame + (f * pitch + first * channels), channels)
-
-
-@jit
-def interleave_pixels(tile, few, planes, pitch, count, frame):
-    """``gather_pixels`` of all planes, as few as ``few`` has rows; up to so many vectors of zeros are written behind them."""
-    for t in range(0, count, tile.lanes):
-        pixels = interleave(load_tile(few, block(few, planes + t, pitch, few.rows, count - t)))
-        store_tile(pixels, block(few, frame + t * few.rows, tile.lanes, few.rows, tile.lanes))
-
-
-@jit
-def frame_few_planes(tile, few, image, extent, top, left, height, width, frame):
-    """``frame_planes`` of as few planes as ``few`` has rows; up to so many vectors of zeros are written behind the frame."""
-    rows, columns = extent
-    first, pitch = max(0, -left), width * few.rows
-    count = min(width - first, columns - max(0, left))
-    begin, end = min(height, max(0, -top)), max(0, min(height, rows - top))
-    clear(tile, frame, begin * pitch)
-    for f in range(begin, end):
-        source = image + ((top + f) * columns + max(0, left))
-        interleave_pixels(tile, few, source, rows * columns, count, frame + (f * pitch + first * few.rows))
-    clear(tile, frame + end * pitch, (height - end) * pitch)
+        lines, run = min(1, lines), lines * count
+    for f in range(begin, begin + lines):
+        source, target = image + ((top + f) * columns + max(0, left)), frame + (f * pitch + first * channels)
+        if channels == 3:
+            interleave_colours(tile, source, plane, run, target)
+        else:
+            gather_pixels(tile, source, plane, channels, run, target, channels)
 
 
 @jit

@@ -23,6 +23,11 @@ def square(builder, result, tile):
     """The shape of a block of as many rows as a vector has lanes."""
 
 
+@word(lambda tile: TileType(3, 1, tile.vector))
+def colours(builder, result, tile):
+    """The shape of a vector of each of three planes, which images that come from outside have."""
+
+
 def turned(total):
     """The type of the transpose of ``total``, a square; None if that cannot be formed in registers."""
     if not isinstance(total, Sums) or total.tile.vectors != 1 or total.tile.rows > total.tile.vector.lanes:
@@ -56,32 +61,44 @@ def transpose(builder, result, total):
     return square
 
 
-def _permuted(builder, total, origin):
-    """The rows of ``total`` with element e of all, row after row, taken from element ``origin(e)``."""
-    rows, lanes = total.type.count, total.type.element.element.count
-    old = [builder.extract_value(total, [row, 0]) for row in range(rows)]
-    for row in range(rows):
-        sources = [divmod(origin(row * lanes + lane), lanes) for lane in range(lanes)]
-        vector = ir.Constant(old[0].type, ir.Undefined)
-        for number, other in enumerate(old):
-            order = [lanes + lane if source == number else place for place, (source, lane) in enumerate(sources)]
+def _permuted(builder, vectors, origin):
+    """As many vectors as ``vectors``: element e of all, one after the other, is their element ``origin(e)``."""
+    lanes, permuted = vectors[0].type.count, []
+    for number in range(len(vectors)):
+        sources = [divmod(origin(number * lanes + lane), lanes) for lane in range(lanes)]
+        vector = ir.Constant(vectors[0].type, ir.Undefined)
+        for source, other in enumerate(vectors):
+            order = [lanes + lane if which == source else place for place, (which, lane) in enumerate(sources)]
             vector = builder.shuffle_vector(vector, other, ir.Constant(ir.VectorType(INT32, lanes), order))
-        total = builder.insert_value(total, vector, [row, 0])
-    return total
+        permuted.append(vector)
+    return permuted
 
 
-@word(lambda total: total)
+@word(lambda tile: TileType(1, tile.rows, tile.vector))
+def in_line(builder, result, tile):
+    """The shape of the rows of ``tile``, each a vector, interleaved: one row."""
+
+
+@word(lambda total: Sums(TileType(1, total.tile.rows, total.tile.vector)) if total.tile.vectors == 1 else None)
 def interleave(builder, result, total):
-    """Columns after columns, seen as rows of the tile again: element (row, column) comes to column * rows + row."""
-    rows, lanes = result.count, result.element.element.count
-    return _permuted(builder, total, lambda element: element % rows * lanes + element // rows)
+    """The columns of ``total`` one after the other: element (row, column) comes to column * rows + row."""
+    rows, lanes = total.type.count, total.type.element.element.count
+    vectors = [builder.extract_value(total, [row, 0]) for row in range(rows)]
+    line = ir.Constant(result, ir.Undefined)
+    for j, vector in enumerate(_permuted(builder, vectors, lambda element: element % rows * lanes + element // rows)):
+        line = builder.insert_value(line, vector, [0, j])
+    return line
 
 
-@word(lambda total: total)
-def part(builder, result, total):
+@word(lambda line: Sums(TileType(line.tile.vectors, 1, line.tile.vector)) if line.tile.rows == 1 else None)
+def part(builder, result, line):
     """The inverse of ``interleave``."""
     rows, lanes = result.count, result.element.element.count
-    return _permuted(builder, total, lambda element: element % lanes * rows + element // lanes)
+    vectors = [builder.extract_value(line, [0, j]) for j in range(rows)]
+    total = ir.Constant(result, ir.Undefined)
+    for row, vector in enumerate(_permuted(builder, vectors, lambda element: element % lanes * rows + element // lanes)):
+        total = builder.insert_value(total, vector, [row, 0])
+    return total
 
 
 @inlined

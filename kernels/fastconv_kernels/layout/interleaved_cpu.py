@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, threaded
-from ..cpu.pack import interleave, part
+from ..cpu.pack import in_line, interleave, part
 from ..cpu.places import block
 from ..cpu.share import share, threads_for
 from ..cpu.tile import Tile, load_tile, pointer, store_tile
@@ -28,7 +28,7 @@ GRAIN = 1 << 16
 @jit
 def swap_share(tile, x, out, images, pixels, to_last, thread, threads):
     """The images that are this thread's, a vector of pixels at a time; the last overlaps the one before."""
-    channels, lanes = tile.rows, tile.lanes
+    channels, lanes, line = tile.rows, tile.lanes, in_line(tile)
     source, target = pointer(tile, x, 0), pointer(tile, out, 0)
     pieces = (pixels + lanes - 1) // lanes
     first, end = share(thread, threads, images * pieces)
@@ -37,9 +37,9 @@ def swap_share(tile, x, out, images, pixels, to_last, thread, threads):
         planes, packed = image + pixel, image + pixel * channels
         if to_last:
             piece = interleave(load_tile(tile, block(tile, source + planes, pixels, channels, lanes)))
-            store_tile(piece, block(tile, target + packed, lanes, channels, lanes))
+            store_tile(piece, block(line, target + packed, 0, 1, line.columns))
         else:
-            piece = part(load_tile(tile, block(tile, source + packed, lanes, channels, lanes)))
+            piece = part(load_tile(line, block(line, source + packed, 0, 1, line.columns)))
             store_tile(piece, block(tile, target + planes, pixels, channels, lanes))
 
 
