@@ -21,7 +21,10 @@ STRETCH = 1024
 @apart
 @jit
 def add_stretch(sums, pitch, parts, out, count):
-    """out[i] = sums[i] + sums[pitch + i] + … for i < count, from the first of ``parts`` to the last."""
+    """out[i] = sums[i] + sums[pitch + i] + … for i < count, all ``parts`` in their order.
+
+    Four at a time, which are added among themselves first: a shorter chain of roundings, and of waiting.
+    """
     for i in range(count):
         out[i] = sums[i]
     fours = 1 + (parts - 1) // 4 * 4
@@ -29,7 +32,7 @@ def add_stretch(sums, pitch, parts, out, count):
         a, b = sums + part * pitch, sums + (part + 1) * pitch
         c, d = sums + (part + 2) * pitch, sums + (part + 3) * pitch
         for i in range(count):
-            out[i] = out[i] + a[i] + b[i] + c[i] + d[i]
+            out[i] = out[i] + ((a[i] + b[i]) + (c[i] + d[i]))
     for part in range(fours, parts):
         a = sums + part * pitch
         for i in range(count):
@@ -46,7 +49,7 @@ def add_stretches(sums, out, threads):
 
 
 def add_parts(sums, out, threads):
-    """out = sums[0] + sums[1] + …, in this order, as far as ``out`` goes; neither the rows nor ``out`` have gaps.
+    """out = sums[0] + sums[1] + …, as ``add_stretch`` does, as far as ``out`` goes; neither the rows nor ``out`` have gaps.
 
     ``out`` may be sums[0], nothing else of it.
     """

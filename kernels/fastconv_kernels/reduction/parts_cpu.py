@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import apart, inlined, threaded
+from ..cpu.compile import threaded
 from ..cpu.elements import elements
 from ..cpu.share import share, threads_for
+from ..cpu.sums import add_stretch
 from ..cpu.workspace import workspace
 from ..problems import Rows
-from . import sums
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,26 +19,6 @@ PART = 1 << 14
 
 PARTS = 64
 """At most so many parts: work for any number of threads, and sums of sums are short."""
-
-of_four = inlined(sums.of_four)
-
-
-@apart
-@inlined
-def add_rows(x, rows, channels, total):
-    """total (channels,) = the sum of the ``rows`` rows, at least one, from ``x`` on."""
-    for channel in range(channels):
-        total[channel] = x[channel]
-    fours = 1 + (rows - 1) // 4 * 4
-    for row in range(1, fours, 4):
-        a, b = x + row * channels, x + (row + 1) * channels
-        c, d = x + (row + 2) * channels, x + (row + 3) * channels
-        for channel in range(channels):
-            total[channel] = of_four(total[channel], a[channel], b[channel], c[channel], d[channel])
-    for row in range(fours, rows):
-        a = x + row * channels
-        for channel in range(channels):
-            total[channel] = total[channel] + a[channel]
 
 
 @threaded
@@ -51,7 +31,7 @@ def channel_sum(x, partial, threads):
         for part in range(first, end):
             start, stop = share(part, parts, rows)
             total = elements(partial, part * partial.shape[1])
-            add_rows(elements(x, start * channels), stop - start, channels, total)
+            add_stretch(elements(x, start * channels), channels, stop - start, total, channels)
 
 
 class ChannelSum:
