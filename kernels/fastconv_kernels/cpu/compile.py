@@ -58,9 +58,9 @@ def apart(dispatcher: Any) -> Any:
     """Promise LLVM that no array or address given to the function shares memory with one that it writes.
 
     Numba promises that for the body of a parallel loop only.  Without it every vectorised loop begins by comparing
-    addresses: with 32 channels that takes longer than the loop.  A function is optimised before it goes into its caller, so
-    that a loop in an ``inlined`` one needs the promise there.  Element for element in place, output the same array as input,
-    remains right: no element depends on another.
+    addresses: with 32 channels that takes longer than the loop.  The promise is a function's own: a loop in
+    an ``inlined`` one needs it there.  Element for element in place, output the same array as input, remains right: no
+    element depends on another.
     """
     if isinstance(dispatcher, LinkedDispatcher):
         dispatcher._compiler.noalias = True
