@@ -9,6 +9,7 @@ import pytest
 from fastconv.dispatch import Conv, Kernel
 from fastconv_kernels.conv import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
 from fastconv_kernels.conv.work import WORK
+from fastconv_kernels.registry import fastest
 
 PROBLEM = Conv(4, 64, 28, 28, 96, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC")
 
@@ -34,6 +35,28 @@ def test_filters_that_no_cache_holds_are_transformed_in_every_call() -> None:
     few, many = (WORK["winograd"](replace(PROBLEM, C=C, K=C), "forward") for C in (64, 8192))
     assert [unit in few for unit in ("filters", "panels")] == [True, False]
     assert [unit in many for unit in ("filters", "panels")] == [False, True]
+
+
+def test_filters_that_are_many_are_transformed_for_each_block_of_patches() -> None:
+    def panels(N: int, C: int) -> float:
+        return WORK["winograd"](replace(PROBLEM, N=N, C=C, K=C), "forward")["panels"]
+
+    assert panels(16, 8192) > panels(1, 8192)
+    planes, pixels = (WORK["winograd"](PROBLEM.with_layout(layout), "forward") for layout in ("NCHW", "NHWC"))
+    assert ("ordered" in planes, "ordered" in pixels) == (True, False)
+
+
+def test_of_two_that_are_as_fast_the_one_that_only_sums() -> None:
+    """Whichever stands first."""
+
+    def kernel(accuracy: float, seconds: float) -> Kernel:
+        costs = {"products": seconds * 1e9}
+        return Kernel("conv", "forward", "", "cpu", print, accuracy=accuracy, work=lambda _: {"products": 1}, costs=costs)
+
+    plain, near, far = kernel(1, 1.0), kernel(4, 0.97), kernel(4, 0.9)
+    for others, expected in ((near, plain), (far, far)):
+        assert fastest([plain, others], PROBLEM) is expected
+        assert fastest([others, plain], PROBLEM) is expected
 
 
 @pytest.mark.parametrize("table", [FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT], ids=["forward", "input", "weight"])

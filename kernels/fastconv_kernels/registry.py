@@ -22,8 +22,11 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
 
-BEFORE = frozenset({"filters", "weights", "calls"})
+BEFORE = frozenset({"filters", "ordered", "weights", "calls"})
 """Units of work that are done before the calls of a plan whose weights are prepared: by ``pack``, and by the public call."""
+
+WORTH = 1.05
+"""How many times as fast a kernel that rounds more than a plain sum must be predicted to be."""
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 """What the products of float32 operands may be rounded to; "fp32", nothing, is the default."""
@@ -202,12 +205,16 @@ def select(
 
 
 def fastest(takers: Sequence[Kernel], problem: Any, prepared: bool = False) -> Kernel:
-    """The kernel that predicts the least time; one that predicts nothing wins by standing first, and else loses."""
+    """The kernel that predicts the least time; one that predicts nothing wins by standing first, and else loses.
+
+    Of two that predict nearly the same, the one that only sums: see ``WORTH``.
+    """
     first, *others = takers
     if (least := first.predicted(problem, prepared)) is None:
         return first
+    least *= 1 if first.exact else WORTH
     for kernel in others:
         seconds = kernel.predicted(problem, prepared)
-        if seconds is not None and seconds < least:
-            first, least = kernel, seconds
+        if seconds is not None and (weighed := seconds * (1 if kernel.exact else WORTH)) < least:
+            first, least = kernel, weighed
     return first

@@ -22,7 +22,7 @@ import numpy as np
 from ..cpu.simd import register_bytes
 from ..problems import Conv
 from ..registry import Kernel
-from .winograd_blocks import keeps_filters
+from .winograd_blocks import filter_passes, keeps_filters
 
 COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
 """Of each unit, by kernel."""
@@ -109,7 +109,8 @@ def pointwise(problem: Conv, direction: str) -> dict[str, float]:
 def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix.
 
-    Filters that are too large to be kept transformed are transformed panel by panel, in every call.
+    Filters that are too large to be kept transformed are transformed panel by panel, in every call and for each block of
+    patches; those of planes are put in order for it.
     """
     lanes, stride = _lanes(problem), problem.stride[0]
     side, step, (rows, columns) = stride * (outputs - 1) + problem.R, outputs, (problem.P, problem.Q)
@@ -117,14 +118,19 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
         step, rows, columns = stride * outputs, problem.H, problem.W
     patches = problem.N * -(-rows // step) * -(-columns // step)
     inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
-    kept = direction == "backward_weight" or keeps_filters(side**2 * np.dtype(problem.dtype).itemsize * inputs * channels)
+    patch_bytes = side**2 * np.dtype(problem.dtype).itemsize * inputs
+    u_bytes = patch_bytes * channels
+    kept = direction == "backward_weight" or keeps_filters(u_bytes)
+    passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches, patch_bytes)
+    ordered = {"ordered": passes * problem.K * problem.C * problem.R**2} if problem.layout == "NCHW" else {}
     return {
         "products": side**2 * patches * inputs * channels,
         "patches": side**3 * patches * (inputs + channels),
-        "filters" if kept else "panels": side**3 * inputs * channels,
+        "filters" if kept else "panels": passes * side**3 * inputs * channels,
         "images": problem.image_bytes,
         "calls": 1,
         **_turned(problem),
+        **ordered,
     }
 
 
