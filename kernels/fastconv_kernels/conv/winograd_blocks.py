@@ -93,14 +93,9 @@ def keeps_filters(size):
     return size <= caches().level3 // 2
 
 
-def held(patch_bytes):
-    """Patches, of so many bytes of V each, that half of the third cache holds."""
-    return max(BLOCK, caches().level3 // 2 // patch_bytes)
-
-
-def filter_passes(u_bytes, patches, patch_bytes):
-    """How often one thread transforms filters that are not prepared, whose U takes ``u_bytes``."""
-    return 1 if u_bytes <= KEPT * caches().level2 else ceiling(patches, min(GROUPS[0][0], held(patch_bytes)))
+def filter_passes(size, patches):
+    """How often one thread transforms filters that are not prepared and whose U takes ``size`` bytes."""
+    return 1 if size <= KEPT * caches().level2 else ceiling(patches, GROUPS[0][0])
 
 
 def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, together=1):
@@ -127,8 +122,7 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, toge
         yield cut(*blocks_for(tile, unit, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
     for group, chunk in GROUPS:
         # Where one thread would keep U, sums must be formed as it does: over all channels.
-        limit = min(group, held(points * tile.itemsize * v_row))
-        blocks = blocks_for(tile, unit, patches, panels, depth, threads, limit, FILTERS, 1)
+        blocks = blocks_for(tile, unit, patches, panels, depth, threads, group, FILTERS, 1)
         yield cut(*blocks, depth if small else even(depth, chunk, 1))
 
 

@@ -118,10 +118,9 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
         step, rows, columns = stride * outputs, problem.H, problem.W
     patches = problem.N * -(-rows // step) * -(-columns // step)
     inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
-    patch_bytes = side**2 * np.dtype(problem.dtype).itemsize * inputs
-    u_bytes = patch_bytes * channels
+    u_bytes = side**2 * np.dtype(problem.dtype).itemsize * inputs * channels
     kept = direction == "backward_weight" or keeps_filters(u_bytes)
-    passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches, patch_bytes)
+    passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches)
     ordered = {"ordered": passes * problem.K * problem.C * problem.R**2} if problem.layout == "NCHW" else {}
     return {
         "products": side**2 * patches * inputs * channels,
