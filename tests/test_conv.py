@@ -49,18 +49,8 @@ LARGER = {
     "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
     "strided": Conv(3, 8, 61, 60, 40, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
-MIDDLE = {
-    name: PROBLEMS[name]
-    for name in (
-        "patches + 1",
-        "primes",
-        "stride 2, patches",
-        "1x1 over the ends of images",
-        "depthwise",
-        "colours",
-    )
-    if name in PROBLEMS
-}
+ORDINARY = "patches + 1", "primes", "stride 2, patches", "1x1 over the ends of images", "depthwise", "colours"
+MIDDLE = {name: PROBLEMS[name] for name in ORDINARY if name in PROBLEMS}
 """Those of ``conv_cases`` that every kernel is compiled for in any case."""
 EPILOGUES = list(product([False, True], [False, True], [None, "relu"]))
 if SIMULATED:

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dispatch import Lender
+from .. import dispatch
+from ..dispatch import Lender, Settings
 from ._check import Array, new
 from ._layout import entering, filters, leaving, room, weight_leaving, weight_view
+
+
+def lent(
+    operator: str,
+    direction: str,
+    problem: Any,
+    algorithm: str | None = None,
+    target: str | None = None,
+    accuracy: str | None = None,
+    precision: str | None = None,
+    max_workspace_bytes: int | None = None,
+) -> Lender:
+    """Who computes ``problem`` in the way that a public call's last arguments ask for."""
+    asked = Settings(target, algorithm, None, accuracy, precision)
+    return dispatch.lender(operator, direction, problem, asked, max_workspace_bytes)
 
 
 def run_forward(

@@ -10,12 +10,12 @@ import numpy as np
 from fastconv_kernels.cuda.device_array import DeviceArray
 
 from .. import dispatch
-from ..dispatch import Conv, Settings
+from ..dispatch import Conv
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array, Ints
 from ._epilogue import activate, fused, known_activation
-from ._launch import run_forward
+from ._launch import lent, run_forward
 from ._padding import framed
 from ._placement import anywhere
 
@@ -129,16 +129,11 @@ def _convolution(
     padding_mode: str,
     dtype: np.dtype[Any],
     layout: str,
-    algorithm: str | None,
-    target: str | None,
-    accuracy: str | None,
-    precision: str | None,
-    max_workspace_bytes: int | None,
+    *asked: Any,
 ) -> tuple[Conv, Callable[[Array], Array], dispatch.Lender]:
     """(the convolution, what has to be done to its input before, who computes it)."""
     problem, pads = framed(x_shape, weight_shape, stride, padding, dilation, groups, padding_mode, dtype.name, layout)
-    asked = Settings(target, algorithm, None, accuracy, precision)
-    return problem, pads, dispatch.lender("conv", "forward", problem, asked, max_workspace_bytes)
+    return problem, pads, lent("conv", "forward", problem, *asked)
 
 
 @anywhere

@@ -9,12 +9,12 @@ import numpy as np
 from fastconv_kernels.cuda.device_array import DeviceArray
 
 from .. import dispatch
-from ..dispatch import Conv, Settings
+from ..dispatch import Conv
 from ..errors import ArgumentError, UnsupportedError
 from . import _check
 from ._check import Array, Ints
 from ._epilogue import activate, known_activation
-from ._launch import run_backward_input, run_backward_weight
+from ._launch import lent, run_backward_input, run_backward_weight
 from ._placement import anywhere
 
 
@@ -146,17 +146,12 @@ def _gradient(
     groups: Any,
     dtype: np.dtype[Any],
     layout: str,
-    algorithm: str | None,
-    target: str | None,
-    accuracy: str | None,
-    precision: str | None,
-    max_workspace_bytes: int | None,
+    *asked: Any,
 ) -> tuple[Conv, dispatch.Lender]:
     """(the convolution, who computes its gradient)."""
     window, names = (stride, padding, dilation, groups), NAMES[direction]
     problem = _check.conv_problem(x_shape, weight_shape, *window, dtype.name, layout, names)
-    asked = Settings(target, algorithm, None, accuracy, precision)
-    return problem, dispatch.lender("conv", direction, problem, asked, max_workspace_bytes)
+    return problem, lent("conv", direction, problem, *asked)
 
 
 @anywhere
@@ -213,9 +208,9 @@ def conv_transpose2d(
     x, batched = _check.images("x", x, layout)
     dtype = x.dtype.newbyteorder("=")
     weight = _check.weights("weight", weight, layout, dtype)
-    window, asked = (stride, padding, output_padding, dilation, groups), (algorithm, target, accuracy, precision)
-    shapes = x.shape, weight.shape
-    problem, lender = _transposed(dispatch.around(), *shapes, *window, dtype, layout, *asked, max_workspace_bytes)
+    window = stride, padding, output_padding, dilation, groups
+    asked = algorithm, target, accuracy, precision, max_workspace_bytes
+    problem, lender = _transposed(dispatch.around(), x.shape, weight.shape, *window, dtype, layout, *asked)
     shape = problem.x_shape if batched else problem.x_shape[1:]
     if isinstance(bias, DeviceArray):
         raise UnsupportedError("bias: expected None on a CUDA device, where transposed convolutions have none in this version")
@@ -240,17 +235,12 @@ def _transposed(
     groups: Any,
     dtype: np.dtype[Any],
     layout: str,
-    algorithm: str | None,
-    target: str | None,
-    accuracy: str | None,
-    precision: str | None,
-    max_workspace_bytes: int | None,
+    *asked: Any,
 ) -> tuple[Conv, dispatch.Lender]:
     """(the convolution whose gradient by the input is asked for, who computes it)."""
     window = stride, padding, output_padding, dilation, groups
     problem = _transposed_problem(x_shape, weight_shape, *window, dtype.name, layout)
-    asked = Settings(target, algorithm, None, accuracy, precision)
-    return problem, dispatch.lender("conv", "backward_input", problem, asked, max_workspace_bytes)
+    return problem, lent("conv", "backward_input", problem, *asked)
 
 
 def _transposed_problem(

@@ -11,11 +11,12 @@ import numpy as np
 from numpy import empty, ndarray  # for what is asked at every call
 
 from .. import dispatch
-from ..dispatch import Matmul, Settings, around
+from ..dispatch import Matmul, around
 from ..errors import ArgumentError
 from . import _check
 from ._check import Array
 from ._epilogue import activate, fused, known_activation
+from ._launch import lent
 from ._placement import anywhere, elsewhere
 
 
@@ -210,11 +211,7 @@ def _product(
     b: tuple[int, ...],
     dtype: np.dtype[Any],
     b_dtype: np.dtype[Any],
-    algorithm: str | None = None,
-    target: str | None = None,
-    accuracy: str | None = None,
-    precision: str | None = None,
-    max_workspace_bytes: int | None = None,
+    *asked: Any,
 ) -> _Product:
     """The product of arrays of shapes ``a`` and ``b``, by ``numpy.matmul``'s rules."""
     given, dtype = dtype, _check.common_dtype(a=dtype, b=b_dtype)
@@ -232,8 +229,7 @@ def _product(
         raise ArgumentError(str(error)) from None
     shape = (*(a[:-2] if len(columns) == 2 else problem.stack), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
     as_given = (a, b, shape) == (shapes := (problem.a_shape, problem.b_shape, problem.out_shape))
-    asked = Settings(target, algorithm, None, accuracy, precision)
-    lender = dispatch.lender("matmul", "forward", problem, asked, max_workspace_bytes)
+    lender = lent("matmul", "forward", problem, *asked)
     plain = as_given and not problem.stack and given == b_dtype == dtype
     small = lender.kernel.target != "cuda" and prod(shape) * dtype.itemsize < dispatch.LARGE_BYTES
     return _Product(shape, dtype, lender, None if as_given else shapes, plain, small, lender.__call__)

@@ -209,12 +209,15 @@ def fastest(takers: Sequence[Kernel], problem: Any, prepared: bool = False) -> K
 
     Of two that predict nearly the same, the one that only sums: see ``WORTH``.
     """
-    first, *others = takers
-    if (least := first.predicted(problem, prepared)) is None:
-        return first
-    least *= 1 if first.exact else WORTH
-    for kernel in others:
+
+    def weighed(kernel: Kernel) -> float | None:
         seconds = kernel.predicted(problem, prepared)
-        if seconds is not None and (weighed := seconds * (1 if kernel.exact else WORTH)) < least:
-            first, least = kernel, weighed
+        return seconds if seconds is None or kernel.exact else WORTH * seconds
+
+    first, *others = takers
+    if (least := weighed(first)) is None:
+        return first
+    for kernel in others:
+        if (seconds := weighed(kernel)) is not None and seconds < least:
+            first, least = kernel, seconds
     return first

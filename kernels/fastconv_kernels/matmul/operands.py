@@ -218,14 +218,14 @@ class Product:
         if bias is None and residual is None and activation is None and not self._stacked:
             run(self.machinery, (a, b, out, self._no_bias, out), PLAIN, self.threads)
             return out
-        c, adds = out, residual is not None
+        c = out
         if self._stacked:
             if not out.size:
                 return out
             a, b, c = first(a), first(b), first(out)
-            residual = first(residual) if residual is not None else None
+            residual = None if residual is None else first(residual)
         operands = a, b, c, self._no_bias if bias is None else bias, c if residual is None else residual
-        run(self.machinery, operands, (adds, activation == "relu"), self.threads)
+        run(self.machinery, operands, (residual is not None, activation == "relu"), self.threads)
         return out
 
 
