@@ -1,8 +1,9 @@
 """Fit the cost model of convolution to this machine: ``python -m benchmarks.calibrate``.
 
-Every kernel with a model is timed on one thread on the layers of all networks and on random shapes, in both layouts; then the
-costs of its units are the non-negative numbers for which the predictions' relative errors are least.  They are written into
-the kernels' package, and ``results/choices.json`` tells how the choices by prediction compare with the best that was measured.
+Every kernel with a model is timed on one thread on the layers of all networks and on random shapes, in both layouts, and with
+prepared weights on the layers with one image; then the costs of its units are the non-negative numbers for which the
+predictions' relative errors are least.  They are written into the kernels' package, and ``results/choices.json`` tells how the
+choices by prediction compare with the best that was measured.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
-from itertools import groupby, product
+from itertools import groupby, islice, product
 from pathlib import Path
 from statistics import geometric_mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -25,7 +24,7 @@ import fastconv_kernels.conv.work as model
 from fastconv.bench.cases import DIRECTIONS, NETWORKS, Case, cases
 from fastconv.bench.circumstances import circumstances
 from fastconv.bench.contestants.operands import Operands
-from fastconv.bench.contestants.ours import PUBLIC
+from fastconv.bench.contestants.ours import entry
 from fastconv.bench.timing import calls_for, repeat
 from fastconv.dispatch import Conv, Kernel, kernels
 from fastconv.shapes import written
@@ -42,7 +41,19 @@ GROUPED = 20
 SAMPLE = 0.006
 """Seconds."""
 
-Row = tuple[Kernel, Conv, float]
+
+class Row(NamedTuple):
+    """A measurement: of a public call, or of a plan's with prepared weights."""
+
+    kernel: Kernel
+    problem: Conv
+    prepared: bool
+    seconds: float
+
+    @property
+    def question(self) -> tuple[Conv, str, bool]:
+        """What one kernel is chosen for."""
+        return self.problem, self.kernel.direction, self.prepared
 
 
 def random_shapes(count: int) -> Iterator[Conv]:
@@ -69,45 +80,60 @@ def random_groups(count: int) -> Iterator[Conv]:
         yield Conv(*shape, groups=groups, layout="NHWC")
 
 
-def problems() -> list[Conv]:
-    """In both layouts."""
-    found = {case.problem for direction in DIRECTIONS[:1] for case in cases("conv", direction, NETWORKS, BATCH, False)}
-    channels_last = sorted(found, key=str) + list(random_shapes(RANDOM)) + list(random_groups(GROUPED))
-    return [problem.with_layout(layout) for problem in channels_last for layout in ("NHWC", "NCHW")]
+def of_networks(batch: int) -> list[Conv]:
+    """Their layers."""
+    return sorted({case.problem for case in cases("conv", "forward", NETWORKS, batch)}, key=str)
 
 
-def seconds(kernel: Kernel, problem: Conv, operands: Operands) -> float:
-    """Of a public call: weights packed and, where the kernel takes another layout, images converted in it."""
+def questions() -> Iterator[tuple[Conv, str, bool]]:
+    """Problems in both layouts, with a direction and whether the weights are prepared, as for one image at a time."""
+    for problem in [*of_networks(BATCH), *random_shapes(RANDOM), *random_groups(GROUPED)]:
+        for layout, direction in product(("NHWC", "NCHW"), DIRECTIONS):
+            yield problem.with_layout(layout), direction, False
+    for problem, layout in product(of_networks(1), ("NHWC", "NCHW")):
+        yield problem.with_layout(layout), "forward", True
+
+
+def seconds(kernel: Kernel, problem: Conv, prepared: bool, operands: Operands) -> float | None:
+    """Of a public call: weights packed and, where the kernel takes another layout, images converted in it.
+
+    prepared: of a plan's call; None where that takes another layout
+    """
+    case = Case("conv", kernel.direction, problem, "", packed=prepared)
     with fc.use(threads=1, target="cpu"):
-        call, _ = PUBLIC["conv", kernel.direction](problem, operands, kernel.algorithm)
-        count = calls_for(call, SAMPLE)
-        return median(repeat(call, count) for _ in range(3))
+        made = entry(case, operands, 1, problem.layout, kernel.algorithm, public=not prepared)
+        if made is None:
+            return None
+        count = calls_for(made.call, SAMPLE)
+        return median(repeat(made.call, count) for _ in range(3))
 
 
 def rows(count: int | None) -> Iterator[Row]:
     """Every kernel on every problem, but for those that are hopeless by the present model."""
-    for problem, direction in product(problems()[:count], DIRECTIONS):
+    for problem, direction, prepared in islice(questions(), count):
         operands = Operands(Case("conv", direction, problem.with_layout("NHWC"), ""))
         able = [
             kernel
             for kernel in kernels("conv", direction)
             if kernel.target == "cpu" and kernel.algorithm in model.WORK and not kernel.refuses(problem)
         ]
-        times = {kernel: kernel.predicted(problem) for kernel in able}
+        times = {kernel: kernel.predicted(problem, prepared) for kernel in able}
         limit = HOPELESS * min((time for time in times.values() if time is not None), default=0.0)
         for kernel, time in times.items():
             if time is None or time <= limit:
-                yield kernel, problem, seconds(kernel, problem, operands)
+                taken = seconds(kernel, problem, prepared, operands)
+                if taken is not None:
+                    yield Row(kernel, problem, prepared, taken)
 
 
 def fitted(kernel: Kernel, found: list[Row]) -> dict[str, float]:
     """Nanoseconds of each of the kernel's units."""
-    counting = replace(kernel, work=partial(model.WORK[kernel.algorithm], direction=kernel.direction))
-    amounts = [counting.amounts(problem) or {} for _, problem, _ in found]
+    counting = model.with_costs(kernel, {})
+    amounts = [counting.amounts(row.problem, row.prepared) or {} for row in found]
     units = list(dict.fromkeys(unit for amount in amounts for unit in amount))
     # Each row divided by its time: what is least is the sum of squares of relative errors.
     matrix = np.array(
-        [[amount.get(unit, 0) / taken for unit in units] for amount, (_, _, taken) in zip(amounts, found, strict=True)]
+        [[amount.get(unit, 0) / row.seconds for unit in units] for amount, row in zip(amounts, found, strict=True)]
     )
     scale = matrix.max(axis=0)
     costs, _ = nnls(matrix / scale, np.ones(len(found)))
@@ -119,10 +145,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only so many shapes")
     arguments = parser.parse_args()
     measured = list(rows(arguments.limit))
-    by_kernel = sorted(measured, key=lambda row: row[0].name)
+    by_kernel = sorted(measured, key=lambda row: row.kernel.name)
     costs = {
-        name: fitted(found[0][0], found)
-        for name, found in ((name, list(group)) for name, group in groupby(by_kernel, key=lambda row: row[0].name))
+        name: fitted(found[0].kernel, found)
+        for name, found in ((name, list(group)) for name, group in groupby(by_kernel, key=lambda row: row.kernel.name))
     }
     choices = list(compared(measured, costs))
     regrets = [choice["regret"] for choice in choices]
@@ -137,18 +163,19 @@ def main() -> None:
 
 
 def compared(measured: list[Row], costs: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
-    """For each problem and direction: what is chosen by prediction, what is best, and how much longer the choice takes."""
-    for (problem, direction), group in groupby(measured, key=lambda row: (row[1], row[0].direction)):
-        times = {kernel.algorithm: taken for kernel, _, taken in group}
+    """For each question: what is chosen by prediction, what is best, and how much longer the choice takes."""
+    for (problem, direction, prepared), group in groupby(measured, key=lambda row: row.question):
+        times = {row.kernel.algorithm: row.seconds for row in group}
         able = [
-            replace(kernel, work=partial(model.WORK[kernel.algorithm], direction=direction), costs=costs[kernel.name])
+            model.with_costs(kernel, costs[kernel.name])
             for kernel in kernels("conv", direction)
             if kernel.target == "cpu" and kernel.algorithm in times
         ]
-        chosen, best = fastest(able, problem).algorithm, min(times, key=times.__getitem__)
+        chosen, best = fastest(able, problem, prepared).algorithm, min(times, key=times.__getitem__)
         yield {
             "problem": written(problem),
             "direction": direction,
+            "prepared": prepared,
             "chosen": chosen,
             "best": best,
             "regret": round(times[chosen] / times[best], 3),

@@ -89,10 +89,10 @@ def test_the_least_prediction_wins() -> None:
 
 
 def test_what_was_prepared_is_not_counted() -> None:
-    costs = {"pieces": 1.0, "filters": 1.0, "calls": 1.0}
-    packs = kernel("packs", work=lambda problem: {"pieces": 10, "filters": 30, "calls": 1}, costs=costs)
-    plain = kernel("plain", work=lambda problem: {"pieces": 20, "calls": 1}, costs=costs)
-    assert packs.predicted(1, prepared=True) == pytest.approx(10e-9)
+    costs = {"pieces": 1.0, "filters": 1.0, "calls": 1.0, "runs": 1.0}
+    packs = kernel("packs", work=lambda problem: {"pieces": 10, "filters": 30, "calls": 1, "runs": 1}, costs=costs)
+    plain = kernel("plain", work=lambda problem: {"pieces": 20, "calls": 1, "runs": 1}, costs=costs)
+    assert packs.predicted(1, prepared=True) == pytest.approx(11e-9)
     assert select([packs, plain], 1) is plain
     assert select([packs, plain], 1, prepared=True) is packs
 

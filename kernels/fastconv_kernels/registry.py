@@ -22,7 +22,7 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
 
-BEFORE = frozenset({"filters", "ordered", "weights", "calls"})
+BEFORE = frozenset({"filters", "panels", "ordered", "weights", "calls"})
 """Units of work that are done before the calls of a plan whose weights are prepared: by ``pack``, and by the public call."""
 
 WORTH = 1.05
@@ -117,27 +117,24 @@ class Kernel:
         """``problem`` in the layout that the plans take."""
         return problem if self.layout is None or self.as_it_is(problem) else problem.with_layout(self.layout)
 
-    def amounts(self, problem: Any) -> Mapping[str, float] | None:
-        """What computing ``problem`` takes, unit by unit, with the conversion of its images; None: it predicts nothing."""
+    def amounts(self, problem: Any, prepared: bool = False) -> Mapping[str, float] | None:
+        """What a public call takes, unit by unit, with the conversion of its images; None: it predicts nothing.
+
+        prepared: a plan's call with packed weights instead
+        """
         if self.work is None:
             return None
         own = self.in_layout(problem)
-        if own == problem:
-            return self.work(own)
-        converted = problem.image_bytes
-        if self.direction == "backward_weight":  # other weights are packed from any layout
-            converted += problem.weight_bytes
-        return {**self.work(own), "converted": converted}
+        amounts = dict(self.work(own))
+        if own != problem:
+            # Weights are packed from any layout; their gradient is not.
+            amounts["converted"] = problem.image_bytes + (self.direction == "backward_weight") * problem.weight_bytes
+        return {unit: amount for unit, amount in amounts.items() if not (prepared and unit in BEFORE)}
 
     def predicted(self, problem: Any, prepared: bool = False) -> float | None:
-        """Seconds that it will take on one thread, if it can tell: only the ratio of two kernels' times means anything.
-
-        prepared: of a plan's call with packed weights, instead of a public call
-        """
-        amounts = self.amounts(problem)
-        if amounts is None:
-            return None
-        return sum(self.costs[unit] * amount for unit, amount in amounts.items() if not (prepared and unit in BEFORE)) * 1e-9
+        """Seconds that ``amounts`` take on one thread, if it can tell: only the ratio of two kernels' times means anything."""
+        amounts = self.amounts(problem, prepared)
+        return None if amounts is None else sum(self.costs[unit] * amount for unit, amount in amounts.items()) * 1e-9
 
 
 def deferred(module: str, name: str) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """The cost model of convolution: what each algorithm has to do for a problem, in units whose cost was measured.
 
 A kernel's time is predicted as the sum of amount x cost over its units: multiply-adds at the rate of its inner loop, numbers
-that pass through transforms, bytes of images that come and go, weights that are packed, and what a call costs in any case.
+that pass through transforms, bytes of images that come and go, weights that are packed, and what every call costs.
 ``costs.json`` holds the nanoseconds of each unit on one thread, fitted by ``python -m benchmarks.calibrate``.  Machines differ
 in all of them alike, more or less: what counts is which kernel is the faster one.
 
@@ -36,11 +36,24 @@ CHANNEL_ROWS = 8
 """Of the tiles with rows of channels of one tap."""
 
 
+EVERY_CALL = {"calls": 1, "runs": 1}
+"""What any problem takes: a public call up to its plan, and a run of the plan."""
+
+
 def modelled(kernel: Kernel) -> Kernel:
     """``kernel`` with its prediction, if its algorithm has a model and its units were measured."""
     if kernel.algorithm not in WORK or kernel.name not in COSTS:
         return kernel
-    return replace(kernel, work=partial(WORK[kernel.algorithm], direction=kernel.direction), costs=COSTS[kernel.name])
+    return with_costs(kernel, COSTS[kernel.name])
+
+
+def with_costs(kernel: Kernel, costs: Mapping[str, float]) -> Kernel:
+    """``kernel``, predicting with these nanoseconds of each unit of its algorithm's work."""
+
+    def work(problem: Conv) -> dict[str, float]:
+        return {**WORK[kernel.algorithm](problem, kernel.direction), **EVERY_CALL}
+
+    return replace(kernel, work=work, costs=costs)
 
 
 def _up(count: int, unit: int) -> int:
@@ -82,7 +95,6 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
         "stores": pixels * problem.groups * _up(wide, lanes),
         "images": problem.image_bytes,
         "weights": problem.K * (problem.C // problem.groups) * taps,
-        "calls": 1,
         **_turned(problem),
     }
 
@@ -102,7 +114,6 @@ def pointwise(problem: Conv, direction: str) -> dict[str, float]:
         "packed": pixels * problem.groups * packed,
         "images": problem.image_bytes,
         "weights": problem.K * (problem.C // problem.groups),
-        "calls": 1,
     }
 
 
@@ -127,7 +138,6 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
         "patches": side**3 * patches * (inputs + channels),
         "filters" if kept else "panels": passes * side**3 * inputs * channels,
         "images": problem.image_bytes,
-        "calls": 1,
         **_turned(problem),
         **ordered,
     }
@@ -143,7 +153,6 @@ def winograd_phases(problem: Conv, direction: str, outputs: int) -> dict[str, fl
         "patches": side**3 * patches * (stride * _up(stride * problem.C, lanes) + channels),
         "filters": side**3 * depth * channels,
         "images": problem.image_bytes,
-        "calls": 1,
         **_turned(problem),
     }
 
@@ -157,7 +166,6 @@ def direct(problem: Conv, direction: str) -> dict[str, float]:
         "products": pixels * problem.groups * _up(wide, LEAST_ROWS) * inputs * problem.R * problem.S,
         "rows": problem.N * (problem.C * problem.H + problem.K * problem.P),
         "images": problem.image_bytes,
-        "calls": 1,
     }
 
 
@@ -165,7 +173,7 @@ def depthwise(problem: Conv, direction: str) -> dict[str, float]:
     """Lanes over channels: each meets the taps of its own window alone."""
     _, _, pixels = _sides(problem, direction)
     products = pixels * problem.R * problem.S * _up(problem.C, _lanes(problem))
-    return {"products": products, "images": problem.image_bytes, "calls": 1}
+    return {"products": products, "images": problem.image_bytes}
 
 
 def depthwise_planes(problem: Conv, direction: str) -> dict[str, float]:
@@ -176,13 +184,13 @@ def depthwise_planes(problem: Conv, direction: str) -> dict[str, float]:
         else (problem.P, problem.Q, 1)
     )
     vectors = problem.N * problem.K * rows * -(-columns // (step * _lanes(problem)))
-    return {"products": vectors * _lanes(problem) * problem.R * problem.S, "images": problem.image_bytes, "calls": 1}
+    return {"products": vectors * _lanes(problem) * problem.R * problem.S, "images": problem.image_bytes}
 
 
 def col2im(problem: Conv, direction: str) -> dict[str, float]:
     """A product with whole windows as rows, whose sums are added one by one; lanes over rows of pixels."""
     sums = problem.N * problem.P * _up(problem.Q, _lanes(problem)) * problem.C * problem.R * problem.S
-    return {"products": sums * (problem.K // problem.groups), "sums": sums, "images": problem.image_bytes, "calls": 1}
+    return {"products": sums * (problem.K // problem.groups), "sums": sums, "images": problem.image_bytes}
 
 
 WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
