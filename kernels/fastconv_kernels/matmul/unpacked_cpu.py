@@ -6,8 +6,9 @@
           C[i:i+mr, j:j+nr] += sum over k of A[i:i+mr, k] * B[k, j:j+nr]
 
 Packing pays if what was packed is read often, and if it would not stay in the cache as it is; a small product is over sooner.
-A row of B of any length is whole vectors and one with a mask.  If B is there as its transpose, a row of it is no row in
-memory: then, panel by panel, it is transposed in registers after all.
+A row of B of any length is whole vectors and one with a mask, or, where that would be mostly empty, vectors that hold several
+steps of K (``cpu/steps.py``).  If B is there as its transpose, a row of it is no row in memory: then, panel by panel, it is
+transposed in registers after all.
 
 Sources: Heinecke et al., "LIBXSMM: Accelerating Small Matrix Multiplications by Runtime Code Generation", 2016; Frison et al.,
 "BLASFEO: Basic Linear Algebra Subroutines for Embedded Optimization", 2018.
@@ -19,12 +20,16 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack
 from ..cpu.places import block, columns, rows_apart
-from ..cpu.tile import add_tile, fitting, load_tile, rank1, spread_columns, store_tile
+from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps, turn_rows
+from ..cpu.tile import Tile, add_tile, fitting, load_tile, rank1, spread_columns, store_tile, zero
 from ..cpu.workspace import even
 from .operands import Epilogue, Product, at, begin, buffer, facts_at, finish, matrices, of_product, part, products_of
 
 TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), (4, 1)
 """(rows, vectors): few rows, because each has an address of its own."""
+
+ROWS_OF_FEW = 8
+"""Of the tile for the last columns: with twelve or sixteen it was not faster."""
 
 
 @inlined
@@ -36,59 +41,95 @@ def accumulate_apart(total, a, a_step, b, b_step, depth):
 
 
 @jit
-def multiply(tile, slice_, shape, bounds, a, b, c, epilogue, panel):
-    """The part of C = epilogue(A @ B) within ``bounds`` for one thread; ``panel`` is room for a panel of B."""
-    _, _, K = shape
-    _, _, left, right = bounds
+def multiply(tile, few, slice_, shape, bounds, a, b, c, epilogue, room):
+    """The part of C = epilogue(A @ B) within ``bounds`` for one thread; ``room`` is for a panel of B, or what ``few`` needs.
+
+    Either tile may be None: ``tile`` without whole vectors, ``few`` where masks do for the last columns.
+    """
+    _, N, K = shape
+    top, bottom, left, right = bounds
+    whole = right if few is None else min(right, N - N % few.lanes)
     for k in range(0, max(1, K), slice_):
         depth = min(slice_, K - k)
-        for j in range(left, right, tile.columns):
-            row, step = at(b, k, j), b.row
-            if b.column != 1:
-                pack(tile, tile.columns, row, b.column, b.row, min(tile.columns, right - j), depth, panel)
-                row, step = panel, tile.columns
-            across = columns(tile, row, right - j)
-            meet(tile, across, step, depth, (k == 0, k + depth == K), k, j, bounds, a, c, epilogue)
+        ends = k == 0, k + depth == K
+        if tile is not None:
+            for j in range(left, whole, tile.columns):
+                row, step = at(b, k, j), b.row
+                if b.column != 1:
+                    pack(tile, tile.columns, row, b.column, b.row, min(tile.columns, whole - j), depth, room)
+                    row, step = room, tile.columns
+                across = columns(tile, row, whole - j)
+                meet(tile, across, step, depth, ends, k, j, (top, bottom, left, whole), a, c, epilogue)
+        if few is not None and whole < right:
+            meet_few(few, slice_, depth, ends, k, (top, bottom, whole, right), a, b, c, epilogue, room)
 
 
 @inlined
 def meet(tile, across, step, depth, ends, k, j, bounds, a, c, epilogue):
     """A panel of B with all of A: ``ends`` says whether it is the first and the last of K."""
     top, bottom, _, right = bounds
-    first, last = ends
+    first, _ = ends
     count = right - j
     bias = columns(tile, epilogue.bias + j, count if first else 0)
     for i in range(top, bottom, tile.rows):
         rows = bottom - i
-        place = block(tile, at(c, i, j), c.row, rows, count)
         down = rows_apart(tile, at(a, i, k), a.row, rows)
         total = accumulate_apart(spread_columns(tile, bias), down, a.column, across, step, depth)
-        if not first:  # what the slices of K before this one have summed
-            total = add_tile(total, load_tile(tile, place))
-        total = begin(tile, total, epilogue, first, i, j, rows, count)
-        if last:
-            finish(total, epilogue, place)
-        else:
-            store_tile(total, place)
+        leave(tile, total, ends, i, j, rows, count, c, epilogue)
+
+
+@inlined
+def leave(tile, total, ends, i, j, rows, count, c, epilogue):
+    """What this slice of K adds to ``rows`` x ``count`` elements of C."""
+    first, last = ends
+    place = block(tile, at(c, i, j), c.row, rows, count)
+    if not first:  # what the slices of K before this one have summed
+        total = add_tile(total, load_tile(tile, place))
+    total = begin(tile, total, epilogue, first, i, j, rows, count)
+    if last:
+        finish(total, epilogue, place)
+    else:
+        store_tile(total, place)
 
 
 @jit
-def part_of(tile, slice_, shape, table, panels, located, epilogue, thread, threads):
+def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
+    """The last columns of B, that would fill little of a vector, with all of A."""
+    top, bottom, left, right = bounds
+    count = right - left
+    side_by_side = joined(few)
+    bias = columns(side_by_side, epilogue.bias + left, count if ends[0] else 0)
+    pack_steps(few, at(b, k, left), b.row, b.column, count, depth, room)
+    turned = room + slice_ * GROUP * few.vectors
+    for i in range(top, bottom, few.rows):
+        rows, row, step = bottom - i, at(a, i, k), a.row
+        if a.column != 1:  # as many rows at a time as a vector has lanes
+            ahead = (i - top) % few.lanes
+            if ahead == 0:
+                turn_rows(few, row, a.column, min(few.lanes, rows), depth, slice_, turned)
+            row, step = turned + ahead * slice_, slice_
+        total = join_steps(accumulate_steps(few, zero(few), rows_apart(few, row, step, rows), room, depth))
+        leave(side_by_side, add_tile(total, spread_columns(side_by_side, bias)), ends, i, left, rows, count, c, epilogue)
+
+
+@jit
+def part_of(tile, wide, few, slice_, shape, table, rooms, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
-    bounds, panel = part(tile, shape, located[1].column != 1, cut, cuts), buffer(tile, panels, thread)
+    bounds, room = part(tile, shape, located[1].column != 1, cut, cuts), buffer(tile, rooms, thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
-        multiply(tile, slice_, shape, bounds, a, b, c, Epilogue(located[4], addend, epilogue[0], epilogue[1]), panel)
+        own = Epilogue(located[4], addend, epilogue[0], epilogue[1])
+        multiply(wide, few, slice_, shape, bounds, a, b, c, own, room)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, slice_, facts = machinery
+    tile, (wide, few, slice_), facts = machinery
     for thread in prange(threads):
-        shape, table, panels, _ = facts_at(tile, facts)
+        shape, table, rooms, _ = facts_at(tile, facts)
         located = matrices(tile, operands)
-        part_of(tile, slice_, shape, table, panels, located, epilogue, np.intp(thread), threads)
+        part_of(tile, wide, few, slice_, shape, table, rooms, located, epilogue, np.intp(thread), threads)
 
 
 SHORT = 768
@@ -96,14 +137,38 @@ SHORT = 768
 
 
 class UnpackedMatmul(Product):
-    """A plan: the tile, and room for one panel of B."""
+    """A plan: the tiles of the whole vectors and of the columns that are left, and room for one panel of B."""
 
     run = forward
 
     def __init__(self, problem, threads=1, tile=None):
-        tile = tile or fitting(TILES, max(1, problem.N), problem.dtype, max(1, problem.M))
+        few = tile_of_few(problem)
+        columns = problem.N - problem.N % few.lanes if few else problem.N
+        wide = None if few and not columns else tile or fitting(TILES, max(1, columns), problem.dtype, max(1, problem.M))
+        tile = wide or few
         slice_ = even(problem.K, SHORT, tile.lanes)
-        super().__init__(problem, threads, tile, slice_, slice_ * tile.columns + tile.lanes)
+        width = max(tile.columns, tile.lanes + GROUP * few.vectors if few else 0)
+        super().__init__(problem, threads, tile, (wide, few, slice_), slice_ * width + tile.lanes)
+
+
+OF_STEP, OF_ROW, OF_LOOP = 4, 8, 256
+"""What the tile of few columns costs beyond its multiply-adds, in those of a vector: for each step of K, each row, and once.
+
+On one thread of a Zen 5 256 x 4 x 256 took a third of the time that masks took, 1000 x 10 x 1000 0.56, 128 x 8 x 64 0.61,
+64 x 10 x 128 0.73, 512 x 100 x 512 0.83, 100 x 100 x 100 0.90; but 16 x 12 x 32 1.12, and 64 x 24 x 256, whose one whole
+vector is too narrow a tile, 1.01.
+"""
+
+
+def tile_of_few(problem):
+    """The tile for the columns after the last whole vector; None where masks take less time."""
+    tile, M, N, K = Tile(ROWS_OF_FEW, 1, problem.dtype), problem.M, problem.N, problem.K
+    vectors, steps = -(-(N % tile.lanes) // GROUP), tile.lanes // GROUP
+    beside = N // tile.lanes  # whole vectors
+    if vectors == 0 or vectors >= (steps if beside == 0 else steps // 2 + 1) or beside == 1:
+        return None
+    spared, spent = M * K * (steps - vectors) // steps, OF_STEP * K + OF_ROW * M + (OF_LOOP if beside else 0)
+    return Tile(ROWS_OF_FEW, vectors, problem.dtype) if spared > spent else None
 
 
 LARGE, NARROW, FEW = 1 << 19, 256, 16
