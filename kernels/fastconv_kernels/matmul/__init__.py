@@ -92,7 +92,7 @@ FORWARD = [
         "cpu",
         unpacked_cpu.UnpackedMatmul,
         declines=unpacked_cpu.declines,
-        summary="For small products: A's elements broadcast and B's rows loaded from where they are, few columns with steps of K.",
+        summary="For small products: A's elements broadcast, B's rows loaded in place; few columns beside steps of K.",
         source="Heinecke et al., LIBXSMM: Accelerating Small Matrix Multiplications by Runtime Code Generation, 2016; "
         "Frison et al., BLASFEO: Basic Linear Algebra Subroutines for Embedded Optimization, 2018",
     ),
