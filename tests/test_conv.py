@@ -33,6 +33,7 @@ from conv_cases import (
 )
 from fastconv_kernels.conv import reference
 from fastconv_kernels.cpu.threads import available_threads
+from fastconv_kernels.cpu.workspace import Caches
 from fastconv_kernels.problems import Conv
 from guarded import gamma, guarded, integers, normal, same, within
 from targets import SIMULATED
@@ -201,6 +202,25 @@ def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Con
     assert np.array_equal(outs[0], outs[1]), "another call of the same plan gives other bits"
     assert np.array_equal(outs[0], outs[2]), "one thread gives other bits than two"
     within(outs[0], truth(kernel.direction, problem, first, second), bound(kernel, problem, first, second), kernel.name)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("direction", ["forward", "backward_input"])
+def test_weights_are_packed_in_blocks_that_stay_in_a_small_cache(
+    direction: str, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What weights of more than the second cache need on any machine: the same bits as of prepared ones."""
+    kernel = next(k for k in TABLES[direction] if k.algorithm == "implicit_gemm" and k.target == "cpu")
+    problem = Conv(5, 70, 9, 7, 201, 1, 1, layout=layout)
+    monkeypatch.setattr(import_module(kernel.plan.__module__), "caches", lambda: Caches(1 << 12, 1 << 16, 1 << 20))
+    (first, weight), outs = operands(direction, problem, normal), []
+    several = min(2, available_threads())
+    for threads, prepared, limit in ((1, True, None), (1, False, None), (several, False, None), (several, False, 0)):
+        plan = kernel.made(problem, threads, prepared, limit)
+        assert bool(plan.together) == (layout == "NHWC" and not prepared and limit is None)
+        outs.append(plan(first, plan.pack(weight), np.empty(shapes(direction, problem)[2], "float32")))
+    assert all(np.array_equal(outs[0], out) for out in outs[1:])
+    within(outs[0], truth(direction, problem, first, weight), bound(kernel, problem, first, weight), kernel.name)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)

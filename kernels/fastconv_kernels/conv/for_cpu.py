@@ -115,6 +115,7 @@ RANKED = (
         layout="NHWC",
         in_layout=("backward_weight",),
         as_it_is=implicit_gemm_weight_cpu.of_few_channels,
+        options=("prepared", "most_bytes"),
         summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
         source="Dukhan, The Indirect Convolution Algorithm, 2019; "
         "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",

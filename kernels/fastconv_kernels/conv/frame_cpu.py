@@ -118,46 +118,46 @@ def side_by_side(taps, down, right):
 
 
 @jit
-def pack_turned_share(tile, weight, strides, taps, extents, packed, first, backwards, thread, threads):
-    """``pack_share`` of filters whose taps lie side by side: they are transposed in registers."""
+def pack_turned(tile, weight, strides, taps, extents, first, end, backwards, packed):
+    """``pack_some`` of filters whose taps lie side by side: they are transposed in registers."""
     _, _, row, column, group = strides
-    groups, panels, depth, width, last = extents
+    _, panels, depth, width, last = extents
     nr, count = tile.columns, taps.shape[0]
-    begin, end = share(thread, threads, groups * panels)
-    for task in range(begin, end):
-        g, j = task // panels, task % panels * nr
-        columns = last if width - j < nr else nr
-        target = pointer(tile, packed, first + task * count * depth * nr)
+    for panel in range(first, end):
+        g, j = panel // panels, panel % panels * nr
+        columns, target = last if width - j < nr else nr, packed + (panel - first) * count * depth * nr
         for c in range(depth):
             source = pointer(tile, weight, g * group + j * column + c * row)
             turn_taps(tile, source, column, width - j, columns, count, backwards, target + c * columns, depth * columns)
 
 
 @jit
-def pack_share(tile, weight, strides, taps, extents, packed, first, thread, threads):
-    """The panels that are this thread's; extents: (groups, panels of a group, depth, width, columns of the last panel)."""
+def pack_some(tile, weight, strides, taps, extents, first, end, packed):
+    """The panels ``first`` … ``end``, one after another at ``packed``.
+
+    extents: (groups, panels of a group, depth, width, columns of the last panel); otherwise see ``pack_panels``
+    """
     down, right, row, column, group = strides
-    groups, panels, depth, width, last = extents
-    nr = tile.columns
-    begin, end = share(thread, threads, groups * panels * taps.shape[0])
-    for task in range(begin, end):
-        panel, t = task // taps.shape[0], task % taps.shape[0]
+    _, panels, depth, width, last = extents
+    nr, count, order = tile.columns, taps.shape[0], side_by_side(taps, down, right)
+    if order != 0:
+        pack_turned(tile, weight, strides, taps, extents, first, end, order < 0, packed)
+        return
+    for task in range(first * count, end * count):
+        panel, t = task // count, task % count
         g, j = panel // panels, panel % panels * nr
         origin = g * group + taps[t, 0] * down + taps[t, 1] * right + j * column
         columns = last if width - j < nr else nr
-        target = pointer(tile, packed, first + (panel * taps.shape[0] * nr + t * columns) * depth)
+        target = packed + ((panel - first) * count * nr + t * columns) * depth
         pack(tile, columns, pointer(tile, weight, origin), column, row, min(nr, width - j), depth, target)
 
 
 @threaded
 def pack_shares(tile, weight, strides, taps, extents, packed, first, threads):
-    order = side_by_side(taps, strides[0], strides[1])
     for thread in prange(threads):
-        number = np.intp(thread)
-        if order != 0:
-            pack_turned_share(tile, weight, strides, taps, extents, packed, first, order < 0, number, threads)
-        else:
-            pack_share(tile, weight, strides, taps, extents, packed, first, number, threads)
+        begin, end = share(thread, threads, extents[0] * extents[1])
+        target = pointer(tile, packed, first + begin * taps.shape[0] * extents[2] * tile.columns)
+        pack_some(tile, weight, strides, taps, extents, begin, end, target)
 
 
 PACK_GRAIN = 1 << 16

@@ -248,6 +248,18 @@ def pixels_as_rows(problem):
     return replace(problem, N=images, H=problem.N // images * problem.H * problem.W, W=1)
 
 
+def parts_of(problem, vertical, threads, unit):
+    """The images of ``pixels_as_rows(problem)`` and their axis, with an only one cut into a part for each thread.
+
+    Parts begin at multiples of ``unit`` and are all as long, but the last.  Without them one of two threads had up to 1.13
+    times as many pixels of maps of 7x7 as the other, because their bands are so few.
+    """
+    if not problem.pointwise or problem.N != 1 or vertical.target < threads * BAND_PIXELS:
+        return problem.N, vertical
+    rows = -(-vertical.target // threads // unit) * unit
+    return -(-vertical.target // rows), vertical._replace(target=rows, source=rows)
+
+
 def rows_read(problem):
     """How a 1x1 convolution walks through a plane of its input: (pixels of the plane, of a row, to the next row, to the next).
 

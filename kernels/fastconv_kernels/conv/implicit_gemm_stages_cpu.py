@@ -1,0 +1,117 @@
+"""The implicit product of one band: its tiles of pixels and channels, and weights packed as they are met."""
+
+from ..cpu.compile import inlined, jit
+from ..cpu.places import columns, rows_at, scattered
+from ..cpu.tile import accumulate_rows, add_tile, finish, load_tile, pointer, prefetch_tile, spread_columns
+from .frame_cpu import pack_some
+
+
+@inlined
+def products(tile, total, rows, panel, segments, first, end):
+    """total + the products of ``rows`` of pixels with a panel of weights: one run of channels after another."""
+    for segment in range(first, end):
+        offset, length = segments[3 * segment], segments[3 * segment + 1]
+        total = accumulate_rows(tile, total, rows + offset, panel, length)
+        panel = panel + length * tile.columns
+    return total
+
+
+@jit
+def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue, target):
+    """A panel of ``count`` target channels of some pixels, or a slice of the sum.
+
+    tables: pointers to the classes, to the sources and targets of the pixels, and to the segments; slice_: segments from, to,
+    whether it is the first and the last; pixels: (how many, classes from, to); source, panel, target: pointers to the first
+    channels; epilogue: as in ``convolve_band``
+    """
+    classes, sources, targets, segments = tables
+    begin, end, first, last = slice_
+    bias, residual, adds, rectifies, streams = epilogue
+    streams = streams and count >= tile.columns and first and last  # part of a sum is read again
+    start = columns(tile, bias, count if first else 0)
+    for number in range(pixels[1], pixels[2]):
+        from_, to = classes[4 * number], min(pixels[0], classes[4 * number + 1])
+        low, high = max(begin, classes[4 * number + 2]), min(end, classes[4 * number + 3])
+        weights = panel + segments[3 * low + 2] * tile.columns
+        for p in range(from_, to, tile.rows):
+            places = targets + p
+            place = scattered(tile, target, places, to - p, count)
+            past = streams and to - p >= tile.rows
+            if not past:
+                prefetch_tile(place)
+            a = rows_at(tile, source, sources + p, to - p)
+            total = products(tile, spread_columns(tile, start), a, weights, segments, low, high)
+            if not first:
+                total = add_tile(total, load_tile(tile, place))
+            other = scattered(tile, residual, places, to - p, count)
+            finish(tile, total, place, other, (adds and first, rectifies and last, past))
+
+
+@jit
+def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, epilogue, target):
+    """Target pixels of one band: for each phase, group, slice of the sum, panel of channels and tile of pixels.
+
+    narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels); rows: target rows that
+    exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
+    epilogue: (bias, residual band, adds, rectifies, streams)
+    """
+    phases, classes, sources, targets, slices, segments = tables
+    groups, source_channels, target_channels = shape
+    bias, residual, adds, rectifies, streams = epilogue
+    depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
+    panels, alike, runs = (width + nr - 1) // nr, pointer(tile, classes, 0), pointer(tile, segments, 0)
+    for phase in range(phases.shape[0]):
+        first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase, :8]
+        pixels = max(0, (rows - row_phase + row_step - 1) // row_step) * line, phases[phase, 8], phases[phase, 9]
+        weights = packed + rows_before * groups * panels * nr
+        places = alike, pointer(tile, sources, first_pixel), pointer(tile, targets, first_pixel), runs
+        for g in range(stretch[0] // panels, (stretch[1] + panels - 1) // panels):
+            first_panel, end_panel = max(0, stretch[0] - g * panels), min(panels, stretch[1] - g * panels)
+            for s in range(first_slice, last_slice):
+                slice_ = slices[s, 0], slices[s, 1], s == first_slice, s + 1 == last_slice
+                for j in range(first_panel, end_panel):
+                    panel = weights + (g * panels + j) * panel_rows * nr
+                    k, count = g * width + j * nr, width - j * nr
+                    ending = bias + k, residual + k, adds, rectifies, streams
+                    about = places, slice_, pixels, count, source + g * depth, panel, ending, target + k
+                    if count < nr:
+                        convolve_panel(narrow, *about)
+                    else:
+                        convolve_panel(tile, *about)
+
+
+@inlined
+def panels_of(tile, shape):
+    """Panels of target channels, those of all groups; shape: (groups, source channels, target channels)."""
+    return shape[0] * ((shape[2] // shape[0] + tile.columns - 1) // tile.columns)
+
+
+@inlined
+def first_channel(tile, shape, panel):
+    """The first target channel of a panel."""
+    width = shape[2] // shape[0]
+    panels = (width + tile.columns - 1) // tile.columns
+    return panel // panels * width + panel % panels * tile.columns
+
+
+@inlined
+def panels_met(first, end, panels):
+    """(from, to) of the panels that the items ``first`` … ``end`` meet; ``panels``: items of a band."""
+    if end <= first:
+        return 0, 0
+    return (first % panels, (end - 1) % panels + 1) if first // panels == (end - 1) // panels else (0, panels)
+
+
+@jit
+def weights_of(tile, narrow, taps, shape, packing, weight, begin, end, room):
+    """Where the first panel is, or would be: of weights that are not packed, ``begin`` … ``end`` are packed in ``room``.
+
+    packing: how many panels each thread packs for itself at a time, or 0; strides of the weight, see ``pack_panels``
+    """
+    groups, source_channels, target_channels = shape
+    if packing[0] == 0:
+        return pointer(tile, weight, 0)
+    depth, width = source_channels // groups, target_channels // groups
+    extents = groups, panels_of(tile, shape) // groups, depth, width, narrow.columns
+    pack_some(tile, weight, packing[1:], taps, extents, begin, end, room)
+    return room + (-begin * taps.shape[0] * depth * tile.columns)
