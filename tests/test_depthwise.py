@@ -71,11 +71,11 @@ def test_weight_gradient_in_strips() -> None:
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")
 
 
-def test_planes_brought_near() -> None:
+def test_planes_in_bands() -> None:
     problem = ALIKE.with_layout("NCHW")
     first, weight = operands("forward", problem, integers)
     plan = depthwise_planes_cpu.Forward(problem)
-    plan.brought = True
+    plan.bands = 2, plan.bands[1]
     out = np.full(problem.out_shape, np.nan, problem.dtype)
     plan(first, plan.pack(weight), out)
     same(out, truth("forward", problem, first, weight), f"forward of {problem}")

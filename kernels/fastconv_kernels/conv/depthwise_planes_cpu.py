@@ -2,37 +2,30 @@
 
     out[k, p, q] = sum over r, s of x[k, p * stride + r - top, q * stride + s - left] * weight[k, r, s]
 
-A tile is some rows of outputs, one vector wide.  The rows of the image slide under the window from top to bottom: each is
-loaded once for every column of taps, and multiplied with all rows of taps that it meets (``cpu/stencil``).  Planes are read
-where they are, without a frame: masks leave out the columns that do not exist.  In the transpose other pixels meet, and
-nothing else differs.
+The window rolls down a plane, one vector's width after another (``cpu/rolling``): a row of the image is loaded once for every
+column of taps, and added to all rows of outputs that it meets.  Planes are read where they are, without a frame: masks leave
+out the columns that do not exist.  Planes larger than the nearest cache are cut into bands of rows, and with each row of
+outputs some of what comes a band or a plane later is asked for: planes lie one after another, so that all memory is read in
+order, as it is written.  In the transpose other pixels meet, and nothing else differs.
 
 Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions on Mobile Devices", 2020.
 """
 
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, threaded
+from ..cpu.rolling import Roll, begin, finished, following, load_group, masks_at, slide, store_group
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import registers
-from ..cpu.stencil import Stencil, interleave, load_rows, store_rows, sweep
-from ..cpu.tile import Tile, add_tile, pointer, rectify
-from ..cpu.workspace import aligned, even
-from .frame_cpu import ask_for, bring
+from ..cpu.simd import prefetch
+from ..cpu.tile import Tile, add_tile, pointer, rectify, spread_rows
+from ..cpu.workspace import aligned, caches
 from .geometry import forward_axes, transposed_axes
-from .walk import BROUGHT_SHARE, exceed_caches, planes_together
 
-SUMS_SHARE = 2
-"""Of the registers, for the sums of a tile; the others hold taps and columns."""
-
-MOST_PRODUCTS = 256
-"""Of vectors in the code of a tile."""
-
-TILE_CYCLES = 12
-"""What setting up a tile costs."""
+BAND_SHARE = 0.4
+"""Of the first cache: a band of rows, in which the window rolls down one vector's width after another."""
 
 MOST_STRIDE = 4
 """Beyond, nearly all that is loaded is not used, or nearly all registers are phases."""
@@ -42,88 +35,78 @@ MOST_TAPS = 49
 
 
 @jit
-def convolve_tiles(tile, stencil, source, target, addend, weights, bias, masks, edge, extents, count, flags, ahead):
-    """The tile at one place in each of ``count`` planes, one after another.
+def convolve_column(tile, window, roll, places, extents, start, rows, flags, ahead, pieces):
+    """One vector's width of a plane, groups of rows from the first of ``rows`` to the last.
 
-    source: at row 0 and column 0 of the first; edge: (first row that exists, first that does not)
-    extents: (elements of a plane, columns) of the source, then of the target, and taps; flags: (adds, rectifies)
-    ahead: (source, target that come next, elements of each that are asked for with a tile, and so many tiles from now)
+    places: (source, zeros, target, addend, weights, masks), at row 0 and column 0 of this tile, and its masks
+    extents: (rows, columns) of the source, then of the target; start: of all sums
+    ahead: (source, target) that come later; pieces: elements of each that are asked for with a group
     """
-    size, width, result, pitch, taps = extents
-    stored = masks + stencil.loads
-    for c in range(count):
-        ask_for(tile, ahead[0] + c * size, ahead[2], 0, 1)
-        ask_for(tile, ahead[1] + c * result, ahead[3], 0, 1)
-        total = sweep(tile, stencil, bias + c, source + c * size, width, weights + c * taps, masks, edge)
-        total = interleave(total)
+    source, zeros, target, addend, weights, masks = places
+    height, width, target_rows, columns = extents
+    taps, own = spread_rows(window, weights), masks_at(roll, masks)
+    sums = begin(roll, taps, start, source, width, zeros, rows[0], height, own)
+    for group in range(rows[0], rows[1]):
+        sums = slide(roll, sums, taps, source, width, zeros, group, height, own)
+        total, p = finished(roll, sums), group * roll.step
         if flags[0]:
-            total = add_tile(total, load_rows(tile, addend + c * result, pitch, stored))
+            total = add_tile(total, load_group(roll, total, addend + p * columns, columns, target_rows - p, own))
         if flags[1]:
             total = rectify(total)
-        store_rows(total, target + c * result, pitch, stored)
+        store_group(roll, total, target + p * columns, columns, target_rows - p, own)
+        sums = following(roll, sums, start)
+        for t in range(roll.read):
+            prefetch(ahead[0] + ((group - rows[0]) * pieces[0] + t * tile.lanes))
+        for t in range(roll.written):
+            prefetch(ahead[1] + ((group - rows[0]) * pieces[1] + t * tile.lanes))
 
 
 @jit
-def convolve_rows(tile, stencil, masks, height, extents, places, rows, count, flags, fetched):
-    """The rows of outputs from the first of ``rows`` to the last in each of ``count`` planes, in whole tiles.
+def convolve_plane(tile, window, roll, places, table, extents, start, bands, flags, fetched):
+    """A plane, band by band.
 
-    masks: of the tiles of a row, a table; height: rows of the source; places: (source, target, addend, weights, bias)
-    fetched: elements of source and target that are asked for with a tile, and how many tiles later they come
+    bands: groups of rows of a band, and of the plane; table: masks of the tiles of a row, so many for each
+    fetched: elements from what is computed to what is asked for, of source and target, and ``pieces``
     """
-    source, target, addend, weights, bias = places
-    size, width, result, columns, _ = extents
-    tiles = (columns + tile.columns - 1) // tile.columns
-    number = rows[0] // stencil.rows * tiles
-    for p in range(rows[0], rows[1], stencil.rows):
-        y = p // stencil.down_step * stencil.down_advance
-        for q in range(0, columns, tile.columns):
-            image, place = source + (y * width + q // stencil.step * stencil.advance), p * columns + q
-            row = masks + q // tile.columns * stencil.masks
-            edge = -y, height - y
-            far, others = number + fetched[2], count - 1
-            ahead = source + (others * size + far * fetched[0]), target + (others * result + far * fetched[1]), *fetched
-            convolve_tiles(
-                tile, stencil, image, target + place, addend + place, weights, bias, row, edge, extents, count, flags, ahead
+    source, zeros, target, addend, weights = places
+    _, width, _, columns = extents
+    step, advance, masks = tile.columns, tile.lanes * roll.across, roll.masks
+    tiles, distances, pieces = (columns + step - 1) // step, fetched[:2], fetched[2:]
+    for top in range(0, bands[1], bands[0]):
+        rows = top, min(top + bands[0], bands[1])
+        groups, first, place = bands[0], top * roll.advance * width, top * roll.step * columns
+        for t in range(tiles):
+            column, q = t * advance, t * step
+            near = source + column, zeros + column, target + q, addend + q, weights, table + t * masks
+            ahead = (
+                source + (first + distances[0] + t * groups * pieces[0]),
+                target + (place + distances[1] + t * groups * pieces[1]),
             )
-            number += 1
+            convolve_column(tile, window, roll, near, extents, start, rows, flags, ahead, pieces)
 
 
 @jit
-def convolve_share(tile, last, stencil, rest, masks, shape, extents, operands, flags, fetched, thread, threads):
-    """The blocks of planes that are this thread's; last, rest: for the rows that no whole tile is left for.
-
-    shape: (images, channels, blocks of them, rows of the source, rows of the target)
-    flags: (adds, rectifies, whether planes are brought near before they are computed)
-    """
-    images, channels, blocks, height, target_rows = shape
-    size, _, result, _, taps = extents
-    x, packed, bias, residual, out = operands
+def convolve_share(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, thread, threads):
+    """The planes that are this thread's; shape: (images, channels); flags: (adds, rectifies)."""
+    images, channels = shape
+    x, packed, bias, residual, out, zeros = operands
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     source, target, table = pointer(tile, x, 0), pointer(tile, out, 0), pointer(tile, masks, 0)
     weights, biases, addend = pointer(tile, packed, 0), pointer(tile, bias, 0), pointer(tile, residual, 0)
-    whole = target_rows // stencil.rows * stencil.rows
-    first, end = share(thread, threads, images * blocks)
-    for task in range(first, end):
-        n, (begin, until) = task // blocks, share(task % blocks, blocks, channels)
-        plane = n * channels + begin
-        places = (
-            source + plane * size,
-            target + plane * result,
-            addend + plane * result,
-            weights + begin * taps,
-            biases + begin,
-        )
-        if flags[2]:
-            bring(tile, places[0], (until - begin) * size)
-        convolve_rows(tile, stencil, table, height, extents, places, (0, whole), until - begin, flags, fetched)
-        convolve_rows(last, rest, table, height, extents, places, (whole, target_rows), until - begin, flags, fetched)
+    row = pointer(tile, zeros, 0)
+    size, result = extents[0] * extents[1], extents[2] * extents[3]
+    first, end = share(thread, threads, images * channels)
+    for plane in range(first, end):
+        c = plane % channels
+        places = source + plane * size, row, target + plane * result, addend + plane * result, weights + c * window.rows
+        convolve_plane(tile, window, roll, places, table, extents, biases[c], bands, flags, fetched)
 
 
 @threaded
-def convolve(tile, last, stencil, rest, masks, shape, extents, operands, flags, fetched, threads):
+def convolve(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, threads):
     for thread in prange(threads):
         number = np.intp(thread)
-        convolve_share(tile, last, stencil, rest, masks, shape, extents, operands, flags, fetched, number, threads)
+        convolve_share(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, number, threads)
 
 
 class _Depthwise:
@@ -134,21 +117,13 @@ class _Depthwise:
     def __init__(self, problem, threads, axes, source, target):
         self.problem = problem
         vertical, horizontal = axes
-        rows = rows_for(vertical, horizontal, problem)
-        self.tiles = [Tile(height, horizontal.step, problem.dtype) for height in (rows, vertical.target % rows or rows)]
-        self.tile = self.tiles[0]
-        self.stencils = [Stencil(vertical, horizontal, tile.rows, tile.lanes) for tile in self.tiles]
-        self.masks = self.stencils[0].masks
-        planes = prod(source), prod(target)
-        threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        tiles = -(-target[0] // rows) * len(self.masks)
-        together, self.fetched = planes_together(planes, tiles, self.tile.itemsize)
-        blocks = -(-problem.K // even(problem.K, min(together, -(-problem.N * problem.K // threads)), 1))
-        self.threads = max(1, min(threads, problem.N * blocks))
-        self.shape = problem.N, problem.K, blocks, source[0], target[0]
-        self.extents = planes[0], source[1], planes[1], target[1], problem.R * problem.S
-        self.brought = self.threads == 1 and exceed_caches(problem, BROUGHT_SHARE)
-        self.no_bias = np.zeros(problem.K, problem.dtype)
+        self.tile = Tile(vertical.step, horizontal.step, problem.dtype)
+        self.window = Tile(problem.R * problem.S, 1, problem.dtype)
+        self.roll = Roll(vertical, horizontal, self.tile)
+        self.shape, self.extents = (problem.N, problem.K), (*source, *target)
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * problem.K))
+        self.bands, self.fetched = bands_of(prod(source), prod(target), vertical, len(self.roll.masks), self.tile.itemsize)
+        self.no_bias, self.zeros = np.zeros(problem.K, problem.dtype), np.zeros(source[1], problem.dtype)
 
     def pack(self, weight, packed=None):
         """The weight (K, 1, R, S), of any strides, as one line."""
@@ -164,12 +139,21 @@ class _Depthwise:
             self.no_bias if bias is None else bias,
             (out if residual is None else residual).reshape(-1),
             out.reshape(-1),
+            self.zeros,
         )
-        flags = residual is not None, activation == "relu", self.brought
-        convolve(
-            *self.tiles, *self.stencils, self.masks, self.shape, self.extents, operands, flags, self.fetched, self.threads
-        )
+        flags = residual is not None, activation == "relu"
+        shapes = self.tile, self.window, self.roll
+        convolve(*shapes, self.roll.masks, self.shape, self.extents, operands, self.bands, flags, self.fetched, self.threads)
         return out
+
+
+def bands_of(source, target, vertical, tiles, itemsize):
+    """((groups of rows of a band, and of a plane), elements of source and target by which to ask ahead, and with a group)."""
+    room, groups = caches().level1 * BAND_SHARE / itemsize, ceil(vertical.target / vertical.step)
+    bands = min(groups, ceil((source + target) / room))
+    later = ceil(room / ((source + target) / bands)) / bands
+    pieces = [ceil(plane / (groups * tiles)) for plane in (source, target)]
+    return (ceil(groups / bands), groups), (ceil(later * source), ceil(later * target), *pieces)
 
 
 class Forward(_Depthwise):
@@ -201,28 +185,6 @@ class BackwardInput(_Depthwise):
     def __call__(self, grad_output, packed, out):
         """Write the gradient (N, C, H, W) for the gradient (N, C, P, Q) of the output into ``out``; all C-contiguous."""
         return self._run(grad_output, packed, None, None, None, out)
-
-
-def rows_for(vertical, horizontal, problem):
-    """The rows of the tile with which a plane takes least time: few rows of the source are loaded twice.
-
-    A cycle has two products of vectors, or one load of a vector that lies in two cache lines.
-    """
-    most = registers() // SUMS_SHARE // horizontal.step
-    most = min(most, MOST_PRODUCTS * vertical.step // (problem.R * problem.S)) // vertical.step * vertical.step
-
-    lanes = Tile(1, 1, problem.dtype).lanes
-
-    def cycles(rows):
-        stencil = Stencil(vertical, horizontal, rows, lanes)
-        products = rows * problem.R * problem.S / vertical.step
-        return max(stencil.source_rows * stencil.loads, products / 2) + TILE_CYCLES
-
-    def cost(rows):
-        whole, rest = divmod(vertical.target, rows)
-        return whole * cycles(rows) + (cycles(rest) if rest else 0)
-
-    return min(range(vertical.step, max(most, vertical.step) + 1, vertical.step), key=cost)
 
 
 def refuses(problem):

@@ -124,14 +124,14 @@ class BackwardWeight:
         rows = rows_for(problem)
         self.tile = Tile(problem.R * problem.S, 1, problem.dtype)
         heights = rows, problem.P % rows or rows
-        self.stencils = [Stencil(vertical, horizontal, height, self.tile.lanes) for height in heights]
+        self.stencils = [Stencil(vertical, horizontal, height, self.tile) for height in heights]
         self.masks = self.stencils[0].masks
         blocks = min(problem.K, max(PARTS, -(-problem.K // BLOCK)))
         parts = max(1, min(problem.N, PARTS // max(1, blocks)))
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts * blocks))
         planes = problem.H * problem.W, problem.P * problem.Q
         tiles = -(-problem.P // rows) * len(self.masks)
-        together, (*fetched, _) = planes_together(planes, tiles, self.tile.itemsize)
+        together, fetched = planes_together(planes, tiles, self.tile.itemsize)
         self.fetched = *fetched, self.threads == 1 and exceed_caches(problem, BROUGHT_SHARE)
         self.shape = problem.N, problem.K, parts, blocks, together, problem.H, problem.P
         self.extents = planes[0], problem.W, planes[1], problem.Q

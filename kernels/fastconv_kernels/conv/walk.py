@@ -36,18 +36,14 @@ Two threads, of which each waits less, take 1.0 and 1.4 times as long so: there 
 """
 
 PLANES_SHARE = 0.4
-"""Of the first cache: planes whose tiles at one place are computed before those at the next, and as much that comes later.
-
-Measured, 16 x 32 x 112 x 112 and 16 x 128 x 56 x 56: not to ask for what comes later takes three times as long.
-"""
-
+"""Of the first cache, for the gradient of the weight: planes whose tiles at one place are computed before those at the next."""
 
 BROUGHT_SHARE = 0.4
 """Of the third cache: planes that need more are brought near, a few at a time, before they are computed, from first to last.
 
-Measured with stride 2, 16 x 64 x 112 x 112, 16 x 128 x 56 x 56 and 16 x 256 x 28 x 28: forward takes 0.74, 0.75 and 0.93
-times as long as when lines are asked for alone, the gradient of the input 0.75, 0.93 and 0.82, that of the weight 0.68, 0.80
-and 0.97; without a stride, and of smaller planes, between 0.9 and 1.05.  Two threads take up to 1.2 times as long so.
+Measured with stride 2, 16 x 64 x 112 x 112, 16 x 128 x 56 x 56 and 16 x 256 x 28 x 28: the gradient of the weight takes 0.68,
+0.80 and 0.97 times as long as when lines are asked for alone; without a stride, and of smaller planes, between 0.9 and 1.05.
+Two threads take up to 1.2 times as long so.
 """
 
 
@@ -106,11 +102,9 @@ def row_table(axis):
 
 
 def planes_together(planes, tiles, itemsize):
-    """How many planes are walked through together, and (elements of each side asked for with a tile, how many tiles ahead).
+    """How many planes are walked through together, and the elements of each side asked for with a tile.
 
     planes: elements of a plane of either side; tiles: in which a plane is computed
     """
     room = int(caches().level1 * PLANES_SHARE) // itemsize
-    together, pieces = max(1, room // sum(planes)), [-(-plane // tiles) for plane in planes]
-    ahead = tiles if together > 1 else min(tiles, -(-room // sum(pieces)))
-    return together, (*pieces, ahead)
+    return max(1, room // sum(planes)), [-(-plane // tiles) for plane in planes]
