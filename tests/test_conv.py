@@ -204,21 +204,22 @@ def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Con
     within(outs[0], truth(kernel.direction, problem, first, second), bound(kernel, problem, first, second), kernel.name)
 
 
-@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(("algorithm", "layout"), [("implicit_gemm", "NHWC"), ("pointwise", "NCHW")])
 @pytest.mark.parametrize("direction", ["forward", "backward_input"])
-def test_weights_are_packed_in_blocks_that_stay_in_a_small_cache(
-    direction: str, layout: str, monkeypatch: pytest.MonkeyPatch
+def test_weights_are_packed_before_or_in_a_call(
+    direction: str, algorithm: str, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What weights of more than the second cache need on any machine: the same bits as of prepared ones."""
-    kernel = next(k for k in TABLES[direction] if k.algorithm == "implicit_gemm" and k.target == "cpu")
-    problem = Conv(5, 70, 9, 7, 201, 1, 1, layout=layout)
-    monkeypatch.setattr(import_module(kernel.plan.__module__), "caches", lambda: Caches(1 << 12, 1 << 16, 1 << 20))
+    """The bits are the same, also where blocks of them stay in a small cache."""
+    kernel = next(k for k in TABLES[direction] if k.algorithm == algorithm and k.target == "cpu")
+    problem, several = Conv(5, 70, 9, 7, 201, 1, 1, layout=layout), min(2, available_threads())
+    small = Caches(1 << 12, 1 << (16 if layout == "NHWC" else 20), 1 << 20)
+    monkeypatch.setattr(import_module(kernel.plan.__module__), "caches", lambda: small)
     (first, weight), outs = operands(direction, problem, normal), []
-    several = min(2, available_threads())
     for threads, prepared, limit in ((1, True, None), (1, False, None), (several, False, None), (several, False, 0)):
         plan = kernel.made(problem, threads, prepared, limit)
-        assert bool(plan.together) == (layout == "NHWC" and not prepared and limit is None)
-        outs.append(plan(first, plan.pack(weight), np.empty(shapes(direction, problem)[2], "float32")))
+        packed = plan.pack(weight)
+        assert (packed is weight) == (not prepared and limit is None)
+        outs.append(plan(first, packed, np.empty(shapes(direction, problem)[2], "float32")))
     assert all(np.array_equal(outs[0], out) for out in outs[1:])
     within(outs[0], truth(direction, problem, first, weight), bound(kernel, problem, first, weight), kernel.name)
 

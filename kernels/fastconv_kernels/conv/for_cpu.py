@@ -24,6 +24,9 @@ from . import (
 )
 from .work import modelled
 
+PACKING = "prepared", "most_bytes"
+"""What is told to plans that pack weights, or transform them, in each call unless they are prepared."""
+
 DIRECTIONS = "forward", "backward_input", "backward_weight"
 
 
@@ -62,7 +65,7 @@ def _winograd(algorithm: str, outputs: int, summary: str) -> dict[str, Any]:
         "target": "cpu",
         "refuses": partial(winograd_cpu.refuses, outputs=outputs),
         "layout": "NHWC",
-        "options": ("prepared", "most_bytes"),
+        "options": PACKING,
         "accuracy": winograd_cpu.ACCURACY[outputs],
         "summary": summary,
         "source": "Winograd, Arithmetic Complexity of Computations, 1980; "
@@ -115,7 +118,7 @@ RANKED = (
         layout="NHWC",
         in_layout=("backward_weight",),
         as_it_is=implicit_gemm_weight_cpu.of_few_channels,
-        options=("prepared", "most_bytes"),
+        options=PACKING,
         summary="A register tile of pixels x channels, pixels addressed through a table; no matrix of windows is built.",
         source="Dukhan, The Indirect Convolution Algorithm, 2019; "
         "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
@@ -144,7 +147,7 @@ PHASES: dict[str, Any] = {
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
 FORWARD[:0] = [
-    Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, **POINTWISE),
+    Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, options=PACKING, **POINTWISE),
     Kernel(
         "conv",
         "forward",
@@ -163,6 +166,7 @@ BACKWARD_INPUT[:0] = [
         "backward_input",
         plan=pointwise_cpu.BackwardInput,
         refuses=pointwise_cpu.refuses_gradient,
+        options=PACKING,
         **POINTWISE,
     ),
     Kernel(

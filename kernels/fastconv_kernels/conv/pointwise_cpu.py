@@ -7,7 +7,8 @@ apart in memory, so that a few vectors of every plane, a *panel*, are brought to
 the first tile writes the panel while it multiplies, and every tile asks for a part of the panels that come next, because no
 processor foresees so many streams.  The pixels of all images are one line, cut into panels wherever it may be: one that ends
 an image begins the next.  With a stride a panel is gathered before its first tile.  What the caches do not hold is written
-past them.
+past them.  Weights that are not prepared each thread packs for itself, unless they are larger than its second cache: what
+another core has packed comes slowly where the two share no cache.
 
 The gradient of the input is the same with the weights transposed, which is another order of packing.
 
@@ -18,11 +19,11 @@ Depthwise and Pointwise Convolutions on Mobile Devices", 2020.
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, pack_side_by_side
 from ..cpu.share import THREAD_FLOPS, share, share_of_bands, threads_for
 from ..cpu.tile import Tile, fitting, pointer, streamed
-from ..cpu.workspace import caches, even, unwritten, workspace
+from ..cpu.workspace import caches, even, unwritten, workspace, workspace_bytes
 from .frame_cpu import PACK_GRAIN, flat
 from .geometry import rows_read
 from .pointwise_stages_cpu import Sizes, convolve_block
@@ -35,54 +36,78 @@ TILES = (8, 3), (12, 2), (8, 2), (12, 1), (6, 2), (4, 3)
 """
 
 
+@inlined
+def tiles_met(item, last, blocks, tiles):
+    """(from, to) of the tiles of channels, those of all groups, that the items ``item`` … ``last`` of a thread meet."""
+    first, end = item // tiles, (last - 1) // tiles
+    if first == end:
+        return first // blocks * tiles + item % tiles, first // blocks * tiles + (last - 1) % tiles + 1
+    return first // blocks * tiles, (end // blocks + 1) * tiles
+
+
 @jit
-def convolve_share(tile, sizes, operands, flags, panels, thread, threads):
-    """The tiles of channels of the blocks of the groups that are this thread's."""
-    x, packed, bias, residual, out = operands
+def pack_tiles(tile, weight, strides, sizes, first, end, packed):
+    """The weights of the tiles ``first`` … ``end`` of all groups at ``packed``, PANELS of a group at a time where that pays.
+
+    strides: to the next row, column and group
+    """
+    row, column, group = strides
+    depth, width = sizes.depth, sizes.width
+    tiles, number = (width + tile.rows - 1) // tile.rows, first
+    while number < end:
+        g, k = number // tiles, number % tiles * tile.rows
+        some = min(PANELS, min(end, (g + 1) * tiles) - number)
+        count = min(some * tile.rows, width - k)
+        source, target = pointer(tile, weight, g * group + k * row), packed + (number - first) * tile.rows * depth
+        if row == 1:
+            pack_side_by_side(tile, source, column, count, depth, target)
+        else:
+            for i in range(0, count, tile.rows):
+                pack(tile, tile.rows, source + i * row, row, column, min(tile.rows, count - i), depth, target + i * depth)
+        number += some
+
+
+@jit
+def convolve_share(tile, sizes, packing, operands, flags, buffers, thread, threads):
+    """The tiles of channels of the blocks of the groups that are this thread's, which packs the weights that are not."""
+    (x, weight, bias, residual, out), (panels, rooms) = operands, buffers
     depth, width, pixels = sizes.depth, sizes.width, sizes.pixels
-    own = pointer(tile, panels, thread * panels.shape[1])
+    own, packed = pointer(tile, panels, thread * panels.shape[1]), pointer(tile, weight, 0)
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
-    images, weights, starts = pointer(tile, x, 0), pointer(tile, packed, 0), pointer(tile, bias, 0)
+    images, starts = pointer(tile, x, 0), pointer(tile, bias, 0)
     addends, outputs = pointer(tile, residual, 0), pointer(tile, out, 0)
     tiles = (width + tile.rows - 1) // tile.rows
     item, last = share_of_bands(thread, threads, sizes.groups, sizes.line, sizes.block, tiles)
+    if packing[0]:
+        first, end = tiles_met(item, last, sizes.blocks, tiles)
+        room = pointer(tile, rooms, thread * rooms.shape[1])
+        pack_tiles(tile, weight, packing[1:], sizes, first, end, room)
+        packed = room + (-first * tile.rows * depth)
     while item < last:
         task, number = item // tiles, item % tiles
         g, begin = task // sizes.blocks, task % sizes.blocks * sizes.block
         stretch, end = (number, min(tiles, number + last - item)), min(sizes.line, begin + sizes.block)
         epilogue = starts + g * tiles * tile.rows, addends + g * width * pixels, *flags
         source, target = images + g * depth * sizes.plane, outputs + g * width * pixels
-        matrix = weights + g * tiles * tile.rows * depth
+        matrix = packed + g * tiles * tile.rows * depth
         convolve_block(tile, sizes, source, matrix, epilogue, target, stretch, begin, end, own)
         item += stretch[1] - stretch[0]
     streamed(tile)
 
 
 @threaded
-def convolve(tile, sizes, operands, flags, panels, threads):
+def convolve(tile, sizes, packing, operands, flags, buffers, threads):
     for thread in prange(threads):
-        convolve_share(tile, sizes, operands, flags, panels, np.intp(thread), threads)
+        convolve_share(tile, sizes, packing, operands, flags, buffers, np.intp(thread), threads)
 
 
 @threaded
-def pack_rows(tile, weight, strides, sizes, packed, threads):
-    """Panels of the weights of a tile's rows, PANELS at a time; strides: to the next row, column and group."""
-    row, column, group = strides
-    depth, width = sizes.depth, sizes.width
-    tiles = (width + tile.rows - 1) // tile.rows
-    packs = (tiles + PANELS - 1) // PANELS
+def pack_all(tile, weight, strides, sizes, packed, threads):
+    """The weights of all tiles, for all threads."""
+    tiles = sizes.groups * ((sizes.width + tile.rows - 1) // tile.rows)
     for thread in prange(threads):
-        first, end = share(thread, threads, sizes.groups * packs)
-        for task in range(first, end):
-            g, k = task // packs, task % packs * PANELS * tile.rows
-            count = min(PANELS * tile.rows, width - k)
-            source = pointer(tile, weight, g * group + k * row)
-            target = pointer(tile, packed, (g * tiles * tile.rows + k) * depth)
-            if row == 1:
-                pack_side_by_side(tile, source, column, count, depth, target)
-            else:
-                for i in range(0, count, tile.rows):
-                    pack(tile, tile.rows, source + i * row, row, column, min(tile.rows, count - i), depth, target + i * depth)
+        first, end = share(thread, threads, tiles)
+        pack_tiles(tile, weight, strides, sizes, first, end, pointer(tile, packed, first * tile.rows * sizes.depth))
 
 
 class _Pointwise:
@@ -91,7 +116,7 @@ class _Pointwise:
     source, target: channels of the images that are read and written
     """
 
-    def __init__(self, problem, threads, source, target, tile):
+    def __init__(self, problem, threads, source, target, tile, prepared, most_bytes):
         self.problem = problem
         pixels, depth, width = problem.P * problem.Q, source // problem.groups, target // problem.groups
         self.tile = tile or fitting(_shapes(problem), max(1, problem.N) * pixels, problem.dtype, width)
@@ -103,16 +128,25 @@ class _Pointwise:
         self.sizes = Sizes(problem.groups, depth, width, pixels, line, *rows_read(problem), size, blocks)
         self.streamed = exceed_caches(problem) and pixels % self.tile.lanes == 0
         self.threads = max(1, min(threads, problem.groups * blocks * -(-width // self.tile.rows)))
-        self.panels = workspace(self.threads, size * depth, problem.dtype)
         self.bias = np.zeros((problem.groups, -(-width // self.tile.rows) * self.tile.rows), problem.dtype)
         self.no_bias = np.zeros_like(self.bias)
-        self.workspace_bytes = self.panels.nbytes
+        lengths = [size * depth, self.bias.size * depth + self.tile.lanes]  # what packing writes beyond the last
+        self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
+        too_large = self.workspace_bytes if most_bytes is None else most_bytes
+        if prepared or lengths[1] * self.tile.itemsize > caches().level2 or self.workspace_bytes > too_large:
+            lengths[1] = 0
+            self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
+        self.packs = lengths[1] > 0
+        self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
 
-    def _pack(self, weight, strides, packed):
-        """Panels of a tile's rows; strides: to the next row, column and group."""
+    def pack(self, weight, packed=None):
+        """The weight (K, C / groups, 1, 1), of any strides, as calls take it: packed, or itself where each call packs it."""
+        if self.packs:
+            return weight
+        line, strides = self._line(weight)
         if packed is None:
             packed = unwritten(self.bias.size * self.sizes.depth + self.tile.lanes, self.problem.dtype)
-        pack_rows(self.tile, weight, strides, self.sizes, packed, threads_for(self.threads, weight.size, PACK_GRAIN))
+        pack_all(self.tile, line, strides, self.sizes, packed, threads_for(self.threads, weight.size, PACK_GRAIN))
         return packed
 
     def _run(self, x, packed, bias, residual, activation, out):
@@ -120,23 +154,24 @@ class _Pointwise:
             self.bias[:, : self.sizes.width] = bias.reshape(-1, self.sizes.width)
         starts = (self.no_bias if bias is None else self.bias).reshape(-1)
         addend = (out if residual is None else residual).reshape(-1)
-        operands = x.reshape(-1), packed, starts, addend, out.reshape(-1)
+        line, strides = self._line(packed) if self.packs else (packed, (0, 0, 0))
+        operands = x.reshape(-1), line, starts, addend, out.reshape(-1)
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
         flags = residual is not None, activation == "relu", streams
-        convolve(self.tile, self.sizes, operands, flags, self.panels, self.threads)
+        convolve(self.tile, self.sizes, (int(self.packs), *strides), operands, flags, self.buffers, self.threads)
         return out
 
 
 class Forward(_Pointwise):
     """A plan for the 1x1 convolution of NCHW images of one shape, with any stride."""
 
-    def __init__(self, problem, threads=1, tile=None):
-        super().__init__(problem, threads, problem.C, problem.K, tile)
+    def __init__(self, problem, threads=1, tile=None, *, prepared=False, most_bytes=None):
+        super().__init__(problem, threads, problem.C, problem.K, tile, prepared, most_bytes)
 
-    def pack(self, weight, packed=None):
-        """Panels of the weight (K, C / groups, 1, 1), of any strides."""
+    def _line(self, weight):
+        """The weight as a line; its strides from one row of the product, column and group to the next."""
         line, (row, column, _, _) = flat(weight)
-        return self._pack(line, (row, column, row * self.sizes.width), packed)
+        return line, (row, column, row * self.sizes.width)
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
         """Write activation(conv(x, weight) + bias + residual) into ``out``.
@@ -155,13 +190,13 @@ class Forward(_Pointwise):
 class BackwardInput(_Pointwise):
     """A plan for the gradient with respect to the input."""
 
-    def __init__(self, problem, threads=1, tile=None):
-        super().__init__(problem, threads, problem.K, problem.C, tile)
+    def __init__(self, problem, threads=1, tile=None, *, prepared=False, most_bytes=None):
+        super().__init__(problem, threads, problem.K, problem.C, tile, prepared, most_bytes)
 
-    def pack(self, weight, packed=None):
-        """Panels of the transpose of the weight (K, C / groups, 1, 1), of any strides."""
+    def _line(self, weight):
+        """As ``Forward``'s, of the transpose."""
         line, (column, row, _, _) = flat(weight)
-        return self._pack(line, (row, column, column * self.sizes.depth), packed)
+        return line, (row, column, column * self.sizes.depth)
 
     def __call__(self, grad_output, packed, out):
         """Write the gradient (N, C, H, W) for the gradient (N, K, H, W) of the output into ``out``; both C-contiguous."""
