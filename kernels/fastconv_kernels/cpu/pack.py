@@ -152,6 +152,12 @@ def transpose_blocks(tile, piece, width, source, across, count, depth, panel):
 
 
 @jit
+def turn_rows(tile, a, along, count, depth, pitch, room):
+    """``count`` rows of a matrix that is there as its transpose, ``depth`` long, ``pitch`` apart in ``room``."""
+    transpose_blocks(tile, square(tile), pitch, a, along, depth, count, room)
+
+
+@jit
 def pack_side_by_side(tile, source, along, count, depth, panels):
     """Panels of ``tile.rows`` rows, one after another: panels[i // rows, k, i % rows] = source[k * along + i] for i < count.
 

@@ -16,7 +16,6 @@ from llvmlite import ir
 
 from .compile import inlined, jit
 from .emit import INT32, first_lanes, fused_multiply_add, load_masked, load_vector
-from .pack import square, transpose_blocks
 from .places import Columns, Rows, block, panel, rows_apart
 from .simd import word
 from .tile import Sums, TileType, load_tile, store_tile
@@ -166,12 +165,6 @@ def pack_steps(tile, b, along, across, count, depth, room):
         else:
             columns = rows_apart(columns_of_step(tile), b + k, across, count)
             store_tile(steps_of_columns(tile, columns, depth - k), place)
-
-
-@jit
-def turn_rows(tile, a, along, count, depth, pitch, room):
-    """``count`` rows of a matrix that is there as its transpose, ``depth`` long, ``pitch`` apart in ``room``."""
-    transpose_blocks(tile, square(tile), pitch, a, along, depth, count, room)
 
 
 @inlined

@@ -109,6 +109,10 @@ def products_of(thread, threads, products):
     return first, end, 0, 1
 
 
+PACKING = 20
+"""Rows of A whose multiply-adds with a B take as long as to pack it."""
+
+
 @inlined
 def largest(length, unit, threads):
     """The most that any of ``threads`` has of ``length`` cut at multiples of ``unit``."""
@@ -117,15 +121,16 @@ def largest(length, unit, threads):
 
 @inlined
 def part(tile, shape, packs, thread, threads):
-    """(top, bottom, left, right) of a thread's part of C: a stripe of rows if C is tall, of columns if it is wide.
+    """(top, bottom, left, right) of a thread's part of C: a stripe of rows, or one of columns.
 
-    Where a wide C has so few tiles side by side that a thread would have a tenth more of them than of rows, it is cut as a
-    tall one, unless each thread then ``packs`` all of B: 128 x 400 x 120 on two threads took 31 µs for 38, and with the
-    transpose of B 44 for 40.
+    Who has rows needs all of B: where threads ``pack`` what they need of it, columns are better unless they cannot be cut as
+    evenly.  Otherwise the longer side is cut, or rows where of columns some thread would have a tenth more: 128 x 400 x 120 on
+    two threads took 31 µs for 38 by rows, and with the transpose of B, which is packed, 44 for 40.
     """
     M, N, _ = shape
-    uneven = 10 * largest(N, tile.columns, threads) * M > 11 * largest(M, tile.rows, threads) * N
-    tall = M >= N or (uneven and not packs)
+    once = PACKING if packs else 0
+    by_rows, by_columns = (largest(M, tile.rows, threads) + once) * N, largest(N, tile.columns, threads) * (M + once)
+    tall = by_rows < by_columns if packs else (M >= N or 10 * by_columns > 11 * by_rows)
     top, bottom = stripe(thread if tall else 0, threads if tall else 1, M, tile.rows)
     left, right = stripe(0 if tall else thread, 1 if tall else threads, N, tile.columns)
     return top, bottom, left, right

@@ -18,9 +18,9 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.pack import pack
+from ..cpu.pack import pack, turn_rows
 from ..cpu.places import block, columns, rows_apart
-from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps, turn_rows
+from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, rank1, spread_columns, store_tile, zero
 from ..cpu.workspace import even
 from .operands import Epilogue, Product, at, begin, buffer, facts_at, finish, matrices, of_product, part, products_of
@@ -171,23 +171,32 @@ def tile_of_few(problem):
     return Tile(ROWS_OF_FEW, vectors, problem.dtype) if spared > spent else None
 
 
-LARGE, NARROW, FEW = 1 << 19, 256, 16
-"""Where packing pays, measured on one thread of a Zen 5 as the time of the blocked kernel over that of this one.
+NARROW, FEW = 256, 16
+"""Columns of a B that is a few panels, and rows of an A with which no panel is read often: packing does not pay.
 
-B of at most ``NARROW`` columns is a few panels, for which A is not worth packing: 3136 x 128 x 128 1.10, 64 x 64 x 16384 1.72,
-1000 x 100 x 1000 1.25.  With ``FEW`` rows no panel is read again: 8 x 1000 x 2048 1.53.  Otherwise a slice of A of more than
-``LARGE`` elements is read from far for every panel (700 cubed 1.05, 1024 cubed 0.89), and several slices of a wide B come in
-pieces too small to be fetched ahead (512 x 512 x 2048 0.99, 64 x 576 x 25088 0.84).
+On one thread of a Zen 5 the blocked kernel took 1.22 times as long for 1000 x 100 x 1000, 1.08 for 64 x 64 x 16384; 1.65 for
+8 x 1000 x 1000, 1.33 for 16 x 1000 x 1000.
+"""
+
+LARGE_A, LARGE_B, LARGE_C = 1 << 19, 1 << 21, 400_000
+"""Elements from which on packing pays: A and B are then read from far for many panels, and C is not fetched ahead here.
+
+The blocked kernel took 0.85 of the time for 1024 cubed; 0.85 for 32 x 2000 x 2000 but 1.31 for 32 x 1400 x 1400; 0.93 for
+640 cubed, 0.88 for 512 x 2000 x 300 and 0.92 for 2048 x 2048 x 32, but 1.02 for 512 cubed.  With few rows it is a B of twice
+the size: 0.63 for 16 x 4096 x 4096, 1.19 for 16 x 4096 x 1024.
 """
 
 
 def declines(problem):
     """Why another kernel should compute ``problem``."""
     M, N, K = problem.M, problem.N, problem.K
-    if N <= NARROW or M <= FEW:
+    few = M <= FEW
+    if N <= NARROW:
         return ()
-    if K > SHORT:
-        return (f"with K above {SHORT} a wide B is read in pieces",)
-    if M * K > LARGE:
-        return (f"A has more than {LARGE} elements, and would be read for many panels of B",)
+    if LARGE_B * (1 + few) < N * K:
+        return (f"B has more than {LARGE_B * (1 + few)} elements, and is read in pieces",)
+    if M * K > LARGE_A and not few:
+        return (f"A has more than {LARGE_A} elements, and would be read for many panels of B",)
+    if M * N > LARGE_C and not few:
+        return (f"C has more than {LARGE_C} elements, and comes from far",)
     return ()
