@@ -102,7 +102,7 @@ FORWARD = [
         "blocked",
         "cpu",
         blocked_cpu.BlockedMatmul,
-        summary="B packed in panels for the caches, rows of A read in place, a tile of C in registers, the epilogue in its store.",
+        summary="B in panels for the caches, rows of A read in place, a tile of C in registers, the epilogue in its store.",
         source="Goto & van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008; "
         "Van Zee & van de Geijn, BLIS: A Framework for Rapidly Instantiating BLAS Functionality, 2015",
     ),
