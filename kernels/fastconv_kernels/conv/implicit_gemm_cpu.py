@@ -23,7 +23,7 @@ from ..cpu.tile import fitting, pointer, streamed
 from ..cpu.workspace import caches, even, unwritten, workspace, workspace_bytes
 from .frame_cpu import flat, frame_band, pack_panels
 from .geometry import band_pixels, bands_of, forward_axes, parts_of, pixels_as_rows, tables_of, transposed_axes
-from .implicit_gemm_stages_cpu import convolve_band, first_channel, panels_met, panels_of, weights_of
+from .implicit_gemm_stages_cpu import PIXELS_AHEAD, convolve_band, first_channel, panels_met, panels_of, weights_of
 from .planes_cpu import frame_planes, scatter_pixels
 from .walk import exceed_caches
 
@@ -104,7 +104,7 @@ def convolve_planes_share(
     source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
     frame, room = pointer(tile, frames, thread * frames.shape[1]), pointer(tile, rooms, thread * rooms.shape[1])
     result = pointer(tile, results, thread * results.shape[1])
-    epilogue = pointer(tile, bias, 0), result, False, False, False
+    epilogue = pointer(tile, bias, 0), result, False, False, False, False
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     panels = panels_of(tile, shape)
     item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
@@ -157,6 +157,8 @@ class _Tabled:
         panels = problem.groups * -(-self.width // self.tile.columns)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), images * self.bands.number * panels))
         self.extents = images, vertical.source, source[1], vertical.target, target[1]
+        side_by_side = problem.pointwise and not self.planes and problem.groups == 1
+        self.asks = side_by_side and exceed_caches(problem) and self.tile.rows * self.depth <= PIXELS_AHEAD
         self.streamed = exceed_caches(problem) and self.width % self.tile.lanes == 0
         self.no_bias = np.zeros(target[2], problem.dtype)
         result = self.bands.rows * target[1] * target[2] if self.planes else 0
@@ -216,7 +218,7 @@ class _Tabled:
             out.reshape(-1),
         )
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
-        flags = residual is not None, activation == "relu", streams
+        flags = residual is not None, activation == "relu", streams, self.asks
         tables, packing = (self.tables, self.taps[0]), (self.together, *strides)
         about = self.tile, self.narrow, *tables, tuple(self.bands), self.extents, self.shape, packing, operands, flags
         (convolve_planes if self.planes else convolve)(*about, self.buffers, self.threads)

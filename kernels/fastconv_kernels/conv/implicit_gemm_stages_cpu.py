@@ -2,8 +2,16 @@
 
 from ..cpu.compile import inlined, jit
 from ..cpu.places import columns, rows_at, scattered
+from ..cpu.simd import prefetch
 from ..cpu.tile import accumulate_rows, add_tile, finish, load_tile, pointer, prefetch_tile, spread_columns
 from .frame_cpu import pack_some
+
+PIXELS_AHEAD = 1024
+"""Elements of the images before they are read those that lie side by side are asked for, where tiles read fewer of them.
+
+Measured of images of more than the third cache: 1x1 with 32 channels takes 0.88 times as long as without, with 64 0.92 to 0.97,
+with 128 0.95 to 1.0; with 256, where a tile reads 1536, 1.08.
+"""
 
 
 @inlined
@@ -16,6 +24,13 @@ def products(tile, total, rows, panel, segments, first, end):
     return total
 
 
+@inlined
+def ask_for_pixels(tile, source, size):
+    """Ask for as many elements as the tile at ``source`` reads, of a later one."""
+    for t in range(0, size, tile.lanes):
+        prefetch(source + (PIXELS_AHEAD + t))
+
+
 @jit
 def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue, target):
     """A panel of ``count`` target channels of some pixels, or a slice of the sum.
@@ -26,19 +41,21 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, panel, epilogue,
     """
     classes, sources, targets, segments = tables
     begin, end, first, last = slice_
-    bias, residual, adds, rectifies, streams = epilogue
+    bias, residual, adds, rectifies, streams, asks = epilogue
     streams = streams and count >= tile.columns and first and last  # part of a sum is read again
     start = columns(tile, bias, count if first else 0)
     for number in range(pixels[1], pixels[2]):
         from_, to = classes[4 * number], min(pixels[0], classes[4 * number + 1])
         low, high = max(begin, classes[4 * number + 2]), min(end, classes[4 * number + 3])
-        weights = panel + segments[3 * low + 2] * tile.columns
+        weights, length = panel + segments[3 * low + 2] * tile.columns, segments[3 * low + 1]
         for p in range(from_, to, tile.rows):
             places = targets + p
             place = scattered(tile, target, places, to - p, count)
             past = streams and to - p >= tile.rows
             if not past:
                 prefetch_tile(place)
+            if asks:
+                ask_for_pixels(tile, source + sources[p], tile.rows * length)
             a = rows_at(tile, source, sources + p, to - p)
             total = products(tile, spread_columns(tile, start), a, weights, segments, low, high)
             if not first:
@@ -53,11 +70,11 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
 
     narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels); rows: target rows that
     exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
-    epilogue: (bias, residual band, adds, rectifies, streams)
+    epilogue: (bias, residual band, adds, rectifies, streams, asks for pixels ahead of time)
     """
     phases, classes, sources, targets, slices, segments = tables
     groups, source_channels, target_channels = shape
-    bias, residual, adds, rectifies, streams = epilogue
+    bias, residual, adds, rectifies, streams, asks = epilogue
     depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
     panels, alike, runs = (width + nr - 1) // nr, pointer(tile, classes, 0), pointer(tile, segments, 0)
     for phase in range(phases.shape[0]):
@@ -72,7 +89,7 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
                 for j in range(first_panel, end_panel):
                     panel = weights + (g * panels + j) * panel_rows * nr
                     k, count = g * width + j * nr, width - j * nr
-                    ending = bias + k, residual + k, adds, rectifies, streams
+                    ending = bias + k, residual + k, adds, rectifies, streams, asks and j == first_panel
                     about = places, slice_, pixels, count, source + g * depth, panel, ending, target + k
                     if count < nr:
                         convolve_panel(narrow, *about)
