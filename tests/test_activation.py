@@ -150,6 +150,7 @@ MAXOUTS = [
     Maxout(2, 3, 5, 4),
     Maxout(7, 4, 1, 2),
     Maxout(1, 33, 1, 3),
+    Maxout(3, 5, 1, 9),
     Maxout(2, 1, 17, 5),
     Maxout(3, 2, 2, 1),
     Maxout(0, 2, 3, 2),

@@ -1,4 +1,8 @@
-"""Maxout on the CPU: each thread has its images."""
+"""Maxout on the CPU: each thread has its images.
+
+Where channels are last, the pieces of one lie beside each other.  LLVM makes vectors of them if it knows how many there are:
+then a tuple of that length is passed for their number.
+"""
 
 from typing import Any
 
@@ -22,6 +26,9 @@ BLOCK = 1 << 10
 
 NARROW = 16
 """With fewer elements of a piece side by side, as where channels are last, they are taken one after the other."""
+
+KNOWN = 8
+"""Pieces beside each other, at most, of which vectors are made; every number is compiled by itself."""
 
 larger = inlined(functions.larger)
 
@@ -98,6 +105,41 @@ def maxout_backward(gradient, x, out, buffers, channels, inner, pieces, threads)
                     give(source, inner, pieces, first, end, best, left, nothing, target)
 
 
+@inlined
+def largest_beside(source, pieces, i):
+    """The largest of pieces beside each other, the ``i``-th group of them."""
+    best = source[i * len(pieces)]
+    for piece in range(1, len(pieces)):
+        best = larger(best, source[i * len(pieces) + piece])
+    return best
+
+
+@threaded
+def maxout_beside(x, out, channels, pieces, threads):
+    """out (channels,) from x (channels, len(pieces))."""
+    for thread in prange(threads):
+        start, stop = share(thread, threads, channels)
+        source, best = elements(x, start * len(pieces)), elements(out, start)
+        for i in range(stop - start):
+            best[i] = largest_beside(source, pieces, i)
+
+
+@threaded
+def maxout_beside_backward(gradient, x, out, channels, pieces, threads):
+    """out (channels, len(pieces)) from gradient (channels,)."""
+    for thread in prange(threads):
+        start, stop = share(thread, threads, channels)
+        source, target = elements(x, start * len(pieces)), elements(out, start * len(pieces))
+        given, nothing = elements(gradient, start), x.dtype.type(0)
+        for i in range(stop - start):
+            best, left = largest_beside(source, pieces, i), given[i]
+            for piece in range(len(pieces)):
+                value = source[i * len(pieces) + piece]
+                wins = (value == best) | ((value != value) & (best != best))
+                target[i * len(pieces) + piece] = left if wins else nothing
+                left = nothing if wins else left
+
+
 class _Maxout:
     workspace_bytes = 0
 
@@ -106,6 +148,8 @@ class _Maxout:
         channels = problem.outer * problem.channels
         self.threads = threads_for(threads, channels * problem.inner * problem.pieces, GRAIN)
         self.sizes = channels, problem.inner, problem.pieces, self.threads
+        self.beside = problem.inner == 1 and problem.pieces <= KNOWN
+        self.numbers = channels, (0,) * problem.pieces, self.threads
 
 
 class MaxoutForward(_Maxout):
@@ -113,7 +157,10 @@ class MaxoutForward(_Maxout):
 
     def __call__(self, x: Array, out: Array) -> Array:
         """Write the largest of each channel's pieces into ``out``."""
-        maxout(x.reshape(-1), out.reshape(-1), *self.sizes)
+        if self.beside:
+            maxout_beside(x.reshape(-1), out.reshape(-1), *self.numbers)
+        else:
+            maxout(x.reshape(-1), out.reshape(-1), *self.sizes)
         return out
 
 
@@ -127,5 +174,9 @@ class MaxoutBackwardInput(_Maxout):
 
     def __call__(self, grad_output: Array, x: Array, out: Array) -> Array:
         """Write each gradient to the piece that was the first largest (NaN is larger than all), zeros to the others."""
-        maxout_backward(grad_output.reshape(-1), x.reshape(-1), out.reshape(-1), self.buffers, *self.sizes)
+        flat = grad_output.reshape(-1), x.reshape(-1), out.reshape(-1)
+        if self.beside:
+            maxout_beside_backward(*flat, *self.numbers)
+        else:
+            maxout_backward(*flat, self.buffers, *self.sizes)
         return out
