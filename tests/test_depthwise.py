@@ -75,7 +75,7 @@ def test_planes_in_bands() -> None:
     problem = ALIKE.with_layout("NCHW")
     first, weight = operands("forward", problem, integers)
     plan = depthwise_planes_cpu.Forward(problem)
-    plan.bands = 2, plan.bands[1]
+    plan.band = 2
     out = np.full(problem.out_shape, np.nan, problem.dtype)
     plan(first, plan.pack(weight), out)
     same(out, truth("forward", problem, first, weight), f"forward of {problem}")

@@ -16,7 +16,7 @@ from math import ceil, prod
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import alone, jit, threaded
 from ..cpu.rolling import Roll, begin, finished, following, load_group, masks_at, slide, store_group
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import prefetch
@@ -34,79 +34,86 @@ MOST_TAPS = 49
 """Products of all taps are written out in the code."""
 
 
-@jit
-def convolve_column(tile, window, roll, places, extents, start, rows, flags, ahead, pieces):
-    """One vector's width of a plane, groups of rows from the first of ``rows`` to the last.
+@alone
+def convolve_columns(tile, window, roll, places, masks, extents, rows, count, flags, ahead, pieces):
+    """One vector's width of each of ``count`` planes, groups of rows from the first of ``rows`` to the last.
 
-    places: (source, zeros, target, addend, weights, masks), at row 0 and column 0 of this tile, and its masks
-    extents: (rows, columns) of the source, then of the target; start: of all sums
-    ahead: (source, target) that come later; pieces: elements of each that are asked for with a group
+    places: (source, zeros, target, addend, weights, bias), at row 0 and this tile's column 0 of the first plane
+    extents: (rows, columns) of the source, then of the target
+    ahead: (source, target) that are asked for meanwhile; pieces: elements of each with a group
     """
-    source, zeros, target, addend, weights, masks = places
+    source, zeros, target, addend, weights, bias = places
     height, width, target_rows, columns = extents
-    taps, own = spread_rows(window, weights), masks_at(roll, masks)
-    sums = begin(roll, taps, start, source, width, zeros, rows[0], height, own)
-    for group in range(rows[0], rows[1]):
-        sums = slide(roll, sums, taps, source, width, zeros, group, height, own)
-        total, p = finished(roll, sums), group * roll.step
-        if flags[0]:
-            total = add_tile(total, load_group(roll, total, addend + p * columns, columns, target_rows - p, own))
-        if flags[1]:
-            total = rectify(total)
-        store_group(roll, total, target + p * columns, columns, target_rows - p, own)
-        sums = following(roll, sums, start)
-        for t in range(roll.read):
-            prefetch(ahead[0] + ((group - rows[0]) * pieces[0] + t * tile.lanes))
-        for t in range(roll.written):
-            prefetch(ahead[1] + ((group - rows[0]) * pieces[1] + t * tile.lanes))
+    (asked, written), own = ahead, masks_at(roll, masks)
+    for c in range(count):
+        taps, start = spread_rows(window, weights + c * window.rows), bias[c]
+        y, p = rows[0] * roll.advance, rows[0] * roll.step
+        image, place = source + (c * height + y) * width, (c * target_rows + p) * columns
+        end = (c * target_rows + rows[1] * roll.step) * columns
+        sums = begin(roll, taps, start, image, width, zeros, -y, height - y, own)
+        while place < end:  # not so many turns, which the compiler would write out until sums are put aside
+            sums = slide(roll, sums, taps, image, width, zeros, -y, height - y, own)
+            total = finished(roll, sums)
+            if flags[0]:
+                total = add_tile(total, load_group(roll, total, addend + place, columns, target_rows - p, own))
+            if flags[1]:
+                total = rectify(total)
+            store_group(roll, total, target + place, columns, target_rows - p, own)
+            sums = following(roll, sums, start)
+            for j in range(roll.read):
+                prefetch(asked + j * tile.lanes)
+            for j in range(roll.written):
+                prefetch(written + j * tile.lanes)
+            asked, written = asked + pieces[0], written + pieces[1]
+            y, p, image, place = y + roll.advance, p + roll.step, image + roll.advance * width, place + roll.step * columns
 
 
 @jit
-def convolve_plane(tile, window, roll, places, table, extents, start, bands, flags, fetched):
-    """A plane, band by band.
-
-    bands: groups of rows of a band, and of the plane; table: masks of the tiles of a row, so many for each
-    fetched: elements from what is computed to what is asked for, of source and target, and ``pieces``
-    """
-    source, zeros, target, addend, weights = places
-    _, width, _, columns = extents
-    step, advance, masks = tile.columns, tile.lanes * roll.across, roll.masks
-    tiles, distances, pieces = (columns + step - 1) // step, fetched[:2], fetched[2:]
-    for top in range(0, bands[1], bands[0]):
-        rows = top, min(top + bands[0], bands[1])
-        groups, first, place = bands[0], top * roll.advance * width, top * roll.step * columns
-        for t in range(tiles):
-            column, q = t * advance, t * step
-            near = source + column, zeros + column, target + q, addend + q, weights, table + t * masks
-            ahead = (
-                source + (first + distances[0] + t * groups * pieces[0]),
-                target + (place + distances[1] + t * groups * pieces[1]),
-            )
-            convolve_column(tile, window, roll, near, extents, start, rows, flags, ahead, pieces)
+def convolve_planes(tile, window, roll, places, table, extents, count, band, flags, ahead):
+    """``count`` planes; band: groups of rows in which the window rolls down one tile; table: masks of the tiles of a row."""
+    source, zeros, target, addend, weights, bias = places
+    _, width, target_rows, columns = extents
+    groups = (target_rows + roll.step - 1) // roll.step
+    for top in range(0, groups, band):
+        first, place = source + (top * roll.advance * width + ahead[0]), target + (top * roll.step * columns + ahead[1])
+        for q in range(0, columns, tile.columns):
+            number, column = q // tile.columns, q // roll.phases * roll.across
+            near, before = (source + column, zeros + column, target + q, addend + q, weights, bias), number * count * band
+            asked = first + before * ahead[2], place + before * ahead[3]
+            masks, rows = table + number * roll.masks, (top, min(top + band, groups))
+            convolve_columns(tile, window, roll, near, masks, extents, rows, count, flags, asked, ahead[2:])
 
 
 @jit
-def convolve_share(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, thread, threads):
-    """The planes that are this thread's; shape: (images, channels); flags: (adds, rectifies)."""
-    images, channels = shape
+def convolve_share(tile, window, roll, masks, shape, extents, operands, band, flags, ahead, thread, threads):
+    """The blocks of planes that are this thread's; shape: (images, channels, blocks of them); flags: (adds, rectifies)."""
+    images, channels, blocks = shape
     x, packed, bias, residual, out, zeros = operands
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     source, target, table = pointer(tile, x, 0), pointer(tile, out, 0), pointer(tile, masks, 0)
     weights, biases, addend = pointer(tile, packed, 0), pointer(tile, bias, 0), pointer(tile, residual, 0)
     row = pointer(tile, zeros, 0)
     size, result = extents[0] * extents[1], extents[2] * extents[3]
-    first, end = share(thread, threads, images * channels)
-    for plane in range(first, end):
-        c = plane % channels
-        places = source + plane * size, row, target + plane * result, addend + plane * result, weights + c * window.rows
-        convolve_plane(tile, window, roll, places, table, extents, biases[c], bands, flags, fetched)
+    first, end = share(thread, threads, images * blocks)
+    for task in range(first, end):
+        n, (channel, until) = task // blocks, share(task % blocks, blocks, channels)
+        plane = n * channels + channel
+        places = (
+            source + plane * size,
+            row,
+            target + plane * result,
+            addend + plane * result,
+            weights + channel * window.rows,
+            biases + channel,
+        )
+        convolve_planes(tile, window, roll, places, table, extents, until - channel, band, flags, ahead)
 
 
 @threaded
-def convolve(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, threads):
+def convolve(tile, window, roll, masks, shape, extents, operands, band, flags, ahead, threads):
     for thread in prange(threads):
         number = np.intp(thread)
-        convolve_share(tile, window, roll, masks, shape, extents, operands, bands, flags, fetched, number, threads)
+        convolve_share(tile, window, roll, masks, shape, extents, operands, band, flags, ahead, number, threads)
 
 
 class _Depthwise:
@@ -120,9 +127,10 @@ class _Depthwise:
         self.tile = Tile(vertical.step, horizontal.step, problem.dtype)
         self.window = Tile(problem.R * problem.S, 1, problem.dtype)
         self.roll = Roll(vertical, horizontal, self.tile)
-        self.shape, self.extents = (problem.N, problem.K), (*source, *target)
-        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N * problem.K))
-        self.bands, self.fetched = bands_of(prod(source), prod(target), vertical, len(self.roll.masks), self.tile.itemsize)
+        self.extents, threads = (*source, *target), threads_for(threads, problem.flops, THREAD_FLOPS)
+        together, self.band, self.ahead = walk_of(source, target, vertical, len(self.roll.masks), self.tile.itemsize)
+        blocks = -(-problem.K // min(together, -(-problem.N * problem.K // threads)))
+        self.shape, self.threads = (problem.N, problem.K, blocks), min(threads, problem.N * blocks)
         self.no_bias, self.zeros = np.zeros(problem.K, problem.dtype), np.zeros(source[1], problem.dtype)
 
     def pack(self, weight, packed=None):
@@ -143,17 +151,22 @@ class _Depthwise:
         )
         flags = residual is not None, activation == "relu"
         shapes = self.tile, self.window, self.roll
-        convolve(*shapes, self.roll.masks, self.shape, self.extents, operands, self.bands, flags, self.fetched, self.threads)
+        convolve(*shapes, self.roll.masks, self.shape, self.extents, operands, self.band, flags, self.ahead, self.threads)
         return out
 
 
-def bands_of(source, target, vertical, tiles, itemsize):
-    """((groups of rows of a band, and of a plane), elements of source and target by which to ask ahead, and with a group)."""
+def walk_of(source, target, vertical, tiles, itemsize):
+    """How planes of these (rows, columns) are walked through: so many together, groups of rows of a band, what is asked for.
+
+    The last is (elements of source and target from what is computed, elements of each with a group).
+    """
     room, groups = caches().level1 * BAND_SHARE / itemsize, ceil(vertical.target / vertical.step)
-    bands = min(groups, ceil((source + target) / room))
-    later = ceil(room / ((source + target) / bands)) / bands
-    pieces = [ceil(plane / (groups * tiles)) for plane in (source, target)]
-    return (ceil(groups / bands), groups), (ceil(later * source), ceil(later * target), *pieces)
+    planes = prod(source), prod(target)
+    together = max(1, int(room // sum(planes)))
+    band = ceil(groups / min(groups, ceil(sum(planes) / room)))
+    later = ceil(room / (sum(planes) * band / groups)) * band
+    pieces = [ceil(plane / (groups * tiles)) for plane in planes]
+    return together, band, (later * vertical.advance * source[1], later * vertical.step * target[1], *pieces)
 
 
 class Forward(_Depthwise):

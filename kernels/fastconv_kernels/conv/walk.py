@@ -36,7 +36,7 @@ Two threads, of which each waits less, take 1.0 and 1.4 times as long so: there 
 """
 
 PLANES_SHARE = 0.4
-"""Of the first cache, for the gradient of the weight: planes whose tiles at one place are computed before those at the next."""
+"""Of the first cache: planes whose tiles at one place are computed before those at the next; of the weight's gradient."""
 
 BROUGHT_SHARE = 0.4
 """Of the third cache: planes that need more are brought near, a few at a time, before they are computed, from first to last.

@@ -2,6 +2,7 @@
 
 ``serial``    a function that Python calls, on its thread, without the GIL, kept on disk
 ``jit``       a function of its own that only other compiled functions call
+``alone``     the same, which the optimiser keeps out of its callers
 ``inlined``   the body of an inner loop: its vectors must stay in registers and never cross a call
 ``threaded``  a loop over threads, compiled for one thread or for several as it is called
 ``filled``    the same loop around different bodies
@@ -46,6 +47,13 @@ def jit(function: Callable[..., Any]) -> Any:
 def _linked(function: Any, **options: Any) -> Any:
     dispatcher = LinkedDispatcher(function, {"nopython": True, **OPTIONS, **options})
     dispatcher._cache = KernelCache(function, restored)
+    return dispatcher
+
+
+def alone(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` as one of its own that stays so: an inner loop which finds too few registers beside outer ones."""
+    dispatcher = _linked(function)
+    dispatcher._compiler.alone = True
     return dispatcher
 
 

@@ -84,9 +84,9 @@ class LinkedCompiler(KernelCompiler):
 
 
 class LinkedFunctions(dispatcher._FunctionCompiler):  # type: ignore[name-defined]
-    """The variants of one function for the types that it is called with."""
+    """The variants of one function for the types that it is called with; alone: LLVM keeps it out of its callers."""
 
-    noalias = False
+    noalias = alone = False
 
     def _customize_flags(self, flags):
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
@@ -95,6 +95,9 @@ class LinkedFunctions(dispatcher._FunctionCompiler):  # type: ignore[name-define
 
     def _compile_core(self, args, return_type):
         compiled = super()._compile_core(args, return_type)
+        if self.alone:
+            function = compiled.library._final_module.get_function(compiled.fndesc.llvm_func_name)
+            function.add_function_attribute("noinline")
         return known(compiled._replace(entry_point=Key()))
 
 

@@ -57,7 +57,8 @@ class Roll:
                 for tap, reach in taps
                 if reach == row - later * advance
             ]
-            meetings += [(row, tuple(met))] if met else []
+            lowest = (-(-vertical.target // vertical.step) - 1) * advance + row
+            meetings += [(row, tuple(met), lowest >= vertical.source)] if met else []
         lines = [
             -(-pixels // (tiles * tile.lanes)) for pixels in (advance * horizontal.source, vertical.step * horizontal.target)
         ]
@@ -65,14 +66,14 @@ class Roll:
 
 
 class RollType(types.Type):
-    """The type of a ``Roll``; ``meetings``: the rows that a group loads, each with the (row of sums, row of taps) it meets.
+    """The type of a ``Roll``; ``meetings``: (row that a group loads, (row of sums, row of taps) it meets, may it be too low).
 
-    waiting: groups that have met some of their rows when a group is finished; read, written: vectors for each group and tile
+    waiting: groups that have met some of their rows when a group is finished; read, written: vectors for each group of a tile
     """
 
     def __init__(self, meetings, waiting, step, advance, columns, lines):
         self.meetings, self.waiting, self.step, self.advance, self.columns = meetings, waiting, step, advance, columns
-        self.across, self.masks, (self.read, self.written) = columns.advance, columns.count, lines
+        self.across, self.phases, self.masks, (self.read, self.written) = columns.advance, columns.step, columns.count, lines
         super().__init__(f"Roll({meetings}, {waiting}, {step}, {advance}, {columns}, {lines})")
 
     def tile(self, groups, vector):
@@ -80,23 +81,32 @@ class RollType(types.Type):
         return TileType(groups * self.step, self.columns.step, vector)
 
 
-dataless(RollType, "step", "advance", "read", "written", "across", "masks", value=Roll)
+dataless(RollType, "step", "advance", "read", "written", "across", "phases", "masks", value=Roll)
 
 
 def _masks(roll):
     return types.UniTuple(types.intp, roll.columns.count)
 
 
-def _roll_on(builder, roll, sums, taps, image, masks):
-    """Emitter: the rows that a group loads, added to ``sums``, by row and phase.
+def _existing(builder, row, top, bottom, place, zeros):
+    """Emitter: ``place``, or ``zeros`` if ``row`` is not in range(top, bottom); None: it surely is on that side of it."""
+    for beyond, than in (("<", top), (">=", bottom)):
+        if than is not None:
+            place = builder.select(builder.icmp_signed(beyond, INT64(row), than), zeros, place)
+    return place
 
-    taps: rows x columns of them; image: (its row 0, pitch, a row of zeros, number of the group, rows)
+
+def _roll_on(builder, roll, sums, taps, image, masks, before=0):
+    """Emitter: the rows that a group loads, added to ``sums``, by row and phase; before: groups from it to the image's.
+
+    taps: rows x columns of them; image: (pointer to row 0 for its group, pitch, a row of zeros, first row that exists, first
+    that does not)
     """
-    source, pitch, zeros, group, height = image
-    for row, met in roll.meetings:
-        number = builder.add(builder.mul(group, INT64(roll.advance)), INT64(row))
-        place = builder.gep(source, [builder.mul(number, pitch)])
-        place = builder.select(builder.icmp_unsigned("<", number, height), place, zeros)
+    source, pitch, zeros, top, bottom = image
+    for reach, met, beyond in roll.meetings:
+        row = reach - before * roll.advance
+        place = builder.gep(source, [builder.mul(pitch, INT64(row))])
+        place = _existing(builder, row, top if row < 0 else None, bottom if before or beyond else None, place, zeros)
         columns = load_columns(builder, roll.columns, taps[0].type, place, masks)
         met_by = product(met, enumerate(roll.columns.across))
         for (i, line), (j, phase) in met_by:
@@ -143,21 +153,21 @@ def _image(source):
 
 
 @intrinsic
-def begin(_context, roll, taps, start, source, pitch, zeros, group, height, masks):
-    """The sums before ``group`` is the first that finishes.
+def begin(_context, roll, taps, start, source, pitch, zeros, top, bottom, masks):
+    """The sums before the first group finishes.
 
-    taps: a tile with a row for each, all lanes alike; start: of all sums; source: pointer to row 0 and this tile's column 0,
-    rows a ``pitch`` apart; zeros: to the same column of a row of zeros; height: rows of the source; masks: ``masks_at``
+    taps: a tile with a row for each, all lanes alike; start: of all sums; source: pointer to the group's row 0 and this tile's
+    column 0, rows a ``pitch`` apart; zeros: to the same column of a row of zeros; top, bottom: first row that exists, first
+    that does not; masks: ``masks_at``
     """
 
     def generate(context, builder, signature, values):
-        taps, start, source, pitch, zeros, group, height, masks = values[1:]
+        taps, start, *image, masks = values[1:]
         shape, factors = context.get_value_type(signature.return_type), _taps(builder, taps)
         bits = _unpacked(builder, masks)
         sums = _moved(builder, roll, {}, shape, start)
-        for before in range(-roll.waiting, 0):
-            image = source, pitch, zeros, builder.add(group, INT64(before)), height
-            sums = _moved(builder, roll, _roll_on(builder, roll, sums, factors, image, bits), shape, start)
+        for before in range(roll.waiting, 0, -1):
+            sums = _moved(builder, roll, _roll_on(builder, roll, sums, factors, image, bits, before), shape, start)
         return _contents(builder, shape, sums)
 
     if not isinstance(roll, RollType) or not isinstance(taps, Sums):
@@ -167,8 +177,8 @@ def begin(_context, roll, taps, start, source, pitch, zeros, group, height, mask
 
 
 @intrinsic
-def slide(_context, roll, sums, taps, source, pitch, zeros, group, height, masks):
-    """``sums`` with the rows that come under the window for ``group``; operands as in ``begin``."""
+def slide(_context, roll, sums, taps, source, pitch, zeros, top, bottom, masks):
+    """``sums`` with the rows that come under the window for a group; operands as in ``begin``."""
 
     def generate(_context, builder, _signature, values):
         sums, taps, *image, masks = values[1:]
