@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conv_cases import PROBLEMS, operands, result, shapes, truth
+from conv_cases import PROBLEMS, agrees, operands, result, shapes, truth
 from fastconv_kernels.conv import (
     depthwise_cpu,
     depthwise_planes_cpu,
     depthwise_planes_weight_cpu,
+    depthwise_small_planes_cpu,
     depthwise_weight_cpu,
     walk,
 )
 from fastconv_kernels.cpu.workspace import aligned
+from fastconv_kernels.problems import Conv
 from fastconv_kernels.registry import Kernel
 from guarded import integers, same
 
@@ -101,3 +103,35 @@ def test_a_gradient_that_is_nan_meets_the_pixels_of_the_image_alone(module: Any)
     taps = out[:, :, 0, 0] if problem.layout == "NHWC" else out[0, 0]
     np.testing.assert_array_equal(np.isnan(taps), [[False] * 3, [False, True, True], [False, True, True]])
     assert np.isnan(out).sum() == 4
+
+
+ONE = (1, 1), (1, 1)
+SMALL_PLANES = {
+    "whole vectors, an image left": Conv(3, 32, 7, 7, 32, 3, 3, padding=ONE, groups=32),
+    "rows longer than a vector": Conv(1, 5, 3, 19, 5, 3, 3, padding=ONE, groups=5),
+    "planes shorter than a vector": Conv(1, 37, 2, 3, 37, 3, 5, padding=((2, 2), (2, 2)), dilation=(2, 1), groups=37),
+    "a pixel": Conv(2, 17, 1, 1, 17, 1, 1, groups=17),
+    "no column of its own": Conv(1, 16, 3, 4, 16, 1, 2, padding=((0, 0), (1, 1)), dilation=(1, 2), groups=16),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_PLANES)
+@pytest.mark.parametrize("direction", PLANS)
+def test_small_planes(direction: str, name: str) -> None:
+    agrees(f"conv_{direction}__depthwise_small_planes_cpu", SMALL_PLANES[name], integers)
+
+
+@pytest.mark.parametrize("channels", [32, 19])
+def test_small_planes_never_meet(channels: int) -> None:
+    """What is NaN in one plane, or at the end of a row, leaves all others as they are."""
+    problem = Conv(2, channels, 7, 7, channels, 3, 3, padding=ONE, groups=channels)
+    x, weight = operands("forward", problem, integers)
+    x[:, ::2] = np.nan
+    x[:, 1, 3, 6] = np.nan
+    plan, out = depthwise_small_planes_cpu.Forward(problem), np.zeros(problem.out_shape, problem.dtype)
+    plan(x, plan.pack(weight), out)
+    expected = np.zeros((7, 7), bool)
+    expected[2:5, 5:] = True
+    np.testing.assert_array_equal(np.isnan(out[:, 1]), np.broadcast_to(expected, (2, 7, 7)))
+    assert np.isnan(out[:, ::2]).all()
+    assert np.isfinite(out[:, 3::2]).all()

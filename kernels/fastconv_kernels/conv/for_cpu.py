@@ -11,6 +11,7 @@ from . import (
     depthwise_cpu,
     depthwise_planes_cpu,
     depthwise_planes_weight_cpu,
+    depthwise_small_planes_cpu,
     depthwise_weight_cpu,
     direct_cpu,
     direct_weight_cpu,
@@ -145,6 +146,16 @@ PHASES: dict[str, Any] = {
     "Huang et al., DWM: A Decomposable Winograd Method for Convolution Acceleration, 2020",
 }
 
+SMALL_PLANES: dict[str, Any] = {
+    "algorithm": "depthwise_small_planes",
+    "target": "cpu",
+    "refuses": depthwise_small_planes_cpu.refuses,
+    "declines": depthwise_small_planes_cpu.declines,
+    "layout": "NCHW",
+    "summary": "The planes of as many channels as lanes are one run of whole vectors; taps' sums a few lanes apart are added.",
+    "source": "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
+}
+
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
 FORWARD[:0] = [
     Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, options=PACKING, **POINTWISE),
@@ -159,6 +170,7 @@ FORWARD[:0] = [
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
     Kernel("conv", "forward", plan=winograd_phases_cpu.Forward, **PHASES),
+    Kernel("conv", "forward", plan=depthwise_small_planes_cpu.Forward, **SMALL_PLANES),
 ]
 BACKWARD_INPUT[:0] = [
     Kernel(
@@ -188,6 +200,7 @@ BACKWARD_INPUT[:0] = [
         summary="A product with lanes over pixels and windows as rows, then col2im in the cache: for images of few channels.",
         source="Chellapilla et al., High Performance Convolutional Neural Networks for Document Processing, 2006",
     ),
+    Kernel("conv", "backward_input", plan=depthwise_small_planes_cpu.BackwardInput, **SMALL_PLANES),
 ]
 
 BACKWARD_WEIGHT[:0] = [

@@ -193,6 +193,11 @@ def depthwise_planes(problem: Conv, direction: str) -> dict[str, float]:
     return {"products": vectors * _lanes(problem) * problem.R * problem.S, "images": problem.image_bytes}
 
 
+def depthwise_small_planes(problem: Conv, direction: str) -> dict[str, float]:
+    """Lanes over the pixels of all planes."""
+    return {"products": problem.flops / 2, "images": problem.image_bytes}
+
+
 def col2im(problem: Conv, direction: str) -> dict[str, float]:
     """A product with whole windows as rows, whose sums are added one by one; lanes over rows of pixels."""
     sums = problem.N * problem.P * _up(problem.Q, _lanes(problem)) * problem.C * problem.R * problem.S
@@ -208,6 +213,7 @@ WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "direct": direct,
     "depthwise": depthwise,
     "depthwise_planes": depthwise_planes,
+    "depthwise_small_planes": depthwise_small_planes,
     "col2im": col2im,
 }
 """By algorithm: a function of the problem and the direction."""
