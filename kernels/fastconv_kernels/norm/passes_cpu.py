@@ -147,7 +147,8 @@ def settle_gradients(partial, count, weight, inverse, scale, grad_weight, grad_b
 
 @apart
 @inlined
-def gradient_row(given, x, y, rectified, tables, width, out, passed, passes, count):
+def gradient_row(row, rectified, tables, width, passes, count):
+    given, x, y, out, passed = row
     means, scales, offsets, slopes = tables, tables + width, tables + 2 * width, tables + 3 * width
     for i in range(count):
         gradient = through(given[i], y[i]) if rectified else given[i]
@@ -173,6 +174,14 @@ def gradient(given, x, y, rectified, tables, rates, results, passes, stretches, 
             spread(elements(rates, task % siblings), channels, width, columns + 2 * width)
             spread(elements(rates, half + task % siblings), channels, width, columns + 3 * width)
             for at in range(begin, begin + length, width):
-                sources = elements(given, at), elements(x, at), elements(y, at)
-                targets = elements(out, at), elements(passed, at)
-                gradient_row(*sources, rectified, columns, width, *targets, passes, min(width, begin + length - at))
+                row = elements(given, at), elements(x, at), elements(y, at), elements(out, at), elements(passed, at)
+                number = min(width, begin + length - at)
+                # Each case by itself: for several threads LLVM makes no vectors of a loop that asks for every element.
+                if rectified and passes:
+                    gradient_row(row, True, columns, width, True, number)
+                elif rectified:
+                    gradient_row(row, True, columns, width, False, number)
+                elif passes:
+                    gradient_row(row, False, columns, width, True, number)
+                else:
+                    gradient_row(row, False, columns, width, False, number)
