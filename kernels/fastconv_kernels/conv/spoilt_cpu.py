@@ -26,9 +26,9 @@ def copy_patch(tile, transform, images, patches, t, c, frame, pitch):
 
     pitch: from pixel to pixel of the frame
     """
-    _, y, x = corner(patches, t)
+    n, y, x = corner(patches, t)
     strides, bounds = (patches.columns * patches.channels, patches.channels), (-y, patches.rows - y, -x, patches.columns - x)
-    source = images + (offset_of(patches, t) + c)
+    source = images + (offset_of(patches, n, y, x) + c)
     transform_patch(inputs_unchanged(transform), source, strides, bounds, patches.channels - c, frame, pitch)
 
 
@@ -65,13 +65,13 @@ def sum_share(tile, strip, scheme, operands, flags, source, target, meetings, bu
     room = pointer(tile, buffer, thread * buffer.shape[1])
     first, end = share(thread, threads, marks.size // vectors)
     for t in range(first, end):
-        _, y, x_place = corner(target, t)
+        n, y, x_place = corner(target, t)
         for k in range(0, channels, tile.lanes):
             if marks[t * vectors + k // tile.lanes]:
                 marks[t * vectors + k // tile.lanes] = 0
                 images, filters = pointer(tile, x, 0), memory(tile, packed)
                 sums = sum_patch(tile, strip, scheme, images, filters, source, meetings, t, k, room)
-                place, extent = offset_of(target, t) + k, (target.rows - y, target.columns - x_place, channels - k)
+                place, extent = offset_of(target, n, y, x_place) + k, (target.rows - y, target.columns - x_place, channels - k)
                 epilogue = pointer(tile, bias, k), pointer(tile, residual, place), rectifies
                 targets = pointer(tile, out, place), pointer(tile, positions, place if keeps else 0), keeps
                 transform_points(outputs_unchanged(scheme.output), sums, tile.lanes, epilogue, targets, strides, extent)

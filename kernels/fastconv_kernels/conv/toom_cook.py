@@ -18,6 +18,7 @@ Sources: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin & Gray, 
 Networks", 2016; Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for DNNs", 2020.
 """
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,37 @@ def transposed(outputs, taps, stride, before):
         )
     first = min(start for *_, start in parts)
     return assembled([(*part, start - first) for *part, start in parts], 1), first
+
+
+def completion(matrices, outputs, taps, needed):
+    """(pixels, lines, points): how a patch meets few points, of which only some outputs, taps and pixels count.
+
+    outputs, taps, needed: the numbers of those that count.  Points that only others would need are left out.  Of the pixels
+    that do not count ``lines`` are replaced, d[line] = pixels[line] @ d, so that as many points more get zeros: which points,
+    the smallest errors decide; points: those that are left.
+
+    >>> pixels, lines, points = completion(toom_cook(4, 3, SQRT2), range(2), range(3), range(4))
+    >>> lines, points
+    ((4,), (1, 2, 3, 4))
+    >>> pixels[4].round(3)
+    array([-1. ,  0. ,  2.5,  0. ,  0. ,  0. ])
+    """
+    counts = np.linalg.norm(matrices.output[outputs], axis=0) * np.linalg.norm(matrices.taps[:, taps], axis=1)
+    used, (_, width) = np.flatnonzero(counts), matrices.input.shape
+    lines = [pixel for pixel in range(width) if pixel not in needed and matrices.input[used, pixel].any()]
+    found = []
+    for zeros in combinations(used, len(lines)):
+        rows, pixels = matrices.input[list(zeros)], np.eye(width)
+        if np.linalg.matrix_rank(rows[:, lines]) == len(lines):
+            pixels[lines] = 0
+            pixels[np.ix_(lines, needed)] = -np.linalg.solve(rows[:, lines], rows[:, needed])
+            error = round(counts @ np.linalg.norm(matrices.input @ pixels, axis=1), 9)
+            found.append((error, zeros, pixels))
+    if not found:
+        return np.eye(width), (), tuple(used.tolist())
+    _, zeros, pixels = min(found, key=lambda each: each[0])
+    points = tuple(point for point in used.tolist() if point not in zeros)
+    return np.where(np.abs(pixels) < ROUNDING, 0.0, pixels), tuple(lines), points
 
 
 def phases(count, step):

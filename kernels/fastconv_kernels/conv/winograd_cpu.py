@@ -12,6 +12,10 @@ row of patches at a time, as many channels as there are lanes.  The gradient wit
 filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their maxima leave
 the registers.
 
+Outputs seldom fill the last patches of an image.  These meet fewer points (``toom_cook.completion``): on a map of 14x14, 4 + 4
++ 4 + 2 outputs on a side, there are 484 products for a channel instead of 576.  Patches that meet the same points are taken
+together, so that for each point they are a run of rows of V and M.
+
 U is n² / r² times as large as the filters.  Where it is kept (``convolve``), patches are taken in blocks so small that V and M
 stay in the second cache while U passes.  Where it would not stay in the third, or is large and needed for a single call
 (``convolve_panels``), it never exists as a whole: V of a larger block is kept in the third cache, and for each block the
@@ -34,7 +38,7 @@ from ..cpu.transform import Scheme
 from ..cpu.workspace import address_of, unwritten, workspace, workspace_bytes
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
-from .patches_cpu import Patches
+from .patch_ends import cut_images
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
 from .winograd_blocks import ceiling, sizes_for, streams
@@ -116,20 +120,25 @@ class _Winograd:
     def __init__(self, problem, threads, method, source, target, steps, turned, tile, prepared, most_bytes):
         matrices, meetings = method
         self.problem, self.window, self.turned, self.prepared = problem, problem.R, turned, prepared
-        (rows, columns, depth, top, left), width, self.scheme = source, target[2], Scheme(*matrices)
+        depth, width, self.scheme = source[2], target[2], Scheme(*matrices)
         self.tile = tile or fitting(TILES, width, problem.dtype)
         lanes, points, self.planes = self.tile.lanes, self.scheme.points, problem.layout == "NCHW"
-        down, across = ceiling(target[0], steps[1]), ceiling(target[1], steps[1])
-        self.source = Patches(rows, columns, depth, down, across, top, left, steps[0])
-        self.target = Patches(*target, down, across, 0, 0, steps[1])
-        patches, panels = problem.N * down * across, ceiling(width, self.tile.columns)
+
+        def existing(few):
+            return range(few), range(self.window), sorted({pixel for row in meetings[:few] for _, pixel in row})
+
+        cuts = cut_images(problem.N, source, target, steps, matrices, existing, problem.dtype, self.planes)
+        self.source, self.target, self.ends, self.replacing = cuts
+        across = self.target.across
+        patches, panels = problem.N * self.target.down * across, ceiling(width, self.tile.columns)
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         reach, outputs = matrices.input.shape[1], min(steps)
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2) if self.planes else 0
         marks = patches * ceiling(width, lanes)
         self.streamed, together = streams(problem, self.target, self.tile)
         for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together):
-            lengths = (*self._lengths(sizes, steps[1] ** 2 * lanes), row_of_patches * lanes)
+            v_size, *others = self._lengths(sizes, steps[1] ** 2 * lanes)
+            lengths = v_size + reach**2 * lanes, *others, row_of_patches * lanes
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks
             if most_bytes is None or self.workspace_bytes <= most_bytes:
                 break
@@ -203,7 +212,7 @@ class _Winograd:
         return self.tile, self.scheme, operands, flags, self.source, self.target
 
     def _by_blocks(self, cut, packed, staging):
-        return convolve(*cut, self.sizes, self.buffers[:2], staging, self.threads)
+        return convolve(*cut, self.ends, self.sizes, self.buffers[:2], staging, self.threads)
 
     def _by_panels(self, cut, packed, staging):
         nr, depth, width, turned, line = self.tile.columns, self.source.channels, self.target.channels, False, packed
@@ -212,7 +221,7 @@ class _Winograd:
             line, strides = self._line(packed)
             panel, turned = nr * strides[3], self.turned
         filters = Filters(address_of(line), *strides, panel, width, turned)
-        return convolve_panels(*cut, filters, self.sizes, self.buffers, staging, self.threads)
+        return convolve_panels(*cut, self.ends, filters, self.sizes, self.buffers, staging, self.threads)
 
 
 class Forward(_Winograd):

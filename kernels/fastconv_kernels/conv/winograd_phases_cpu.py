@@ -31,7 +31,8 @@ from ..cpu.tile import Tile, fitting, pointer, room, streamed
 from ..cpu.transform import Scheme
 from ..cpu.workspace import address_of, unwritten, workspace
 from .cells_cpu import by_cells, cells_for, taps_of, transform_cells
-from .patches_cpu import Patches, Points
+from .patch_ends import cut_images
+from .patches_cpu import ALL_MEET, Points
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
 from .winograd_blocks import ceiling, keeps_filters, sizes_for, streams
@@ -101,7 +102,8 @@ def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, 
         first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, sizes.unit)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
-        multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, (end, end)))
+        those = first, end, source, ALL_MEET
+        multiply_points(tile, scheme, v, u, m, depth, j_end - j, those, False, (images, source, (end, end)))
         marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
     return marked
@@ -135,10 +137,10 @@ class Forward:
         self.scheme = Scheme(*short(OUTPUTS, self.taps))
         self.tile = tile or fitting(TILES, problem.K, problem.dtype)
         ((above, _), (beside, _)), lanes = problem.padding, self.tile.lanes
-        down, across = ceiling(problem.P, OUTPUTS), ceiling(problem.Q, OUTPUTS)
-        self.source = Patches(problem.H, problem.W, problem.C, down, across, -above, -beside, OUTPUTS * self.stride)
-        self.target = Patches(problem.P, problem.Q, problem.K, down, across, 0, 0, OUTPUTS)
-        patches, panels = problem.N * down * across, ceiling(problem.K, self.tile.columns)
+        images = problem.N, (problem.H, problem.W, problem.C, -above, -beside), (problem.P, problem.Q, problem.K)
+        self.source, self.target, *_ = cut_images(*images, (OUTPUTS * self.stride, OUTPUTS))
+        across = self.target.across
+        patches, panels = problem.N * self.target.down * across, ceiling(problem.K, self.tile.columns)
         self.depth, points = self.stride**2 * problem.C, self.scheme.points
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         self.streamed, together = streams(problem, self.target, self.tile)

@@ -18,26 +18,46 @@ from ..cpu.share import share, stripe
 from ..cpu.simd import advance
 from ..cpu.tile import accumulate_rows, add_tile, load_tile, pointer, prefetch_tile, room, store_tile, streamed, zero
 from ..cpu.transform import transform_points
-from .patches_cpu import Points, ask_for_images, corner, in_row, offset_of, transform_images, transform_planes
+from .frame_cpu import clear
+from .patches_cpu import (
+    Points,
+    ask_for_images,
+    corner,
+    in_row,
+    kinds_of,
+    meeting,
+    offset_of,
+    room_for_patch,
+    transform_ends,
+    transform_images,
+    transform_planes,
+)
 from .planes_cpu import scatter_row, stream_row
 from .winograd_filters_cpu import transform_panel
 
 
 @jit
-def multiply_points(tile, scheme, v, u, m, depth, panels, rows, adds, following):
-    """m[point, :rows] (+)= v[point, :rows] @ u[point] for every point; u.row: from one panel of ``depth`` rows to the next.
+def multiply_points(tile, scheme, v, u, m, depth, panels, patches, adds, following):
+    """m[point, t] (+)= v[point, t] @ u[point] for every point, zero where a patch does not meet it.
 
-    adds: to what ``m`` holds; following: images, their patches, and which of these (first, end) are brought nearer meanwhile
+    u.row: from one panel of ``depth`` rows to the next; patches: (first, end, source, ends), of those in ``v``; adds: to what
+    ``m`` holds; following: images, their patches, and which of these (first, end) are brought nearer meanwhile
     """
-    nr = tile.columns
+    nr, (first, last, source, ends) = tile.columns, patches
+    kinds = kinds_of(source)
     for point in range(scheme.points):
         ask_for_images(tile, scheme.input, *following, point, scheme.points)
+        begin, end = meeting(kinds, ends, scheme.input.outputs, point, first, last)
+        begin, end = begin - first, end - first
+        if not adds and end - begin < last - first:
+            clear(tile, m.base + point * m.point, begin * m.row)
+            clear(tile, m.base + (point * m.point + end * m.row), (last - first - end) * m.row)
         for j in range(panels):
             weights = u.base + (point * u.point + j * u.row)
-            for t in range(0, rows, tile.rows):
-                place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, rows - t, nr)
+            for t in range(begin, end, tile.rows):
+                place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, end - t, nr)
                 prefetch_tile(place)
-                a = rows_apart(tile, v.base + (point * v.point + t * v.row), v.row, rows - t)
+                a = rows_apart(tile, v.base + (point * v.point + t * v.row), v.row, end - t)
                 total = accumulate_rows(tile, zero(tile), a, weights, depth)
                 if adds:
                     total = add_tile(total, load_tile(tile, place))
@@ -60,8 +80,8 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
     width, marked = target.channels, 0
     strides, vectors = (target.columns * width, width), (width + tile.lanes - 1) // tile.lanes
     for t in range(first, end):
-        _, y, x = corner(target, t)
-        origin = offset_of(target, t)
+        n, y, x = corner(target, t)
+        origin = offset_of(target, n, y, x)
         for k in range(channels[0], channels[1], tile.lanes):
             place, extent = origin + k, (target.rows - y, target.columns - x, width - k)
             epilogue = bias + k, advance(residual, place), rectifies
@@ -135,17 +155,19 @@ def task_of(tile, sizes, task):
 
 
 @jit
-def transform_block(tile, scheme, operands, source, staging, thread, v, first, end):
+def transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end):
     """V of the patches ``first`` … ``end``."""
-    images = pointer(tile, operands[0], 0)
+    images, patch = pointer(tile, operands[0], 0), room_for_patch(tile, scheme.input, buffers[0], thread)
     if staging is None:
-        transform_images(tile, scheme.input, images, source.channels, source, v, first, end)
+        transform_images(tile, scheme.input, images, source.channels, source, v, first, end, ends)
+        if ends.rows or ends.columns:
+            transform_ends(tile, scheme.input, images, source.channels, source, v, first, end, ends, patch)
     else:
-        transform_planes(tile, scheme.input, images, source, staged(tile, staging, thread), v, first, end)
+        transform_planes(tile, scheme.input, images, source, staged(tile, staging, thread), v, first, end, ends, patch)
 
 
 @jit
-def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, thread, threads):
+def convolve_share(tile, scheme, operands, flags, source, target, ends, sizes, buffers, staging, thread, threads):
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
     nr, depth, window, marked = tile.columns, source.channels, scheme.taps.inputs, 0
     v, m = points_of(tile, buffers, sizes, thread)
@@ -155,33 +177,38 @@ def convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers
         (j, j_end), (first, end) = task_of(tile, sizes, task)
         u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
         ahead = end, min(sizes.patches, 2 * end - first) if flags[2] and staging is None else end
-        transform_block(tile, scheme, operands, source, staging, thread, v, first, end)
-        multiply_points(tile, scheme, v, u, m, depth, j_end - j, end - first, False, (images, source, ahead))
+        transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
+        those = first, end, source, ends
+        multiply_points(tile, scheme, v, u, m, depth, j_end - j, those, False, (images, source, ahead))
         marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
     return marked
 
 
 @threaded
-def convolve(tile, scheme, operands, flags, source, target, sizes, buffers, staging, threads):
+def convolve(tile, scheme, operands, flags, source, target, ends, sizes, buffers, staging, threads):
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, the address of the packed filters, bias, residual or None, outputs, positions or None, marks
     flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and
         outputs go past the caches
     source, target : how the images and the outputs are cut into patches
+    ends : of the last of these
     buffers : V and M, a row for each thread
     staging : None; for images of planes (room, a row for each thread, and whether there is a residual)
     """
     marked = 0
     for thread in prange(threads):
         number = np.intp(thread)
-        marked += convolve_share(tile, scheme, operands, flags, source, target, sizes, buffers, staging, number, threads)
+        cut = source, target, ends, sizes
+        marked += convolve_share(tile, scheme, operands, flags, *cut, buffers, staging, number, threads)
     return marked
 
 
 @jit
-def convolve_panels_share(tile, scheme, operands, flags, source, target, filters, sizes, buffers, staging, thread, threads):
+def convolve_panels_share(
+    tile, scheme, operands, flags, source, target, ends, filters, sizes, buffers, staging, thread, threads
+):
     """What is this thread's: blocks of patches, each with a range of the panels, whose filters are transformed for it."""
     nr, depth, marked = tile.columns, source.channels, 0
     v, m = points_of(tile, buffers, sizes, thread)
@@ -190,13 +217,13 @@ def convolve_panels_share(tile, scheme, operands, flags, source, target, filters
     for task in range(first_task, end_task):
         (j, j_end), (first, end) = task_of(tile, sizes, task)
         nothing = pointer(tile, operands[0], 0), source, (end, end)
-        transform_block(tile, scheme, operands, source, staging, thread, v, first, end)
+        transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
         for panel in range(j, j_end):
             for c in range(0, depth, sizes.chunk):
                 stop = min(depth, c + sizes.chunk)
                 transform_panel(tile, scheme, filters, panel, c, stop, u.base + scheme.points * sizes.u_point, u)
                 these = Points(v.base + c, v.point, v.row)
-                multiply_points(tile, scheme, these, u, m, stop - c, 1, end - first, c > 0, nothing)
+                multiply_points(tile, scheme, these, u, m, stop - c, 1, (first, end, source, ends), c > 0, nothing)
             channels = panel * nr, min(target.channels, (panel + 1) * nr)
             marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
@@ -204,7 +231,7 @@ def convolve_panels_share(tile, scheme, operands, flags, source, target, filters
 
 
 @threaded
-def convolve_panels(tile, scheme, operands, flags, source, target, filters, sizes, buffers, staging, threads):
+def convolve_panels(tile, scheme, operands, flags, source, target, ends, filters, sizes, buffers, staging, threads):
     """``convolve`` with filters that are transformed panel by panel, a chunk of their input channels at a time.
 
     filters : where they are
@@ -212,6 +239,6 @@ def convolve_panels(tile, scheme, operands, flags, source, target, filters, size
     """
     marked = 0
     for thread in prange(threads):
-        number, cut = np.intp(thread), (source, target, filters, sizes)
+        number, cut = np.intp(thread), (source, target, ends, filters, sizes)
         marked += convolve_panels_share(tile, scheme, operands, flags, *cut, buffers, staging, number, threads)
     return marked

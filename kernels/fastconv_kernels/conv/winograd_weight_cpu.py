@@ -25,7 +25,7 @@ from ..cpu.tile import fitting
 from ..cpu.transform import Scheme
 from ..cpu.workspace import apart, caches, even, workspace
 from .cells_cpu import by_cells, cells_for, taps_of
-from .patches_cpu import Patches
+from .patch_ends import cut_images
 from .spoilt_cpu import add_marked
 from .toom_cook import dilated
 from .walk import exceed_caches
@@ -96,17 +96,23 @@ class BackwardWeight:
         self.problem, self.scheme, self.window, self.depth = problem, Scheme(*matrices), len(matrices[0]), depth
         self.tile = tile or fitting(TILES, problem.K, problem.dtype, depth)
         (top, _), (left, _) = problem.padding
-        down, across = -(-problem.P // outputs), -(-problem.Q // outputs)
-        self.source = Patches(problem.H, problem.W, problem.C, down, across, -top, -left, outputs * problem.stride[0])
-        self.gradient = Patches(problem.P, problem.Q, problem.K, down, across, 0, 0, outputs)
+        stride = problem.stride[0]
+
+        def existing(few):
+            pixels = {i * stride + j for i in range(few) for j in range(self.window)}
+            return range(self.window), range(few), sorted(pixels)
+
+        images = problem.N, (problem.H, problem.W, problem.C, -top, -left), (problem.P, problem.Q, problem.K)
+        known = (matrices, existing, problem.dtype) if self.cells is None else ()
+        self.source, self.gradient, self.ends, self.replacing = cut_images(*images, (outputs * stride, outputs), *known)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        self.sizes = sizes = self._cut(problem, problem.N * down * across, threads)
+        self.sizes = sizes = self._cut(problem, problem.N * self.source.down * self.source.across, threads)
         self.threads = min(threads, sizes.parts * sizes.inputs * sizes.outputs)
         points, lanes = self.scheme.points, self.tile.lanes
         # The last tile reads beyond the last channel; a plain sum needs a patch of each kind and its results.
         reach, window = self._pixels(outputs)
         spare = max(self.tile.rows, (reach**2 + outputs**2 + window**2) * lanes)
-        lengths = points * sizes.v_point + spare, points * sizes.d_point, points * sizes.m_point
+        lengths = points * sizes.v_point + spare + reach**2 * lanes, points * sizes.d_point, points * sizes.m_point
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
         self.streamed = exceed_caches(problem)
         self.sums = np.zeros((sizes.parts if sizes.parts > 1 else 0, self.window**2 * depth * problem.K), problem.dtype)
@@ -163,7 +169,7 @@ class BackwardWeight:
     def _add(self, grad_output, x, sums):
         """The gradients of the parts."""
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1), self.marks
-        cut = self.tile, self.scheme, operands, self.source, self.gradient, self.cells, self.sizes
+        cut = self.tile, self.scheme, operands, self.source, self.gradient, self.ends, self.cells, self.sizes
         if add_tasks(*cut, self.buffers, self.streamed, self.threads):
             self._sum_marked(operands)
 

@@ -19,7 +19,7 @@ from ..cpu.simd import advance
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import transform_points
 from .cells_cpu import transform_cells
-from .patches_cpu import Points, ask_for_images, transform_images
+from .patches_cpu import ALL_MEET, Points, ask_for_images, kinds_of, meeting, room_for_patch, transform_ends, transform_images
 
 
 class Sizes(NamedTuple):
@@ -51,14 +51,17 @@ class Sizes(NamedTuple):
 
 @jit
 def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, turn):
-    """m[point] (+)= v[point] transposed @ d[point] for every point and ``patches`` of them; ``first``: m is overwritten.
+    """m[point] (+)= v[point] transposed @ d[point] for every point and the patches that meet it; ``first``: m is overwritten.
 
-    shape: input and output channels; following: images and how they are cut, gradients and how they are cut, which patches
-    (first, end) of both are brought nearer meanwhile; turn: call number, of how many for the same patches
+    shape: input and output channels; patches: (first, end, source, ends), of those in ``v`` and ``d``; following: images and
+    how they are cut, gradients and how they are cut, which patches (first, end) of both are brought nearer meanwhile; turn:
+    call number, of how many for the same patches
     """
     channels, columns = shape
     images, source, gradients, gradient, those = following
+    (start, stop, _, ends), kinds = patches, kinds_of(source)
     for point in range(scheme.points):
+        begin, end = meeting(kinds, ends, scheme.input.outputs, point, start, stop)
         part, parts = turn[0] * scheme.points + point, turn[1] * scheme.points
         ask_for_images(tile, scheme.input, images, source, those, part, parts)
         ask_for_images(tile, scheme.taps, gradients, gradient, those, part, parts)
@@ -68,7 +71,7 @@ def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, tur
                 place = block(tile, m.base + (point * m.point + c * m.row + k), m.row, channels - c, tile.columns)
                 prefetch_tile(place)
                 a, total = v.base + (point * v.point + c), zero(tile)
-                for t in range(patches):
+                for t in range(begin - start, end - start):
                     total = rank1(total, a + t * v.row, b + t * d.row)
                 if not first:
                     total = add_tile(total, load_tile(tile, place))
@@ -102,7 +105,7 @@ def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent
 def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks, following):
     """The blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked.
 
-    points: (V, D, M) of the thread; patches: how many; following: see ``multiply_points``; the others: see ``write_gradient``
+    points: (V, D, M) of the thread; patches, following: see ``multiply_points``; the others: see ``write_gradient``
     """
     (v, d, m), marked, call = points, 0, 0
     calls = ((extent[0] + sizes.rows - 1) // sizes.rows) * ((extent[1] + sizes.columns - 1) // sizes.columns)
@@ -118,21 +121,25 @@ def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corn
 
 
 @jit
-def transform_inputs(tile, transform, x, channels, source, cells, buffers, framed, v, patches, thread):
+def transform_inputs(tile, transform, x, channels, source, ends, cells, buffers, framed, v, patches, thread):
     """V of the ``patches`` (first, end), of the input ``channels`` (first, end) or of all cells.
 
     framed: which row of patches the thread's frame, the last of its buffers, holds; returns which it holds in the end
     """
     first, end = patches
     if cells is None:
-        transform_images(tile, transform, pointer(tile, x, channels[0]), channels[1] - channels[0], source, v, first, end)
+        images, patch = pointer(tile, x, channels[0]), room_for_patch(tile, transform, buffers[0], thread)
+        count = channels[1] - channels[0]
+        transform_images(tile, transform, images, count, source, v, first, end, ends)
+        if ends.rows or ends.columns:
+            transform_ends(tile, transform, images, count, source, v, first, end, ends, patch)
         return framed
     frame = pointer(tile, buffers[3], thread * buffers[3].shape[1])
     return transform_cells(tile, transform, pointer(tile, x, 0), source, cells, frame, framed, v, first, end)
 
 
 @jit
-def add_task(tile, scheme, operands, source, gradient, cells, sizes, buffers, streamed, task, thread):
+def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, streamed, task, thread):
     """The gradient of a range of input by a range of output channels, from one part of the patches.
 
     Returns how many vectors of it were marked.
@@ -151,23 +158,24 @@ def add_task(tile, scheme, operands, source, gradient, cells, sizes, buffers, st
     for first in range(begin, stop, sizes.group):
         end = min(stop, first + sizes.group)
         these = first, end
-        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, cells, buffers, framed, v, these, thread)
-        transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end)
+        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, ends, cells, buffers, framed, v, these, thread)
+        transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end, ALL_MEET)
         next_end = min(stop, end + sizes.group) if streamed else end
         following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
+        those = first, end, source, ends
         if sizes.stays:
-            multiply_points(tile, scheme, v, d, m, extent, end - first, first == begin, following, (0, 1))
+            multiply_points(tile, scheme, v, d, m, extent, those, first == begin, following, (0, 1))
         elif first == begin:
-            marked += add_blocks(tile, scheme, (v, d, m), end - first, None, sums, *where, sizes, own, following)
+            marked += add_blocks(tile, scheme, (v, d, m), those, None, sums, *where, sizes, own, following)
         else:
-            marked += add_blocks(tile, scheme, (v, d, m), end - first, sums, sums, *where, sizes, own, following)
+            marked += add_blocks(tile, scheme, (v, d, m), those, sums, sums, *where, sizes, own, following)
     if sizes.stays:
         marked += write_gradient(tile, scheme, m, None, sums, *where, own)
     return marked
 
 
 @threaded
-def add_tasks(tile, scheme, operands, source, gradient, cells, sizes, buffers, streamed, threads):
+def add_tasks(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, streamed, threads):
     """All parts and ranges; returns how many vectors of the gradient were marked.
 
     operands : gradient, input, the sums of the parts, marks
@@ -180,6 +188,6 @@ def add_tasks(tile, scheme, operands, source, gradient, cells, sizes, buffers, s
     for thread in prange(threads):
         first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
         for task in range(first, end):
-            cut, number = (source, gradient, cells, sizes), np.intp(thread)
+            cut, number = (source, gradient, ends, cells, sizes), np.intp(thread)
             marked += add_task(tile, scheme, operands, *cut, buffers, streamed, task, number)
     return marked
