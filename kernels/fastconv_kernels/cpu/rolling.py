@@ -110,13 +110,13 @@ def _roll_on(builder, roll, sums, taps, image, masks, before=0):
         columns = load_columns(builder, roll.columns, taps[0].type, place, masks)
         met_by = product(met, enumerate(roll.columns.across))
         for (i, line), (j, phase) in met_by:
-            part = None
-            for tap, reach in phase:
-                factor = taps[line * roll.columns.taps + tap]
-                part = (
-                    fused_multiply_add(builder, columns[reach], factor, part) if part else builder.fmul(columns[reach], factor)
-                )
-            if part:
+            factors = [(columns[reach], taps[line * roll.columns.taps + tap]) for tap, reach in phase]
+            if len(factors) == 1:
+                sums[i, j] = fused_multiply_add(builder, *factors[0], sums[i, j])
+            elif factors:  # added as a whole: multiply-adds of all rows one upon another would wait for each other
+                part = builder.fmul(*factors[0])
+                for pair in factors[1:]:
+                    part = fused_multiply_add(builder, *pair, part)
                 sums[i, j] = builder.fadd(sums[i, j], part)
     return sums
 
@@ -245,7 +245,7 @@ def _each_place(builder, roll, stored, masks, place, pitch, rows):
     bits = _unpacked(builder, masks)[len(roll.columns.loads) :]
     for i in range(stored.count):
         exists = builder.icmp_signed("<", INT64(i), rows)
-        for j in range(phases):
+        for j in (j for j in range(phases) if roll.columns.stored[j]):
             mask = builder.select(exists, bits[j], INT64(0)) if i else bits[j]
             yield i, j, builder.gep(place, [INT64(j * lanes)]), mask_of(builder, mask, lanes)
         place = builder.gep(place, [pitch])
@@ -257,9 +257,10 @@ def load_group(_context, roll, like, place, pitch, rows, masks):
 
     def generate(_context, builder, _signature, values):
         _, like, place, pitch, rows, masks = values
-        there = _each_place(builder, roll, like.type, masks, place, pitch, rows)
-        vector = like.type.element.element
-        return _contents(builder, like.type, {(i, j): load_masked(builder, vector, at, mask) for i, j, at, mask in there})
+        vector, there = like.type.element.element, _each_place(builder, roll, like.type, masks, place, pitch, rows)
+        loaded = dict.fromkeys(_paths(like.type), ir.Constant(vector, None))
+        loaded |= {(i, j): load_masked(builder, vector, at, mask) for i, j, at, mask in there}
+        return _contents(builder, like.type, loaded)
 
     if not isinstance(roll, RollType) or not isinstance(like, Sums):
         return None

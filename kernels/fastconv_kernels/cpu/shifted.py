@@ -30,6 +30,7 @@ class Columns:
         Bit i says whether lane i is of a column that exists.
     across : for each phase its (tap, reach)
     loads : (start, elements after it, lanes) of each; ``used`` says which are: with few columns in a row not all exist
+    stored : which of the vectors of a row of targets are; with few targets in a row not all exist
     starts : where the loads of whole vectors begin, ``advance`` side by side at each
     borrowed : by reach, how many targets further its neighbour is that is loaded: 1 or -1
     order : the target of each lane
@@ -52,12 +53,13 @@ class Columns:
         self.order = _sorted_in_quarters(lanes, QUARTER // itemsize) if sorts and self.advance == 2 else [*range(lanes)]
         self.masks = np.array([self._masks_at(horizontal, q, loose) for q in range(0, horizontal.target, self.step * lanes)])
         stored = len(self.loads)
-        self.used, self.count = tuple(map(bool, self.masks[:, :stored].any(axis=0))), self.masks.shape[1]
+        used = tuple(map(bool, self.masks[:, : stored + self.step].any(axis=0)))
+        self.used, self.stored, self.count = used[:stored], used[stored:], self.masks.shape[1]
         whole = (self.masks[:, stored + self.step :] == self.masks[:, stored, None]).all(axis=0)
         self.whole = {} if loose else dict(zip(self.reaches, map(bool, whole), strict=True))
 
     def __repr__(self):
-        return f"Columns({self.across}, {self.advance}, {self.loads}, {self.used}, {self.order}, {self.whole})"
+        return f"Columns({self.across}, {self.advance}, {self.loads}, {self.used}, {self.stored}, {self.order}, {self.whole})"
 
     def start_of(self, reach):
         """Where the vectors begin among which are the columns ``reach``, ``reach + advance``, …"""
