@@ -204,14 +204,17 @@ def test_same_bits_again_and_for_any_number_of_threads(kernel: Any, problem: Con
     within(outs[0], truth(kernel.direction, problem, first, second), bound(kernel, problem, first, second), kernel.name)
 
 
-@pytest.mark.parametrize(("algorithm", "layout"), [("implicit_gemm", "NHWC"), ("pointwise", "NCHW")])
+@pytest.mark.parametrize(
+    ("algorithm", "layout", "window"), [("implicit_gemm", "NHWC", 1), ("implicit_gemm", "NHWC", 3), ("pointwise", "NCHW", 1)]
+)
 @pytest.mark.parametrize("direction", ["forward", "backward_input"])
 def test_weights_are_packed_before_or_in_a_call(
-    direction: str, algorithm: str, layout: str, monkeypatch: pytest.MonkeyPatch
+    direction: str, algorithm: str, layout: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bits are the same, also where blocks of them stay in a small cache."""
     kernel = next(k for k in TABLES[direction] if k.algorithm == algorithm and k.target == "cpu")
-    problem, several = Conv(5, 70, 9, 7, 201, 1, 1, layout=layout), min(2, available_threads())
+    padding, several = ((window // 2, window // 2),) * 2, min(2, available_threads())
+    problem = Conv(5, 70, 9, 7, 201, window, window, padding=padding, layout=layout)
     small = Caches(1 << 12, 1 << (16 if layout == "NHWC" else 20), 1 << 20)
     monkeypatch.setattr(import_module(kernel.plan.__module__), "caches", lambda: small)
     (first, weight), outs = operands(direction, problem, normal), []

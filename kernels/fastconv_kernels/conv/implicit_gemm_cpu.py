@@ -38,8 +38,11 @@ NO_STRIDES = 0, 0, 0, 0, 0
 
 
 @jit
-def convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags, items, block, weights, frame):
-    """The panels ``block`` (from, to) of all bands that these ``items`` meet: each is framed if it must be, then convolved."""
+def convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags, items, block, weights, frame, first):
+    """The panels ``block`` (from, to) of all bands that these ``items`` meet, which are framed if they must be.
+
+    first: whether it is the first block, in which frames are filled; where others follow these are kept, side by side
+    """
     x, _, bias, residual, out = operands
     _, source_rows, source_columns, target_rows, target_columns = extents
     count, band_rows, advance, top, left, height, width, framed = bands
@@ -48,19 +51,21 @@ def convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags,
     starts, inputs = pointer(tile, bias, 0), pointer(tile, x, 0)
     addends, outputs = pointer(tile, residual, 0), pointer(tile, out, 0)
     panels, lines, (item, end) = panels_of(tile, shape), out.shape[0] // (target_columns * target_channels), items
+    whole, before = block[1] - block[0] == panels, item // panels
     while item < end:
         task, panel = item // panels, item % panels
         n, band, last = task // count, task % count, min(panels, panel + end - item)
         stretch = max(panel, block[0]), min(last, block[1])
         item += last - panel
-        if stretch[0] >= stretch[1]:
-            continue
         image = inputs + n * source_rows * source_columns * source_channels
         source = image + band * advance * source_columns * source_channels
         if framed:
-            extent = source_rows, source_columns, source_channels
-            frame_band(tile, image, extent, band * advance + top, left, height, width, frame)
-            source = frame
+            source = frame if whole else frame + (task - before) * height * width * source_channels
+            if first:
+                extent = source_rows, source_columns, source_channels
+                frame_band(tile, image, extent, band * advance + top, left, height, width, source)
+        if stretch[0] >= stretch[1]:
+            continue
         line = n * target_rows + band * band_rows
         origin = line * target_columns * target_channels
         epilogue = starts, addends + origin, *flags
@@ -75,11 +80,13 @@ def convolve_share(tile, narrow, tables, taps, bands, extents, shape, packing, o
     frame, room = pointer(tile, frames, thread * frames.shape[1]), pointer(tile, rooms, thread * rooms.shape[1])
     panels = panels_of(tile, shape)
     items = share_of_bands(thread, threads, extents[0], extents[3], bands[1], panels)
-    begin, end = panels_met(*items, panels)
+    low, end = panels_met(*items, panels)
+    begin = low
     while begin < end:
         until = min(end, begin + (packing[0] or panels))
         weights = weights_of(tile, narrow, taps, shape, packing, operands[1], begin, until, room)
-        convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags, items, (begin, until), weights, frame)
+        about, block = (tile, narrow, tables, bands, extents, shape, operands, flags, items), (begin, until)
+        convolve_bands(*about, block, weights, frame, begin == low)
         begin = until
     streamed(tile)
 
@@ -164,24 +171,29 @@ class _Tabled:
         result = self.bands.rows * target[1] * target[2] if self.planes else 0
         lengths = [self.bands.height * self.bands.width * source[2], 0, *[result] * self.planes]
         panel = len(self.taps[0]) * self.depth * self.tile.columns
-        self.together = 0 if prepared or len(self.taps) > 1 else self._packed_together(panel, panels)
+        met = -(-images * self.bands.number // self.threads) + 2  # bands of a thread, two of them cut by its ends
+        frames = min(images * self.bands.number, met) * lengths[0]
+        kept = not self.planes and self.threads * frames <= panels * panel
+        self.together = 0 if prepared or len(self.taps) > 1 else self._packed_together(panel, panels, kept)
         if self.together:
             lengths[1] = self.together * panel + self.tile.lanes  # what packing writes beyond the last
+            if self.together < panels:
+                lengths[0] = frames
         self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
         if self.together and most_bytes is not None and self.workspace_bytes > most_bytes:
-            self.together = lengths[1] = 0
+            self.together, lengths[:2] = 0, (self.bands.height * self.bands.width * source[2], 0)
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
 
-    def _packed_together(self, panel, panels):
+    def _packed_together(self, panel, panels, kept):
         """How many panels, of ``panel`` elements, each thread packs for itself at a time; 0: one does for all.
 
-        Bands that are framed, once for all panels, are not come back to.
+        kept: whether bands can be come back to, whose frames together take no more memory than all weights packed
         """
         room = caches().level2 // (panel * self.tile.itemsize)
         if panels <= room:
             return panels
-        return 0 if self.bands.framed else even(panels, max(1, room // 2), 1)
+        return even(panels, max(1, room // 2), 1) if kept else 0
 
     def pack(self, weight, packed=None):
         """The weight, (R, S, C / groups, K) or in NCHW (K, C / groups, R, S), of any strides, as calls take it.
