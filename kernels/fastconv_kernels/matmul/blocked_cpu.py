@@ -2,7 +2,7 @@
 
     for jc in N by nc        B's block (kc x nc) is shared by all of A:                   level-3 cache
       for pc in K by kc      C is read and written once for each kc
-        for ic in M by mc    A's block (mc x kc) meets every panel of B:                 level-2 cache
+        for ic in M by mc    A's block (mc x kc) meets every panel of B:                  level-2 cache
           for jr in nc by nr   one panel of B (kc x nr) meets every panel of A:           level-2 cache
             for ir in mc by mr   the tile:                                                registers
 
