@@ -158,12 +158,12 @@ class _Tabled:
         images, vertical = (problem.N, vertical) if self.planes else parts_of(problem, vertical, threads, unit)
         self.bands = bands_of(vertical, horizontal, pixels, unit, framed=self.planes)
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
-        self.shape = problem.groups, source[2], target[2]
+        shape = problem.groups, source[2], target[2]
         tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows, self.tile.rows)
-        self.tables, self.taps = tables[:6], tables.taps
+        self.taps = tables.taps
         panels = problem.groups * -(-self.width // self.tile.columns)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), images * self.bands.number * panels))
-        self.extents = images, vertical.source, source[1], vertical.target, target[1]
+        extents = images, vertical.source, source[1], vertical.target, target[1]
         side_by_side = problem.pointwise and not self.planes and problem.groups == 1
         self.asks = side_by_side and exceed_caches(problem) and self.tile.rows * self.depth <= PIXELS_AHEAD
         self.streamed = exceed_caches(problem) and self.width % self.tile.lanes == 0
@@ -184,6 +184,7 @@ class _Tabled:
             self.together, lengths[:2] = 0, (self.bands.height * self.bands.width * source[2], 0)
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
         self.buffers = tuple(workspace(self.threads, length, problem.dtype) for length in lengths)
+        self.fixed = self.tile, self.narrow, tables[:6], self.taps[0], tuple(self.bands), extents, shape
 
     def _packed_together(self, panel, panels, kept):
         """How many panels, of ``panel`` elements, each thread packs for itself at a time; 0: one does for all.
@@ -231,9 +232,8 @@ class _Tabled:
         )
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
         flags = residual is not None, activation == "relu", streams, self.asks
-        tables, packing = (self.tables, self.taps[0]), (self.together, *strides)
-        about = self.tile, self.narrow, *tables, tuple(self.bands), self.extents, self.shape, packing, operands, flags
-        (convolve_planes if self.planes else convolve)(*about, self.buffers, self.threads)
+        compute = convolve_planes if self.planes else convolve
+        compute(*self.fixed, (self.together, *strides), operands, flags, self.buffers, self.threads)
         return out
 
 
