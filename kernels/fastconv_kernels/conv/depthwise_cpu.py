@@ -176,6 +176,7 @@ class _Depthwise:
         self.under = vertical.last - vertical.first + 1 if brought else 0
         self.threads = max(1, min(threads, problem.N * bands))
         self.extents = problem.N, bands, *source, *target, problem.K, problem.R * problem.S
+        self.taps = np.array(list(np.ndindex(problem.R, problem.S)))
         self.no_bias = np.zeros(problem.K, problem.dtype)
 
     def pack(self, weight, packed=None):
@@ -184,8 +185,7 @@ class _Depthwise:
         if packed is None:
             packed = aligned(problem.R * problem.S * self.panels * self.tile.columns, weight.dtype)
         line, (down, right, _, column) = flat(weight)
-        taps = np.array(list(np.ndindex(problem.R, problem.S)))
-        pack_panels(self.tile, line, (down, right, 0, column, 0), taps, 1, problem.K, 1, packed, 0)
+        pack_panels(self.tile, line, (down, right, 0, column, 0), self.taps, 1, problem.K, 1, packed, 0)
         return packed
 
     def _run(self, x, packed, bias, residual, activation, out):

@@ -32,7 +32,8 @@ of four some are put aside in memory: 170, 320 and 200.
 AHEAD = 32
 """Vectors: so far ahead of the one that is computed lines are asked for.
 
-Measured, 16 x 512 x 14 x 14: 0.93 of the time that it takes to leave it to the processor.
+Measured, 16 x 1024 x 7 x 7, 16 x 512 x 14 x 14, 16 x 384 x 13 x 13 and 16 x 256 x 24 x 24: 0.93, 0.88, 0.93 and 0.93 of the time
+that it takes to leave it to the processor.
 """
 
 LEAST_BYTES = 16
@@ -41,11 +42,11 @@ LEAST_BYTES = 16
 MOST_TAPS = 25
 """Beyond, few of them stay in registers."""
 
-MOST_VECTORS = 1.7
-"""Vectors in a row of pixels: longer rows fill their lanes.
+FILLED = 0.87
+"""Of the lanes of a row's vectors: rows of several vectors that fill so many are better taken one by one.
 
-Measured, the gradient of the input of 16 x 256 square planes: of 24 columns it takes 0.83 of the time of ``depthwise_planes``,
-of 26 0.85, of 28 1.03, of 32 1.28.
+Measured, forward and the gradient of the input in units of ``depthwise_planes``: 20 columns 0.57, 24 0.82, 26 0.93, 36 0.88,
+40 0.92, 97 0.93; 28 1.02, 30 1.13, 32 1.04, 48 1.16, 56 1.19, 80 1.09.  In one vector: 13 columns 0.79, 14 0.79, 16 0.94.
 """
 
 
@@ -134,31 +135,26 @@ class _Depthwise:
     workspace_bytes = 0
 
     def __init__(self, problem, threads, axes):
-        self.problem = problem
-        self.run = PlaneRun(*axes, problem.K % Tile(1, 1, problem.dtype).lanes != 0)
-        images = even(problem.N, MOST_IMAGES, 1)
-        tiles = [Tile(rows, self.run.carried, problem.dtype) for rows in (images, problem.N % images or images)]
-        self.tile, self.last = tiles
-        self.lanes, pixels = self.tile.lanes, problem.H * problem.W
-        runs = [self.run.tables(planes, self.lanes, self.index) for planes in (self.lanes, problem.K % self.lanes)]
+        self.problem, self.vector = problem, Tile(1, 1, problem.dtype)
+        lanes, taps = self.vector.lanes, list(np.ndindex(problem.R, problem.S))
+        self.blocks, left = -(-problem.K // lanes), problem.K % lanes
+        self.run = PlaneRun(*axes, left != 0)
+        index = f"int{8 * self.vector.itemsize}"
+        runs = self.run.tables(lanes, lanes, index), self.run.tables(left, lanes, index)
         self.tables = tuple(np.concatenate(tables) for tables in zip(*runs, strict=True))
-        self.shape = problem.N, problem.K, pixels, problem.W, problem.R * problem.S
-        blocks, groups = -(-problem.K // self.lanes), -(-problem.N // images)
-        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), blocks * groups))
-        self.no_bias = np.zeros(problem.K, problem.dtype)
-
-    @property
-    def index(self):
-        return f"int{8 * self.tile.itemsize}"
+        images = even(problem.N, MOST_IMAGES, 1)
+        self.tiles = [Tile(rows, self.run.carried, problem.dtype) for rows in (images, problem.N % images or images)]
+        self.shape = problem.N, problem.K, problem.H * problem.W, problem.W, len(taps)
+        tasks = self.blocks * -(-problem.N // images)
+        self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), tasks))
+        self.taps, self.no_bias = np.array(taps), np.zeros(problem.K, problem.dtype)
 
     def pack(self, weight, packed=None):
         """For each block of channels a vector for each tap of the weight (K, 1, R, S), of any strides."""
-        problem, unit = self.problem, Tile(1, 1, self.problem.dtype)
         if packed is None:
-            packed = aligned(problem.R * problem.S * -(-problem.K // self.lanes) * self.lanes, weight.dtype)
+            packed = aligned(self.blocks * len(self.taps) * self.vector.lanes, weight.dtype)
         line, (column, _, down, right) = flat(weight)
-        taps = np.array(list(np.ndindex(problem.R, problem.S)))
-        pack_panels(unit, line, (down, right, 0, column, 0), taps, 1, problem.K, 1, packed, 0)
+        pack_panels(self.vector, line, (down, right, 0, column, 0), self.taps, 1, self.problem.K, 1, packed, 0)
         return packed
 
     def _run(self, x, packed, bias, residual, activation, out):
@@ -170,7 +166,7 @@ class _Depthwise:
             out.reshape(-1),
         )
         flags = residual is not None, activation == "relu"
-        convolve(self.tile, self.last, self.run, self.tables, self.shape, operands, flags, self.threads)
+        convolve(*self.tiles, self.run, self.tables, self.shape, operands, flags, self.threads)
         return out
 
 
@@ -225,4 +221,5 @@ def refuses(problem):
 def declines(problem):
     """Why another kernel should compute ``problem``."""
     lanes = Tile(1, 1, problem.dtype).lanes
-    return ("rows of pixels fill vectors",) if MOST_VECTORS * lanes < problem.W else ()
+    vectors = -(-problem.W // lanes)
+    return ("rows of pixels fill vectors",) if vectors > 1 and FILLED * vectors * lanes < problem.W else ()
