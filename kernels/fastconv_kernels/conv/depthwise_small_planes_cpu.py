@@ -25,15 +25,15 @@ from .geometry import forward_axes, transposed_axes
 MOST_IMAGES = 2
 """That go through a block together.  With 3 x 3 taps registers hold 10 vectors of factors and three for each image.
 
-Measured, 16 x 1024 x 7 x 7, 16 x 512 x 14 x 14 and 16 x 384 x 13 x 13: two take 125, 220 and 148 µs, three 130, 245 and 140,
-of four some are put aside in memory: 170, 320 and 200.
+Measured, 12 x 1024 x 7 x 7, 12 x 512 x 14 x 14 and 12 x 384 x 13 x 13: two take 91, 152 and 97 µs, three 92, 153 and 97; of
+four some vectors are put aside in memory, and they take 1.4 times as long.
 """
 
 AHEAD = 32
 """Vectors: so far ahead of the one that is computed lines are asked for.
 
-Measured, 16 x 1024 x 7 x 7, 16 x 512 x 14 x 14, 16 x 384 x 13 x 13 and 16 x 256 x 24 x 24: 0.93, 0.88, 0.93 and 0.93 of the time
-that it takes to leave it to the processor.
+Measured, 16 x 1024 x 7 x 7, 16 x 512 x 14 x 14, 16 x 384 x 13 x 13 and 16 x 256 x 24 x 24: 0.93, 0.88, 0.93 and 0.93 of the
+time that it takes to leave it to the processor.
 """
 
 LEAST_BYTES = 16
@@ -112,10 +112,8 @@ def convolve_share(tile, last, run, tables, shape, operands, flags, thread, thre
         existing, place = min(tile.lanes, channels - k), n * pitches[0] + k * pixels
         places = source + place, target + place, addend + place, weights + k * taps
         first = 0 if existing == tile.lanes else pixels + 1  # of the tables
-        known, vectors = (
-            (masks + first * run.masks, planes + first * tile.lanes),
-            (existing * pixels + tile.lanes - 1) // tile.lanes,
-        )
+        known = masks + first * run.masks, planes + first * tile.lanes
+        vectors = (existing * pixels + tile.lanes - 1) // tile.lanes
         offset = load_first(biases + k, existing)
         if images - n >= tile.rows:
             convolve_block(tile, run, known, vectors, pitches, places, offset, flags)

@@ -9,8 +9,8 @@ and a target is the sum of these a few lanes apart, out[i] = sum over s of A[s][
 shifts serve 9 multiplications.  Masks, known beforehand, leave out what lies beyond an image or in another plane, so that
 nothing that is there meets a sum.  Several images go through the same vectors together: taps are spread over the lanes once.
 
-A ``PlaneRun`` is an argument that carries no data: its Numba *type* lists the taps' reaches.  The sums of a vector are finished
-in the step after it, where its last lanes meet their neighbours: ``advance`` carries them there.
+A ``PlaneRun`` is an argument that carries no data: its Numba *type* lists the taps' reaches.  The sums of a vector are
+finished in the step after it, where its last lanes meet their neighbours: ``advance`` carries them there.
 """
 
 import numpy as np
