@@ -46,6 +46,23 @@ def test_filters_that_are_many_are_transformed_for_each_block_of_patches() -> No
     assert ("ordered" in planes, "ordered" in pixels) == (True, False)
 
 
+@pytest.mark.parametrize("shape", [(14, 14), (7, 13), (28, 9)])
+@pytest.mark.parametrize("table", [FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT], ids=["forward", "input", "weight"])
+def test_points_are_counted_that_patches_meet(table: list[Kernel], shape: tuple[int, int]) -> None:
+    """As the plan has them: fewer where an image ends within a patch."""
+    problem = replace(PROBLEM, H=shape[0], W=shape[1])
+    (kernel,) = [kernel for kernel in table if kernel.algorithm == "winograd"]
+    plan = kernel.made(kernel.in_layout(problem), 1)
+    patches, side, met = plan.source, 6, 1
+    for count, full, ends in (
+        (patches.down, patches.full_down, plan.ends.down),
+        (patches.across, patches.full_across, plan.ends.across),
+    ):
+        met *= full * side + (count - full) * ends.bit_count()
+    counted = WORK["winograd"](kernel.in_layout(problem), kernel.direction)["products"]
+    assert counted == problem.N * met * problem.C * problem.K
+
+
 def test_of_two_that_are_as_fast_the_one_that_only_sums() -> None:
     """Whichever stands first."""
 

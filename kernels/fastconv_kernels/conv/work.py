@@ -123,6 +123,13 @@ def pointwise(problem: Conv, direction: str) -> dict[str, float]:
     }
 
 
+def _points(length: int, step: int, side: int, stride: int, direction: str) -> int:
+    """That the patches of an axis meet: the last one leaves out those that only results outside of the image would need."""
+    patches = -(-length // step)
+    outside = patches * step - length
+    return patches * side - outside * (1 if direction == "backward_input" else stride)
+
+
 def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix.
 
@@ -135,12 +142,15 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
         step, rows, columns = stride * outputs, problem.H, problem.W
     patches = problem.N * -(-rows // step) * -(-columns // step)
     inputs, channels = _up(problem.C, lanes), _up(problem.K, lanes)
+    down, across = (_points(length, step, side, stride, direction) for length in (rows, columns))
+    if problem.layout == "NCHW":  # patches of a row stay together
+        across = side * -(-columns // step)
     u_bytes = side**2 * np.dtype(problem.dtype).itemsize * inputs * channels
     kept = direction == "backward_weight" or keeps_filters(u_bytes)
     passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches)
     ordered = {"ordered": passes * problem.K * problem.C * problem.R**2} if problem.layout == "NCHW" else {}
     return {
-        "products": side**2 * patches * inputs * channels,
+        "products": problem.N * down * across * inputs * channels,
         "patches": side**3 * patches * (inputs + channels),
         "filters" if kept else "panels": passes * side**3 * inputs * channels,
         "images": problem.image_bytes,
