@@ -46,8 +46,11 @@ FILLED = 0.87
 """Of the lanes of a row's vectors: rows of several vectors that fill so many are better taken one by one.
 
 Measured, forward and the gradient of the input in units of ``depthwise_planes``: 20 columns 0.57, 24 0.82, 26 0.93, 36 0.88,
-40 0.92, 97 0.93; 28 1.02, 30 1.13, 32 1.04, 48 1.16, 56 1.19, 80 1.09.  In one vector: 13 columns 0.79, 14 0.79, 16 0.94.
+40 0.92; 28 1.02, 30 1.13, 32 1.04, 48 1.16, 56 1.19, 80 1.09.  In one vector: 13 columns 0.79, 14 0.79, 16 0.94.
 """
+
+MOST_VECTORS = 3
+"""In a row of pixels: the tables of larger planes, 120 bytes for a vector, would not stay in the second cache."""
 
 
 @inlined
@@ -220,4 +223,9 @@ def declines(problem):
     """Why another kernel should compute ``problem``."""
     lanes = Tile(1, 1, problem.dtype).lanes
     vectors = -(-problem.W // lanes)
-    return ("rows of pixels fill vectors",) if vectors > 1 and FILLED * vectors * lanes < problem.W else ()
+    against = []
+    if vectors > 1 and FILLED * vectors * lanes < problem.W:
+        against.append("rows of pixels fill vectors")
+    if vectors > MOST_VECTORS:
+        against.append("its tables are large")
+    return tuple(against)
