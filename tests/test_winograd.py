@@ -10,7 +10,7 @@ import pytest
 
 from conv_cases import KERNELS, NAMES, bound, operands, result, shapes, truth
 from fastconv_kernels.conv import winograd_blocks, winograd_cpu, winograd_weight_cpu
-from fastconv_kernels.conv.toom_cook import POINTS, dilated, strided, toom_cook, transposed
+from fastconv_kernels.conv.toom_cook import POINTS, completion, dilated, short, strided, toom_cook, transposed
 from fastconv_kernels.cpu.workspace import Caches, aligned
 from fastconv_kernels.problems import LAYOUTS, Conv
 from guarded import integers, normal, same, within
@@ -39,6 +39,20 @@ def test_the_matrices_compute_a_correlation(outputs: int, taps: int) -> None:
         values = (matrices.taps @ filter_ @ matrices.taps.T) * (matrices.input @ pixels @ matrices.input.T)
         windows = np.lib.stride_tricks.sliding_window_view(pixels, (r, r))
         np.testing.assert_allclose(matrices.output @ values @ matrices.output.T, (windows * filter_).sum((2, 3)), atol=1e-10)
+
+
+@pytest.mark.parametrize(("outputs", "taps"), POINTS)
+def test_few_outputs_need_few_points(outputs: int, taps: int) -> None:
+    rng, matrices = np.random.default_rng(0), short(outputs, taps)
+    pixels, filter_ = rng.standard_normal(outputs + taps - 1), rng.standard_normal(taps)
+    for few in range(1, outputs):
+        factors, lines, points = completion(matrices, range(few), range(taps), range(few + taps - 1))
+        assert len(points) == few + taps - 1
+        assert not set(lines) & set(range(few + taps - 1))
+        values = np.zeros(len(pixels))
+        values[list(points)] = ((matrices.taps @ filter_) * (matrices.input @ (factors @ pixels)))[list(points)]
+        expected = np.correlate(pixels, filter_)[:few]
+        np.testing.assert_allclose((matrices.output @ values)[:few], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from ..cpu.compile import inlined, jit
 from ..cpu.places import block
 from ..cpu.share import share
-from ..cpu.simd import prefetch
+from ..cpu.simd import load_first, prefetch, store
 from ..cpu.tile import pointer, store_tile, zero
 from ..cpu.tile import room as memory
 from ..cpu.tile_rows import add_scaled, column
 from ..cpu.transform import inputs_unchanged, transform_patch
+from .frame_cpu import clear
 from .planes_cpu import gather_row
 
 
@@ -125,24 +126,30 @@ def meeting(kinds, ends, side, point, first, end):
 @jit
 def replace_lines(tile, shape, lines, factors, patch, line, across):
     """Replace the ``lines`` of a patch, ``line`` apart, by sums of others; across: from pixel to pixel in each."""
-    strip, reach = column(tile, shape), shape.inputs
-    for i in range(reach):
+    strip, reach, i = column(tile, shape), shape.inputs, 0
+    while lines >> i:
         if lines >> i & 1:
             total = zero(strip)
             for r in range(reach):
                 if factors[i * reach + r] != 0:
                     total = add_scaled(total, factors[i * reach + r], patch + r * line, across)
             store_tile(total, block(strip, patch + i * line, across, reach, tile.lanes))
+        i += 1
 
 
 @jit
 def transform_end(tile, transform, source, strides, bounds, count, target, step, ends, replaced, room):
     """``transform_patch`` of a patch of which lines are ``replaced``, rows and columns; room: for a vector of each pixel."""
-    shape, reach, lanes = inputs_unchanged(transform), transform.inputs, tile.lanes
-    transform_patch(shape, source, strides, bounds, count, room, lanes)
-    replace_lines(tile, shape, replaced[0], memory(tile, ends.of_rows), room, reach * lanes, lanes)
-    replace_lines(tile, shape, replaced[1], memory(tile, ends.of_columns), room, lanes, reach * lanes)
-    transform_patch(transform, room, (reach * lanes, lanes), None, lanes, target, step)
+    reach, lanes = transform.inputs, tile.lanes
+    near = reach * lanes, lanes
+    clear(tile, room, reach * reach * lanes)
+    for r in range(max(0, bounds[0]), min(reach, bounds[1])):
+        for s in range(max(0, bounds[2]), min(reach, bounds[3])):
+            store(room + (r * near[0] + s * lanes), load_first(source + (r * strides[0] + s * strides[1]), count))
+    for side in range(2):
+        factors = memory(tile, ends.of_rows if side == 0 else ends.of_columns)
+        replace_lines(tile, inputs_unchanged(transform), replaced[side], factors, room, near[side], near[1 - side])
+    transform_patch(transform, room, near, None, lanes, target, step)
 
 
 @inlined
