@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby, islice, product
+from math import inf, sqrt
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple
@@ -42,6 +43,10 @@ SAMPLE = 0.006
 """Seconds."""
 
 
+Question = tuple[Conv, str, bool]
+"""What one kernel is chosen for: a problem, a direction, and whether the weights are prepared."""
+
+
 class Row(NamedTuple):
     """A measurement: of a public call, or of a plan's with prepared weights."""
 
@@ -51,8 +56,7 @@ class Row(NamedTuple):
     seconds: float
 
     @property
-    def question(self) -> tuple[Conv, str, bool]:
-        """What one kernel is chosen for."""
+    def question(self) -> Question:
         return self.problem, self.kernel.direction, self.prepared
 
 
@@ -85,8 +89,8 @@ def of_networks(batch: int) -> list[Conv]:
     return sorted({case.problem for case in cases("conv", "forward", NETWORKS, batch)}, key=str)
 
 
-def questions() -> Iterator[tuple[Conv, str, bool]]:
-    """Problems in both layouts, with a direction and whether the weights are prepared, as for one image at a time."""
+def questions() -> Iterator[Question]:
+    """In both layouts; with prepared weights for one image at a time."""
     for problem in [*of_networks(BATCH), *random_shapes(RANDOM), *random_groups(GROUPED)]:
         for layout, direction in product(("NHWC", "NCHW"), DIRECTIONS):
             yield problem.with_layout(layout), direction, False
@@ -126,17 +130,19 @@ def rows(count: int | None) -> Iterator[Row]:
                     yield Row(kernel, problem, prepared, taken)
 
 
-def fitted(kernel: Kernel, found: list[Row]) -> dict[str, float]:
-    """Nanoseconds of each of the kernel's units."""
+def fitted(kernel: Kernel, found: list[Row], least: Mapping[Question, float]) -> dict[str, float]:
+    """Nanoseconds of each of the kernel's units; least: seconds of the fastest kernel for each question."""
     counting = model.with_costs(kernel, {})
     amounts = [counting.amounts(row.problem, row.prepared) or {} for row in found]
     units = list(dict.fromkeys(unit for amount in amounts for unit in amount))
-    # Each row divided by its time: what is least is the sum of squares of relative errors.
+    # Each row divided by its time: what is least is the sum of squares of relative errors.  Errors where a kernel is far from
+    # being chosen count less.
+    weights = np.array([sqrt(least[row.question] / row.seconds) for row in found])
     matrix = np.array(
         [[amount.get(unit, 0) / row.seconds for unit in units] for amount, row in zip(amounts, found, strict=True)]
     )
     scale = matrix.max(axis=0)
-    costs, _ = nnls(matrix / scale, np.ones(len(found)))
+    costs, _ = nnls(weights[:, None] * matrix / scale, weights)
     return {unit: float(f"{cost * 1e9:.4g}") for unit, cost in zip(units, costs / scale, strict=True)}
 
 
@@ -146,8 +152,11 @@ def main() -> None:
     arguments = parser.parse_args()
     measured = list(rows(arguments.limit))
     by_kernel = sorted(measured, key=lambda row: row.kernel.name)
+    least: dict[Question, float] = {}
+    for row in measured:
+        least[row.question] = min(row.seconds, least.get(row.question, inf))
     costs = {
-        name: fitted(found[0].kernel, found)
+        name: fitted(found[0].kernel, found, least)
         for name, found in ((name, list(group)) for name, group in groupby(by_kernel, key=lambda row: row.kernel.name))
     }
     choices = list(compared(measured, costs))
@@ -169,7 +178,7 @@ def compared(measured: list[Row], costs: dict[str, dict[str, float]]) -> Iterato
         able = [
             model.with_costs(kernel, costs[kernel.name])
             for kernel in kernels("conv", direction)
-            if kernel.target == "cpu" and kernel.algorithm in times
+            if kernel.target == "cpu" and kernel.algorithm in times and not kernel.declines(problem)
         ]
         chosen, best = fastest(able, problem, prepared).algorithm, min(times, key=times.__getitem__)
         yield {

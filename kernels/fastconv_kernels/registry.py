@@ -22,7 +22,7 @@ ACCURACIES = {"fast": inf, "precise": 8.0, "exact": 1.0}
 "precise" admits transforms of 2 x 2 outputs, whose error is in practice no larger than that of a plain sum.
 """
 
-BEFORE = frozenset({"filters", "panels", "ordered", "weights", "calls"})
+BEFORE = frozenset({"filters", "ordered", "weights", "calls"})
 """Units of work that are done before the calls of a plan whose weights are prepared: by ``pack``, and by the public call."""
 
 WORTH = 1.05

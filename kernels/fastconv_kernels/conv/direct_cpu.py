@@ -301,3 +301,17 @@ def refuses_transpose(problem):
     if min(map(min, borders(problem))) < 0:
         return ("the padding is wider than the window reaches",)
     return ()
+
+
+FEW_INPUTS, MANY_OUTPUTS = 4, 64
+"""Channels: a gradient is loaded once for every tap, and each time meets too few of the input.
+
+Measured on one thread, in units of ``col2im``: n4 c3 224x224 k64 3x3 1.8, in NCHW 1.2; n8 c4 128x128 k64 3x3 1.6 and 1.2;
+n8 c1 50x50 k169 3x3 2.2 and 1.6; n3 c5 43x43 k217 5x5 1.0; n16 c3 64x64 k32 3x3 1.1 and 0.9.
+"""
+
+
+def declines_transpose(problem):
+    """Why another kernel should compute the gradient of the input."""
+    loads_most = problem.groups == 1 and problem.C <= FEW_INPUTS and problem.K >= MANY_OUTPUTS
+    return ("loads take most of the time: few input channels, many output channels",) if loads_most else ()

@@ -188,6 +188,7 @@ BACKWARD_INPUT[:0] = [
         "cpu",
         direct_cpu.backward_input,
         refuses=direct_cpu.refuses_transpose,
+        declines=direct_cpu.declines_transpose,
         summary="Lanes over pixels, of a gradient in planes or transposed to them in registers: for groups of few channels.",
         source="Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),

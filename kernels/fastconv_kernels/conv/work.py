@@ -134,7 +134,8 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     """Products at every point, and transforms of patches, of results and of filters, each as a product with a small matrix.
 
     Filters that are too large to be kept transformed are transformed panel by panel, in every call and for each block of
-    patches; those of planes are put in order for it.
+    patches, prepared or not; those of planes are put in order for it.  Those that are kept come from the third cache or from
+    memory, which takes most of the time for a single image.
     """
     lanes, stride = _lanes(problem), problem.stride[0]
     side, step, (rows, columns) = stride * (outputs - 1) + problem.R, outputs, (problem.P, problem.Q)
@@ -149,11 +150,13 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     kept = direction == "backward_weight" or keeps_filters(u_bytes)
     passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches)
     ordered = {"ordered": passes * problem.K * problem.C * problem.R**2} if problem.layout == "NCHW" else {}
+    met = {"met": side**2 * inputs * channels} if kept and direction != "backward_weight" else {}
     return {
         "products": problem.N * down * across * inputs * channels,
         "patches": side**3 * patches * (inputs + channels),
         "filters" if kept else "panels": passes * side**3 * inputs * channels,
         "images": problem.image_bytes,
+        **met,
         **_turned(problem),
         **ordered,
     }
