@@ -214,7 +214,7 @@ def test_weights_are_packed_before_or_in_a_call(
     """The bits are the same, also where blocks of them stay in a small cache."""
     kernel = next(k for k in TABLES[direction] if k.algorithm == algorithm and k.target == "cpu")
     padding, several = ((window // 2, window // 2),) * 2, min(2, available_threads())
-    problem = Conv(5, 70, 9, 7, 201, window, window, padding=padding, layout=layout)
+    problem = Conv(3, 70, 9, 7, 201, window, window, padding=padding, layout=layout)
     small = Caches(1 << 12, 1 << (16 if layout == "NHWC" else 20), 1 << 20)
     monkeypatch.setattr(import_module(kernel.plan.__module__), "caches", lambda: small)
     (first, weight), outs = operands(direction, problem, normal), []

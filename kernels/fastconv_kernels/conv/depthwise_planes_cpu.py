@@ -134,8 +134,8 @@ class _Depthwise:
         self.roll = Roll(vertical, horizontal, self.tile)
         self.extents, threads = (*source, *target), threads_for(threads, problem.flops, THREAD_FLOPS)
         together, self.band, self.ahead = walk_of(source, target, vertical, len(self.roll.masks), self.tile.itemsize)
-        blocks = -(-problem.K // min(together, -(-problem.N * problem.K // threads)))
-        self.shape, self.threads = (problem.N, problem.K, blocks), min(threads, problem.N * blocks)
+        blocks = -(-problem.K // min(together, max(1, -(-problem.N * problem.K // threads))))
+        self.shape, self.threads = (problem.N, problem.K, blocks), max(1, min(threads, problem.N * blocks))
         self.no_bias, self.zeros = np.zeros(problem.K, problem.dtype), np.zeros(source[1], problem.dtype)
 
     def pack(self, weight, packed=None):
