@@ -65,10 +65,6 @@ class Columns:
         """Where the vectors begin among which are the columns ``reach``, ``reach + advance``, …"""
         return reach // self.advance * self.advance
 
-    def meeting(self, wanted):
-        """The (phase, tap) that meet the columns of a reach."""
-        return [(j, tap) for j, phase in enumerate(self.across) for tap, reach in phase if reach == wanted]
-
     def _masks_at(self, horizontal, q, loose):
         """Of the tile whose first target is ``q``; unless loose, nothing is loaded for targets that do not exist."""
         step, advance, lanes = self.step, self.advance, self.lanes

@@ -6,8 +6,8 @@
           for jr in nc by nr   one panel of B (kc x nr) meets every panel of A:           level-2 cache
             for ir in mc by mr   the tile:                                                registers
 
-Only B is packed.  A tile has few rows, which are read side by side where they are, each a stream: of large cubes 93 to 98% of
-the FMA peak of a Zen 5, for 88 to 94% with panels of A; an A that is there as its transpose is turned, block by block.
+Only B is packed.  A tile has few rows, which are read side by side where they are, each a stream: to pack A too took 2 to 3%
+of the time of large cubes.  An A that is there as its transpose is turned, block by block.
 
 Sources: Goto & van de Geijn 2008; Van Zee & van de Geijn 2015; Low et al., "Analytical Modeling Is Enough for
 High-Performance BLIS", 2016, for the block sizes.
