@@ -23,15 +23,23 @@ class Caches(NamedTuple):
     level3: int = 16 * 1024 * 1024
 
 
+MOST_LEVEL3 = 32 * 1024 * 1024
+"""Of the third cache that a process counts on, however large it is said to be.
+
+A virtual machine is told of its whole socket's cache: two cores of a Granite Rapids of 480 MiB, which they share with others
+and which gave them 29 GB/s, no more than memory.  There a network's first layers took 0.69 to 0.98 times as long with 16 MiB.
+"""
+
+
 @cache
 def caches() -> Caches:
-    """The caches of the first core as Linux reports them, the defaults elsewhere."""
+    """The caches of the first core as Linux reports them, within reason, the defaults elsewhere."""
     sizes = Caches()
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
         if kind != "Instruction" and size.endswith("K") and int(level) <= 3:
             sizes = sizes._replace(**{f"level{level}": int(size[:-1]) * 1024})
-    return sizes
+    return sizes._replace(level3=min(sizes.level3, MOST_LEVEL3))
 
 
 def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:
