@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import record
-from fastconv.bench.suites import SUITES
 from fastconv.dispatch import OPERATORS, kernels
 
 PAGE = Path(__file__).parents[1] / "kernels/README.md"
@@ -16,13 +15,22 @@ BEGIN, END = "<!-- the table: python -m benchmarks.catalogue -->", "<!-- end of 
 
 
 def shares() -> dict[str, str]:
-    """By kernel, on one thread: the best share of the FMA peak, or where memory is the limit, that of a copy's bandwidth.
+    """By kernel, on one thread of each machine: the best share of the FMA peak, or of a copy's bandwidth.
 
-    The latter at the largest arrays that were measured.
+    The latter where memory is the limit, at the largest arrays that were measured.
     """
+    texts: dict[str, list[str]] = {}
+    for name, measured in record.measurements().items():
+        for kernel, text in _shares(measured).items():
+            texts.setdefault(kernel, []).append(f"{name}: {text}")
+    return {kernel: "; ".join(own) for kernel, own in texts.items()}
+
+
+def _shares(measured: record.Runs) -> dict[str, str]:
+    """Of one machine."""
     found: dict[str, tuple[float, str]] = {}
-    for suite in SUITES:
-        run = record.read(suite).get("1", {})
+    for runs in measured.values():
+        run = runs.get("1", {})
         for row in run.get("rows", ()):
             streams = row.get("copy") or (run["GB/s"]["memory"] if row.get("depthwise") else None)
             if "memory" in row or not (streams or "peak" in row):

@@ -1,6 +1,7 @@
 """``python -m benchmarks.pages``: write every generated page anew from ``results``, without measuring.
 
-RESULTS.md, the figures and the picture of README.md, and the table of kernels/README.md; tests fail while one is stale.
+RESULTS.md, each machine's page of rows, the figures and the picture of README.md, and the table of kernels/README.md; tests
+fail while one is stale.
 """
 
 from __future__ import annotations

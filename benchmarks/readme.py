@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from fastconv.bench.suites import SUITES
 from fastconv.dispatch import OPERATORS, kernels
 
 from . import picture, record
 from .families import FAMILIES, PEAK, Family, mean
+from .record import Runs
 
 PAGE = Path(__file__).parents[1] / "README.md"
 REGION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
-Measured = dict[str, dict[str, Any]]
+Measured = dict[str, Runs]
+"""By machine."""
+Column = tuple[str, str]
+"""A machine and a number of threads."""
 
 
 def compared() -> Iterator[tuple[str, Family]]:
@@ -34,18 +36,25 @@ def compared() -> Iterator[tuple[str, Family]]:
             yield name, family
 
 
-def by_threads(measured: Measured, family: Family) -> dict[str, dict[str, float]]:
-    """The ratios for each number of threads with which the family was measured."""
-    runs = measured[family.suite].items()
-    return {threads: ratios for threads, run in runs if (ratios := family.ratios(run["rows"]))}
+def by_column(measured: Measured, family: Family) -> dict[Column, dict[str, float]]:
+    """The ratios on each machine for each number of threads with which the family was measured."""
+    return {
+        (machine, threads): ratios
+        for machine, runs in measured.items()
+        for threads, run in runs[family.suite].items()
+        if (ratios := family.ratios(run["rows"]))
+    }
 
 
-def thread_counts(measured: Measured) -> list[str]:
-    return sorted({threads for runs in measured.values() for threads in runs}, key=int)
+def columns(measured: Measured) -> list[Column]:
+    """Machine by machine."""
+    counts = {(machine, threads) for machine, own in measured.items() for runs in own.values() for threads in runs}
+    return sorted(counts, key=lambda column: (column[0], int(column[1])))
 
 
-def _threads(count: str) -> str:
-    return f"{count} thread{'s' * (count != '1')}"
+def _named(column: Column) -> str:
+    machine, count = column
+    return f"{machine}, {count} thread{'s' * (count != '1')}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -54,22 +63,26 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def circumstances(measured: Measured) -> list[str]:
     """Where and when, and with which versions."""
-    runs = [run for own in measured.values() for run in own.values()]
-    if not runs:
-        return ["Nothing has been measured."]
-    dates = sorted({run["date"] for run in runs})
-    machines = sorted({f"{run['machine']['cpu']} ({run['machine']['lanes']} float32 lanes)" for run in runs})
+    by_machine = {machine: [run for runs in own.values() for run in runs.values()] for machine, own in measured.items()}
+    said = []
+    for machine, runs in by_machine.items():
+        dates = sorted({run["date"] for run in runs})
+        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+        said.append(f"{when} on {machine} ({runs[0]['machine']['lanes']} float32 lanes)")
     versions = {
-        f"{name} {run['versions'][name]}" for run in runs for name in ("torch", "numpy", "numba") if name in run["versions"]
+        f"{name} {run['versions'][name]}"
+        for runs in by_machine.values()
+        for run in runs
+        for name in ("torch", "numpy", "numba")
+        if name in run["versions"]
     }
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return [f"Measured {when} on {' and '.join(machines)} with {', '.join(sorted(versions))}."]
+    return [f"Measured {' and '.join(said)} with {', '.join(sorted(versions))}." if said else "Nothing has been measured."]
 
 
 def shown(measured: Measured) -> list[str]:
     """The picture, for both themes."""
     light, dark = (picture.places()[theme].relative_to(PAGE.parent).as_posix() for theme in ("light", "dark"))
-    alternative = "PyTorch's time over fastconv's on one thread, a bar for each convolution of known networks"
+    alternative = "PyTorch's time over fastconv's on one thread, for each convolution of known networks"
     return [
         "<picture>",
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">',
@@ -80,33 +93,33 @@ def shown(measured: Measured) -> list[str]:
 
 def speed(measured: Measured) -> list[str]:
     """Every family: the geometric mean of the ratios, the least and the most."""
-    counts, rows = thread_counts(measured), []
+    heads, rows = columns(measured), []
     for name, family in compared():
-        found = by_threads(measured, family)
+        found = by_column(measured, family)
         cells = []
-        for threads in counts:
-            values = list(found.get(threads, {}).values())
+        for column in heads:
+            values = list(found.get(column, {}).values())
             spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
             cells.append(f"**{mean(values):.2f}**{spread}" if values else "")
         if found:
             rows.append([name, str(max(map(len, found.values()))), *cells])
-    return _table(["the other's time over ours", "problems", *map(_threads, counts)], rows)
+    return _table(["the other's time over ours", "problems", *map(_named, heads)], rows)
 
 
 def slower(measured: Measured) -> list[str]:
     """Every family in which another library is faster on some problem, and on which most."""
-    counts, rows = thread_counts(measured), []
+    heads, rows = columns(measured), []
     for name, family in compared():
-        found = by_threads(measured, family)
-        below = {threads: sum(ratio < 1 for ratio in ratios.values()) for threads, ratios in found.items()}
+        found = by_column(measured, family)
+        below = {column: sum(ratio < 1 for ratio in ratios.values()) for column, ratios in found.items()}
         if not any(below.values()):
             continue
-        ratio, case, threads = min((ratio, case, threads) for threads, own in found.items() for case, ratio in own.items())
-        cells = [f"{below[threads]} of {len(found[threads])}" if threads in found else "" for threads in counts]
-        rows.append([name, *cells, f"{ratio:.2f}, `{case}`, {_threads(threads)}"])
+        ratio, case, column = min((ratio, case, column) for column, own in found.items() for case, ratio in own.items())
+        cells = [f"{below[each]} of {len(found[each])}" if each in found else "" for each in heads]
+        rows.append([name, *cells, f"{ratio:.2f}, `{case}`, {_named(column)}"])
     if not rows:
         return ["On no problem that was measured."]
-    return _table(["slower than the other", *map(_threads, counts), "at worst"], rows)
+    return _table(["slower than the other", *map(_named, heads), "at worst"], rows)
 
 
 def sources(measured: Measured) -> list[str]:
@@ -125,11 +138,6 @@ REGIONS: dict[str, Callable[[Measured], list[str]]] = {
 """What stands between the markers of README.md, by their name."""
 
 
-def measurements() -> Measured:
-    """Of every suite, by the number of threads."""
-    return {name: record.read(name) for name in SUITES}
-
-
 def page(text: str, measured: Measured) -> str:
     """``text`` with what belongs between its markers."""
     return REGION.sub(lambda found: f"{found[1]}\n" + "\n".join(REGIONS[found[2]](measured)) + f"\n\n{found[3]}", text)
@@ -137,7 +145,7 @@ def page(text: str, measured: Measured) -> str:
 
 def write() -> None:
     """Write the page, and draw its picture if it shows something else."""
-    measured = measurements()
+    measured = record.measurements()
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), measured), encoding="utf-8")
     if not picture.is_current(measured):
         picture.write(measured)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import processes
-from benchmarks import catalogue, picture, readme, results
+from benchmarks import catalogue, picture, readme, record, results
+from fastconv.bench.suites import SUITES
 
 README = readme.PAGE.read_text(encoding="utf-8")
 STALE = "stale: run python -m benchmarks.pages"
@@ -29,7 +30,10 @@ def test_catalogue_of_kernels_is_current() -> None:
 
 
 def test_results_are_those_of_the_measurements() -> None:
-    assert results.PAGE.read_text(encoding="utf-8") == results.page(), STALE
+    pages = results.pages()
+    assert results.PAGE in pages
+    for place, text in pages.items():
+        assert place.read_text(encoding="utf-8") == text, STALE
 
 
 def test_first_commands_install_and_test() -> None:
@@ -39,7 +43,7 @@ def test_first_commands_install_and_test() -> None:
 
 
 def test_figures_of_the_readme_are_those_of_the_measurements() -> None:
-    measured = readme.measurements()
+    measured = record.measurements()
     assert readme.page(README, measured) == README, STALE
     assert picture.is_current(measured), STALE
     assert set(readme.REGIONS) == {name for _, name, _ in readme.REGION.findall(README)}, "each stands somewhere"
@@ -55,13 +59,13 @@ def test_no_figure_of_the_readme_stands_outside_of_markers() -> None:
 
 def test_pages_say_whatever_was_measured() -> None:
     """Nothing at all, and rows on which everything is as fast as the other."""
-    assert "Nothing has been measured." in readme.page(README, {name: {} for name in readme.SUITES})
+    assert "Nothing has been measured." in readme.page(README, {})
     times = dict.fromkeys(("fastconv NHWC", "torch NCHW"), 1.0)
     row = {"case": "c", "occurs": {"vgg16": 1}, "seconds": times, "kernels": {}, "flops": 1, "peak": 1.0}
     run = {"date": "2026-01-01", "machine": {"cpu": "one", "lanes": 8}, "versions": {"torch": "3"}, "rows": [row]}
-    measured = {name: {} for name in readme.SUITES} | {"forward": {"4": run}}
-    made = readme.page(README, measured)
+    made = readme.page(README, {"one": {name: {} for name in SUITES} | {"forward": {"4": run}}})
     assert "Measured 2026-01-01 on one (8 float32 lanes) with torch 3." in made
+    assert "| the other's time over ours | problems | one, 4 threads |" in made
     assert "| convolution forward | 1 | **1.00** |" in made
     assert "On no problem that was measured." in made
 

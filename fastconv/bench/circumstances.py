@@ -22,6 +22,12 @@ def circumstances() -> dict[str, Any]:
             continue
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cpu": here.cpu, "lanes": here.lanes, "threads": here.threads, "system": platform.system()},
+        "machine": {
+            "cpu": here.cpu,
+            "lanes": here.lanes,
+            "threads": here.threads,
+            "caches": here.caches,
+            "system": platform.system(),
+        },
         "versions": versions,
     }

@@ -20,6 +20,8 @@ class Machine:
         float32 numbers in a vector register.
     threads : int
         The most that a kernel can use.
+    caches : str
+        What a core has of each, as kernels are cut for them.
     cache : Path
         The folder of the compiled kernels as they are now.
     """
@@ -27,6 +29,7 @@ class Machine:
     cpu: str
     lanes: int
     threads: int
+    caches: str
     cache: Path
 
 
@@ -40,10 +43,11 @@ def machine() -> Machine:
     """
     import llvmlite.binding as llvm
 
-    from fastconv_kernels.cpu import cache, simd, threads
+    from fastconv_kernels.cpu import cache, simd, threads, workspace
 
     try:
         lanes = simd.register_bytes() // 4
     except ValueError as error:
         raise ArgumentError(str(error)) from error
-    return Machine(llvm.get_host_cpu_name(), lanes, threads.available_threads(), cache.kernel_cache_folder())
+    caches = ", ".join(f"{size >> 10} KiB" for size in workspace.caches())
+    return Machine(llvm.get_host_cpu_name(), lanes, threads.available_threads(), caches, cache.kernel_cache_folder())
