@@ -259,9 +259,10 @@ def test_ceilings_are_measured_until_they_agree(monkeypatch: pytest.MonkeyPatch)
     found = ceilings.measured(1)
     assert found == Ceilings(500.0, {"L2": 100.0, "L3": 100.0, "memory": 40.0}, {"L2": 100.0, "L3": 100.0, "memory": 50.0})
     assert str(found).startswith("multiply-adds 500 GFLOP/s; GB/s copied (changed in place): L2 100 (100), L3 100 (100), mem")
-    copied, updated = (found.least_seconds(row(flops=0, bytes=1e9, in_place=place)) for place in (False, True))
-    assert copied == pytest.approx(1 / 40, rel=0.1)
-    assert updated == pytest.approx(1 / 50, rel=0.1)
+    more = 1e12  # than any cache has
+    copied, updated = (found.least_seconds(row(flops=0, bytes=more, in_place=place)) for place in (False, True))
+    assert copied == pytest.approx(more / 40e9, rel=0.1)
+    assert updated == pytest.approx(more / 50e9, rel=0.1)
     speeds = iter([1.0, 0.5, 0.3, 0.2, 0.1])
     assert "may be too low" in str(ceilings.measured(1))
 
