@@ -2,8 +2,8 @@
 
 Every kernel with a model is timed on one thread on the layers of all networks and on random shapes, in both layouts, and with
 prepared weights on the layers with one image; then the costs of its units are the non-negative numbers for which the
-predictions' relative errors are least.  They are written into the kernels' package, and ``results/choices.json`` tells how the
-choices by prediction compare with the best that was measured.
+predictions' relative errors are least.  They are written into the kernels' package, under the machine's name; ``choices.json``
+among its results tells how the choices by prediction compare with the best that was measured.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby, islice, product
 from math import inf, sqrt
-from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple
 
@@ -29,11 +28,11 @@ from fastconv.bench.contestants.ours import entry
 from fastconv.bench.timing import calls_for, repeat
 from fastconv.dispatch import Conv, Kernel, kernels
 from fastconv.shapes import written
+from fastconv_kernels.conv import costs as costs_of
 from fastconv_kernels.registry import fastest
 
 from . import record
 
-COSTS = Path(model.__file__).with_name("costs.json")
 HOPELESS = 4
 """A kernel that is predicted to need so many times as long as the fastest is not measured."""
 BATCH = 2
@@ -165,7 +164,7 @@ def main() -> None:
     print(f"regret: geomean {geometric_mean(regrets):.3f}, worst {max(regrets):.2f}, within 10%: {good} of {len(regrets)}")
     if arguments.limit is None:
         content = {**circumstances(), "nanoseconds": costs}
-        COSTS.write_text(json.dumps(content, indent=1) + "\n")
+        costs_of.place(content["machine"]["cpu"]).write_text(json.dumps(content, indent=1) + "\n")
         print(record.write("choices", 1, {"rows": choices}))
     else:
         print(json.dumps(costs, indent=1))
