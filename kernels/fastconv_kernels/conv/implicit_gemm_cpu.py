@@ -68,9 +68,9 @@ def convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags,
             continue
         line = n * target_rows + band * band_rows
         origin = line * target_columns * target_channels
-        epilogue = starts, addends + origin, *flags
+        epilogue = starts, addends + origin, *flags[:3]
         rows = min(band_rows, target_rows - band * band_rows, lines - line)  # the last part may be shorter: ``parts_of``
-        convolve_band(tile, narrow, tables, shape, rows, stretch, source, weights, epilogue, outputs + origin)
+        convolve_band(tile, narrow, tables, shape, rows, stretch, source, weights, epilogue, outputs + origin, flags[3:])
 
 
 @jit
@@ -111,7 +111,7 @@ def convolve_planes_share(
     source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
     frame, room = pointer(tile, frames, thread * frames.shape[1]), pointer(tile, rooms, thread * rooms.shape[1])
     result = pointer(tile, results, thread * results.shape[1])
-    epilogue = pointer(tile, bias, 0), result, False, False, False, False
+    epilogue = pointer(tile, bias, 0), result, False, False, False
     inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
     panels = panels_of(tile, shape)
     item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
@@ -123,7 +123,7 @@ def convolve_planes_share(
         image = inputs + n * source_plane * source_channels
         frame_planes(tile, image, extent, band * advance + top, left, height, width, frame)
         rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, narrow, tables, shape, rows, stretch, frame, weights, epilogue, result)
+        convolve_band(tile, narrow, tables, shape, rows, stretch, frame, weights, epilogue, result, flags[3:])
         begin, stop = first_channel(tile, shape, stretch[0]), first_channel(tile, shape, stretch[1])
         origin = (n * target_channels + begin) * target_plane + band * band_rows * target_columns
         finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
@@ -165,7 +165,8 @@ class _Tabled:
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), images * self.bands.number * panels))
         extents = images, vertical.source, source[1], vertical.target, target[1]
         side_by_side = problem.pointwise and not self.planes and problem.groups == 1
-        self.asks = side_by_side and exceed_caches(problem) and self.tile.rows * self.depth <= PIXELS_AHEAD
+        far = problem.N * source[0] * source[1] * source[2] * self.tile.itemsize > caches().level2 // 2
+        self.pixels_ahead = max(PIXELS_AHEAD, self.tile.rows * self.depth) if side_by_side and far else 0
         self.streamed = exceed_caches(problem) and self.width % self.tile.lanes == 0
         self.no_bias = np.zeros(target[2], problem.dtype)
         result = self.bands.rows * target[1] * target[2] if self.planes else 0
@@ -179,6 +180,8 @@ class _Tabled:
             lengths[1] = self.together * panel + self.tile.lanes  # what packing writes beyond the last
             if self.together < panels:
                 lengths[0] = frames
+        met_again = (self.together or panels) * panel * self.tile.itemsize
+        self.asks = self.pixels_ahead, met_again > caches().level2 // 4
         self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
         if self.together and most_bytes is not None and self.workspace_bytes > most_bytes:
             self.together, lengths[:2] = 0, (self.bands.height * self.bands.width * source[2], 0)
@@ -231,7 +234,7 @@ class _Tabled:
             out.reshape(-1),
         )
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * self.tile.itemsize) == 0
-        flags = residual is not None, activation == "relu", streams, self.asks
+        flags = residual is not None, activation == "relu", streams, *self.asks
         compute = convolve_planes if self.planes else convolve
         compute(*self.fixed, (self.together, *strides), operands, flags, self.buffers, self.threads)
         return out
