@@ -26,7 +26,7 @@ from .compile import inlined
 from .dataless import dataless
 from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector, stream_vector
 from .places import Columns, Place, Rows, address, existing, exists, panel, whole
-from .simd import Pointer, Vector, register_bytes, registers, word
+from .simd import Pointer, Vector, prefetch, register_bytes, registers, word
 
 # --------------------------------------------------------------------------------------------------- the shape of a tile
 
@@ -297,17 +297,43 @@ def finish(tile, total, place, other, flags):
         store_tile(total, place)
 
 
+UNROLLED = 4
+"""Steps of K without a jump, beside which one line ahead is asked for: on a Granite Rapids a product of 1024 cubed took 0.95 of
+the time so without any line asked for, and 0.86 with the next panel's.  To ask for each line four times, at every step, took
+back most of that.
+"""
+
+
+@inlined
+def accumulate(total, a, a_step, b, b_step, depth):
+    """total + A @ B: from one k to the next A is ``a_step`` further, and the columns ``b`` are ``b_step``."""
+    whole = depth - depth % UNROLLED
+    for k in range(0, whole, UNROLLED):
+        for step in range(UNROLLED):
+            total = rank1(total, a + (k + step) * a_step, b + (k + step) * b_step)
+    for k in range(whole, depth):
+        total = rank1(total, a + k * a_step, b + k * b_step)
+    return total
+
+
 @inlined
 def accumulate_packed(tile, total, a, b, depth):
     """total + A @ B: both panels packed, ``a[k, row]`` and ``b[k, column]``, ``depth`` steps."""
-    for k in range(depth):
-        total = rank1(total, a + k * tile.rows, panel(tile, b + k * tile.columns))
-    return total
+    return accumulate(total, a, tile.rows, panel(tile, b), tile.columns, depth)
 
 
 @inlined
 def accumulate_rows(tile, total, a, b, depth):
     """total + A @ B: the rows of A where they are in memory, B a packed panel, ``depth`` steps."""
-    for k in range(depth):
-        total = rank1(total, a + k, panel(tile, b + k * tile.columns))
-    return total
+    return accumulate(total, a, 1, panel(tile, b), tile.columns, depth)
+
+
+@inlined
+def accumulate_rows_ahead(tile, total, a, b, depth, ahead):
+    """``accumulate_rows``, while what ``ahead`` points to comes nearer: a vector for each ``UNROLLED`` steps."""
+    whole, row = depth - depth % UNROLLED, panel(tile, b)
+    for k in range(0, whole, UNROLLED):
+        prefetch(ahead + k // UNROLLED * tile.lanes)
+        for step in range(UNROLLED):
+            total = rank1(total, a + (k + step), row + (k + step) * tile.columns)
+    return accumulate(total, a + whole, 1, row + whole * tile.columns, tile.columns, depth - whole)

@@ -19,7 +19,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import block, columns, rows_apart
-from ..cpu.tile import accumulate_rows, add_tile, fitting, load_tile, prefetch_tile, spread_columns, store_tile
+from ..cpu.tile import UNROLLED, accumulate_rows_ahead, add_tile, fitting, load_tile, prefetch_tile, spread_columns, store_tile
 from ..cpu.workspace import caches, even
 from .operands import (
     Epilogue,
@@ -63,21 +63,29 @@ def multiply(tile, blocks, shape, a, b, c, epilogue, a_block, b_block):
                     packed = b_block + (jr * kc if M > MC else 0)
                     if ic == 0:
                         pack(tile, nr, at(b, pc, jc + jr), b.column, b.row, min(nr, nc - jr), kc, packed)
+                    # The last panel is followed by the first, which the next block of A meets.
+                    following = b_block if jr + nr >= nc else packed + nr * kc
                     ends = pc == 0, pc + kc == K
-                    meet(tile, (ic, mc, jc + jr, N, kc), ends, near, packed, c, epilogue)
+                    meet(tile, (ic, mc, jc + jr, N, kc), ends, near, packed, following, c, epilogue)
 
 
 @inlined
-def meet(tile, bounds, ends, a, packed, c, epilogue):
-    """A block of A with a panel of B: rows from ``top`` on, columns from ``left`` on, the first and the last of K or not."""
+def meet(tile, bounds, ends, a, packed, following, c, epilogue):
+    """A block of A with a panel of B: rows from ``top`` on, columns from ``left`` on, the first and the last of K or not.
+
+    Meanwhile each tile asks for a piece of the panel that follows, until all of it has been asked for, or its last piece again.
+    """
     top, height, left, N, kc = bounds
     first, last = ends
+    piece, last_piece = kc // UNROLLED * tile.lanes, UNROLLED * tile.vectors - 1
     bias = columns(tile, epilogue.bias + left, N - left if first else 0)
     for ir in range(0, height, tile.rows):
         rows, count = height - ir, N - left
         place = block(tile, at(c, top + ir, left), c.row, rows, count)
         prefetch_tile(place)
-        total = accumulate_rows(tile, spread_columns(tile, bias), rows_apart(tile, at(a, ir, 0), a.row, rows), packed, kc)
+        ahead = following + min(ir // tile.rows, last_piece) * piece
+        own = rows_apart(tile, at(a, ir, 0), a.row, rows)
+        total = accumulate_rows_ahead(tile, spread_columns(tile, bias), own, packed, kc, ahead)
         if not first:  # what the slices of K before this one have summed
             total = add_tile(total, load_tile(tile, place))
         total = begin(tile, total, epilogue, first, top + ir, left, rows, count)
