@@ -66,17 +66,18 @@ LATENCY_SUMS = 8
 """Two multipliers that take four cycles each are busy with so many sums at a time; with fewer they wait."""
 
 
-def fitting(shapes, columns, dtype, rows=None, narrows=False):
+def fitting(shapes, columns, dtype, rows=None, narrows=False, vector_cost=LOAD_COST):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
     It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if so few that it matters), and the
-    loads for each multiply-add.  narrows: whether the last columns are left to a tile of fewer vectors (``of_last``).
+    loads for each multiply-add.  narrows: whether the last columns are left to a tile of fewer vectors (``of_last``);
+    vector_cost: ``LOAD_COST`` of a vector of B, which may be farther away than an element of A.
     """
 
     def spent(height, vectors):
         """On the multiply-adds of one vector for all vectors of a row."""
         sums = height * vectors
-        return vectors * max(1, LATENCY_SUMS / sums) * (1 + LOAD_COST * (height + vectors) / sums)
+        return vectors * max(1, LATENCY_SUMS / sums) * (1 + (LOAD_COST * height + vector_cost * vectors) / sums)
 
     def cost(shape):
         height, vectors = shape
@@ -298,9 +299,10 @@ def finish(tile, total, place, other, flags):
 
 
 UNROLLED = 4
-"""Steps of K without a jump, beside which one line ahead is asked for: on a Granite Rapids a product of 1024 cubed took 0.95 of
-the time so without any line asked for, and 0.86 with the next panel's.  To ask for each line four times, at every step, took
-back most of that.
+"""Steps of K without a jump, beside which one line ahead is asked for.
+
+On a Granite Rapids a product of 1024 cubed took 0.95 of the time so without any line asked for, and 0.86 with those of the
+next panel.  To ask for each of them four times, at every step, took back most of that.
 """
 
 

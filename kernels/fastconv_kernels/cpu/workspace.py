@@ -42,6 +42,18 @@ def caches() -> Caches:
     return sizes._replace(level3=min(sizes.level3, MOST_LEVEL3))
 
 
+FAST_LEVEL2 = 1024 * 1024
+
+
+def slow_level2() -> bool:
+    """Whether level 2 feeds the multipliers worse than level 1: a large one is a slow one.
+
+    From the 1 MB of a Zen 5 a tile takes its operands as fast as from level 1.  From the 2 MB of a Granite Rapids a product
+    of 128 cubed, whose B is larger than level 1, took 1.1 times as long with tiles of four rows as with eight or six.
+    """
+    return caches().level2 > FAST_LEVEL2
+
+
 def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:
     """``size`` zeros that start on a cache line."""
     return workspace(1, size, dtype)[0, :size]

@@ -73,7 +73,7 @@ def multiply(tile, blocks, shape, a, b, c, epilogue, a_block, b_block):
 def meet(tile, bounds, ends, a, packed, following, c, epilogue):
     """A block of A with a panel of B: rows from ``top`` on, columns from ``left`` on, the first and the last of K or not.
 
-    Meanwhile each tile asks for a piece of the panel that follows, until all of it has been asked for, or its last piece again.
+    Meanwhile each tile asks for a piece of the panel that follows; after the last piece for that one again.
     """
     top, height, left, N, kc = bounds
     first, last = ends

@@ -21,8 +21,8 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import block, columns, rows_apart
 from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
-from ..cpu.tile import Tile, add_tile, fitting, load_tile, rank1, spread_columns, store_tile, zero
-from ..cpu.workspace import even
+from ..cpu.tile import LOAD_COST, Tile, accumulate, add_tile, fitting, load_tile, spread_columns, store_tile, zero
+from ..cpu.workspace import even, slow_level2
 from .operands import Epilogue, Product, at, begin, buffer, facts_at, finish, matrices, of_product, part, products_of
 
 TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), (4, 1)
@@ -30,14 +30,6 @@ TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), 
 
 ROWS_OF_FEW = 8
 """Of the tile for the last columns: with twelve or sixteen it was not faster."""
-
-
-@inlined
-def accumulate_apart(total, a, a_step, b, b_step, depth):
-    """total + A @ B: from one k to the next the rows of A are ``a_step`` further, those of B ``b_step``."""
-    for k in range(depth):
-        total = rank1(total, a + k * a_step, b + k * b_step)
-    return total
 
 
 @jit
@@ -74,7 +66,11 @@ def meet(tile, across, step, depth, ends, k, j, bounds, a, c, epilogue):
     for i in range(top, bottom, tile.rows):
         rows = bottom - i
         down = rows_apart(tile, at(a, i, k), a.row, rows)
-        total = accumulate_apart(spread_columns(tile, bias), down, a.column, across, step, depth)
+        total = spread_columns(tile, bias)
+        if a.column == 1:  # so that one register leads to all elements of a row
+            total = accumulate(total, down, 1, across, step, depth)
+        else:
+            total = accumulate(total, down, a.column, across, step, depth)
         leave(tile, total, ends, i, j, rows, count, c, epilogue)
 
 
@@ -144,11 +140,25 @@ class UnpackedMatmul(Product):
     def __init__(self, problem, threads=1, tile=None):
         few = tile_of_few(problem)
         columns = problem.N - problem.N % few.lanes if few else problem.N
-        wide = None if few and not columns else tile or fitting(TILES, max(1, columns), problem.dtype, max(1, problem.M))
+        wide = None if few and not columns else tile or tile_of_whole(problem, columns)
         tile = wide or few
         slice_ = even(problem.K, SHORT, tile.lanes)
         width = max(tile.columns, tile.lanes + GROUP * few.vectors if few else 0)
         super().__init__(problem, threads, tile, (wide, few, slice_), slice_ * width + tile.lanes)
+
+
+FAR_VECTOR = 2
+"""``LOAD_COST`` of a vector of B from a slow level 2.
+
+On a Granite Rapids 128 cubed ran at 63% of the FMA peak with 4 x 4 vectors, 69% with 8 x 2, 70% with 6 x 4; 96 cubed at 71%
+with 8 x 3, 68% with 8 x 2; 128 x 100 x 4096 at 66% and 63%, 61% with what the multipliers alone would choose.
+"""
+
+
+def tile_of_whole(problem, columns):
+    """The tile for the first ``columns`` columns."""
+    vector_cost = FAR_VECTOR if slow_level2() else LOAD_COST
+    return fitting(TILES, max(1, columns), problem.dtype, max(1, problem.M), vector_cost=vector_cost)
 
 
 OF_STEP, OF_ROW, OF_LOOP = 4, 8, 256
@@ -187,10 +197,26 @@ the size: 0.63 for 16 x 4096 x 4096, 1.19 for 16 x 4096 x 1024.
 """
 
 
+PANEL, PACKED_ROWS, PACKED_DEPTH = 64, 64, 32
+"""Columns of B's usual panel; rows of A and steps of K from which on packing pays where level 2 is slow.
+
+Where the last panel is nearly full, that is: on a Granite Rapids the blocked kernel took 0.95 of the time for 128 cubed, 0.87
+for 64 x 64 x 16384, 0.94 for 384 cubed, 0.88 for 3136 x 128 x 128; but 1.18 for 128 x 100 x 4096, 1.06 for 64 x 784 x 128.
+"""
+
+
+def packs_early(problem):
+    """Whether level 2 is slow, A has rows enough for what packing costs and B columns that fill panels."""
+    empty = -problem.N % PANEL
+    return slow_level2() and problem.M >= PACKED_ROWS and problem.K >= PACKED_DEPTH and empty <= problem.N // 32
+
+
 def declines(problem):
     """Why another kernel should compute ``problem``."""
     M, N, K = problem.M, problem.N, problem.K
     few = M <= FEW
+    if packs_early(problem):
+        return ("B's rows come from a level 2 that is slow, in panels faster",)
     if N <= NARROW:
         return ()
     if LARGE_B * (1 + few) < N * K:
