@@ -5,8 +5,8 @@ from typing import NamedTuple
 from ..cpu.compile import inlined, jit
 from ..cpu.places import between, block, columns, panel
 from ..cpu.simd import prefetch
-from ..cpu.tile import accumulate_packed, finish, prefetch_tile, rank1, spread_rows, store_tile
-from ..cpu.tile_rows import load_row, one_row
+from ..cpu.tile import UNROLLED, finish, prefetch_tile, rank1, spread_rows, store_tile
+from ..cpu.tile_rows import load_row, one_row, one_vector, rows_of_steps
 from .planes_cpu import gather_steps
 
 
@@ -32,13 +32,56 @@ class Sizes(NamedTuple):
     blocks: int
 
 
+NOTHING, WEIGHTS, PLANES, WHOLE_PANEL = range(4)
+"""What a tile asks for on its way: weights of the next tile, a vector of some planes, a panel of some planes."""
+
+
 @inlined
-def products(tile, total, rows, pitch, depth, packed, ahead):
-    """total + rows of weights times a panel of pixels; a vector of pixels ``ahead`` is asked for in each of its planes."""
-    for c in range(depth):
-        prefetch(ahead + c * pitch)
+def ask(row, place):
+    for j in range(row.vectors):
+        prefetch(place + j * row.lanes)
+
+
+@inlined
+def packed_products(tile, total, rows, packed, first, depth):
+    """total + rows of weights times a panel of pixels, from the plane ``first`` on.
+
+    Unrolled as ``accumulate_packed`` is it spilt sums of 8 x 3 vectors, for which layers took 1.05 times as long.
+    """
+    for c in range(first, depth):
         total = rank1(total, rows + c * tile.rows, panel(tile, packed + c * tile.columns))
     return total
+
+
+@inlined
+def products_asking(tile, row, total, rows, packed, depth, ahead, onward):
+    """``packed_products``, which every UNROLLED steps asks for a ``row``, ``onward`` elements after the last."""
+    whole = depth - depth % UNROLLED
+    for first in range(0, whole, UNROLLED):
+        ask(row, ahead)
+        ahead = ahead + onward
+        for step in range(UNROLLED):
+            c = first + step
+            total = rank1(total, rows + c * tile.rows, panel(tile, packed + c * tile.columns))
+    if whole < depth:
+        ask(row, ahead)
+    return packed_products(tile, total, rows, packed, whole, depth)
+
+
+@inlined
+def products(tile, total, rows, packed, depth, asked):
+    """total + rows of weights times a panel of pixels.
+
+    asked: what is asked for, from where on, elements from what UNROLLED steps ask for to what the next ones do
+    """
+    what, ahead, onward = asked
+    if what == NOTHING:
+        return packed_products(tile, total, rows, packed, 0, depth)
+    if what == WEIGHTS:
+        return products_asking(tile, rows_of_steps(tile), total, rows, packed, depth, ahead, onward)
+    if what == PLANES:
+        return products_asking(tile, one_vector(tile), total, rows, packed, depth, ahead, onward)
+    return products_asking(tile, one_row(tile), total, rows, packed, depth, ahead, onward)
 
 
 @jit
@@ -64,16 +107,36 @@ def source_of(sizes, j):
 
 
 @inlined
-def first_products(tile, sizes, total, rows, source, j, run, count, packed, ahead):
-    """``products`` with the pixels where they are, ``run`` from ``j`` on and the others of the next image: they are packed."""
-    start, pitch = source + source_of(sizes, j), sizes.plane
-    jump = (sizes.groups * sizes.depth - 1) * pitch if run < count else 0
-    row, here, there = one_row(tile), columns(tile, start, run), columns(tile, start + jump, count)
-    for c in range(sizes.depth):
-        prefetch(ahead + c * pitch)
-        pixels = load_row(tile, here + c * pitch, there + c * pitch)
-        store_tile(pixels, block(row, packed + c * tile.columns, 0, 1, tile.columns))
-        total = rank1(total, rows + c * tile.rows, pixels)
+def add_packing(tile, total, rows, here, there, packed):
+    """total + the product with a row of pixels, which is packed."""
+    row, pixels = one_row(tile), load_row(tile, here, there)
+    store_tile(pixels, block(row, packed, 0, 1, tile.columns))
+    return rank1(total, rows, pixels)
+
+
+@inlined
+def first_products(tile, row, sizes, total, rows, pixels, packed, ahead):
+    """``products`` with the pixels where they are, which are packed; for each UNROLLED planes a ``row`` is asked for.
+
+    pixels: pointer to the first plane, first of the line, how many are of its image, and all; the others are of the next
+    """
+    source, j, run, count = pixels
+    start, pitch, depth = source + source_of(sizes, j), sizes.plane, sizes.depth
+    jump = (sizes.groups * depth - 1) * pitch if run < count else 0
+    here, there = columns(tile, start, run), columns(tile, start + jump, count)
+    whole = depth - depth % UNROLLED
+    for first in range(0, whole, UNROLLED):
+        ask(row, ahead)
+        ahead = ahead + UNROLLED * pitch
+        for step in range(UNROLLED):
+            c = first + step
+            place = packed + c * tile.columns
+            total = add_packing(tile, total, rows + c * tile.rows, here + c * pitch, there + c * pitch, place)
+    if whole < depth:
+        ask(row, ahead)
+    for c in range(whole, depth):
+        place = packed + c * tile.columns
+        total = add_packing(tile, total, rows + c * tile.rows, here + c * pitch, there + c * pitch, place)
     return total
 
 
@@ -92,13 +155,21 @@ def convolve_block(tile, sizes, source, weights, epilogue, target, stretch, firs
     """The pixels ``first`` … ``end`` of the line, for some tiles of channels of one group.
 
     source, weights, target: pointers; epilogue: (bias, residual, adds, rectifies, streams); stretch: tiles from, to
+
+    The first tiles ask for the pixels of the panels that come after the block, of one plane in UNROLLED: a vector, or, where
+    there are few tiles, a panel.  Each line is asked for once, and so few at a time that they do not wait for each other: on a
+    Granite Rapids layers took 0.7 to 0.98 times as long so as with a vector of a plane at each step.
     """
     bias, residual, adds, rectifies, streams = epilogue
     nr, pixels, depth, width, strided = tile.columns, sizes.pixels, sizes.depth, sizes.width, sizes.plane > sizes.pixels
     step, jump = max(1, tile.lanes // sizes.across), (sizes.groups * width - 1) * pixels
+    turns, asks_for = UNROLLED * ((nr + step - 1) // step), PLANES
+    if stretch[1] - stretch[0] < turns and not strided:
+        turns, asks_for = UNROLLED, WHOLE_PANEL
     for number in range(stretch[0], stretch[1]):
-        k, asked = number * tile.rows, (number - stretch[0]) * step
+        k, turn = number * tile.rows, number - stretch[0]
         rows, planes = weights + k * depth, width - k  # rows that do not exist are not stored
+        following = weights + (number + 1 if number + 1 < stretch[1] else stretch[0]) * tile.rows * depth
         # Where the tile's first pixel goes is counted, not divided: of a short sum two divisions would take a tenth.
         pixel, image = first % pixels, (first // pixels * sizes.groups * width + k) * pixels
         for j in range(first, end, nr):
@@ -109,16 +180,21 @@ def convolve_block(tile, sizes, source, weights, epilogue, target, stretch, firs
             if not past:
                 prefetch_tile(place)
             total = spread_rows(tile, bias + k)
-            if asked < nr:
-                ahead = source + source_of(sizes, min(j + sizes.block + asked, sizes.line - 1))
-            if asked == 0 and not strided:
-                total = first_products(tile, sizes, total, rows, source, j, run, count, packed, ahead)
-            elif asked < nr:
-                if asked == 0:
-                    gather_panel(tile, sizes, source, j, count, packed)
-                total = products(tile, total, rows, sizes.plane, depth, packed, ahead)
+            asked = WEIGHTS if j + nr >= end else NOTHING, following, UNROLLED * tile.rows
+            if turn < turns:
+                there = min(j + sizes.block + turn // UNROLLED * step, sizes.line - 1)
+                ahead = source + (source_of(sizes, there) + turn % UNROLLED * sizes.plane)
+                asked = asks_for, ahead, UNROLLED * sizes.plane
+            if turn == 0 and not strided:
+                where = source, j, run, count
+                if asks_for == PLANES:
+                    total = first_products(tile, one_vector(tile), sizes, total, rows, where, packed, asked[1])
+                else:
+                    total = first_products(tile, one_row(tile), sizes, total, rows, where, packed, asked[1])
             else:
-                total = accumulate_packed(tile, total, rows, packed, depth)
+                if turn == 0:
+                    gather_panel(tile, sizes, source, j, count, packed)
+                total = products(tile, total, rows, packed, depth, asked)
             if run == count:
                 other = block(tile, residual + origin, pixels, planes, run)
                 finish(tile, total, place, other, (adds, rectifies, past))

@@ -9,12 +9,22 @@ from llvmlite import ir
 from .emit import INT64, fused_multiply_add, load_masked, load_vector, splat
 from .places import Columns, Rows
 from .simd import Pointer, word
-from .tile import Sums, TileType
+from .tile import UNROLLED, Sums, TileType
 
 
 @word(lambda tile: TileType(1, tile.vectors, tile.vector))
 def one_row(builder, result, tile):
     """The shape of one row of a tile."""
+
+
+@word(lambda tile: TileType(1, 1, tile.vector))
+def one_vector(builder, result, tile):
+    """The shape of a vector."""
+
+
+@word(lambda tile: TileType(1, -(-tile.rows * UNROLLED // tile.vector.lanes), tile.vector))
+def rows_of_steps(builder, result, tile):
+    """The shape of a row of what UNROLLED steps take of a packed panel of A, or a little longer."""
 
 
 @word(lambda tile, transform: TileType(transform.outputs, 1, tile.vector))
