@@ -65,6 +65,8 @@ def multiply(tile, blocks, shape, a, b, c, epilogue, a_block, b_block):
                         pack(tile, nr, at(b, pc, jc + jr), b.column, b.row, min(nr, nc - jr), kc, packed)
                     # The last panel is followed by the first, which the next block of A meets.
                     following = b_block if jr + nr >= nc else packed + nr * kc
+                    if M <= MC and b.row == N and pc + kc < K:  # no panel is met again: a part of the next slice of B
+                        following = at(b, pc + kc, 0) + jr * kc
                     ends = pc == 0, pc + kc == K
                     meet(tile, (ic, mc, jc + jr, N, kc), ends, near, packed, following, c, epilogue)
 
@@ -137,6 +139,13 @@ long as with half or two thirds of it.
 """
 
 
+TILES_OF_LONG_RUNS = 4
+"""Tiles of A's block if all of B stays in level 2 and C does not: C is then written in long runs, which are fetched ahead.
+
+On a Granite Rapids 2048 x 2048 x 32 took 0.83 of the time so; 0.86 with one tile, 1 with thirty-two.
+"""
+
+
 def blocks_for(tile, M, N, K):
     """(mc, kc, nc): the largest blocks that the caches hold, evened out so that no last block is a sliver."""
     memory, itemsize = caches(), tile.itemsize
@@ -144,4 +153,6 @@ def blocks_for(tile, M, N, K):
     kc = even(K, kc, tile.lanes)
     mc = even(M, memory.level2 // 4 // (kc * itemsize), tile.rows)  # a quarter: B's panel and C pass through too
     nc = even(N, memory.level3 // 4 // (kc * itemsize), tile.columns)  # a quarter: level 3 is shared by the cores
+    if kc >= K and N * K * itemsize <= memory.level2 // 4 and M * N * itemsize > memory.level2:
+        mc = min(mc, TILES_OF_LONG_RUNS * tile.rows)
     return mc, kc, nc
