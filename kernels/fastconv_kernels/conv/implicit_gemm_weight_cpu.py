@@ -24,7 +24,7 @@ from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
-from ..cpu.workspace import apart, workspace
+from ..cpu.workspace import apart, slow_level2, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
@@ -53,6 +53,14 @@ WAY_BYTES = 4096
 
 With 1024 and 2048 channels 1.15 times as fast as where they are, with 512 and less 0.92 to 1.0 times; with a stride of 2 never
 slower than 0.95 times, and up to 1.4 times as fast.
+"""
+
+SLOW_WAY_BYTES, COLUMNS_COPIED = WAY_BYTES // 4, 96
+"""Where level 2 is slow, what lies beyond is far: there channels are copied that are so far apart, or meet so many columns.
+
+On a Granite Rapids, windows of 1x1: 256 channels to 64 took 0.63 times as long, 512 to 128 0.62 to 0.75, 64 to 256 0.92 and
+832 to 128 0.91; what is neither, 64 to 64, 480 to 16, would take 1.1 times.  Wider tiles, as of ``WHOLE_TILES``, gain 0.86 to
+0.95 there.
 """
 
 IN_PLACE, LAST_COPIED, COPIED, FRAMED, PLANES = range(5)
@@ -208,11 +216,9 @@ class BackwardWeight:
         run = whole.S * channels if few else channels
         self.tile = tile or fitting(LOW_TILES if few else tiles_for(whole, width), width, whole.dtype, run, narrows=True)
         self.narrow = self.tile.of_last(width)
-        apart_by = whole.stride[1] * whole.C * self.tile.itemsize
-        copied = whole.stride[1] > 1 or apart_by % WAY_BYTES == 0
         if few:
             mode = PLANES if self.planes else FRAMED
-        elif copied:
+        elif copies_channels(whole, width):
             mode = COPIED
         else:
             mode = LAST_COPIED if run % self.tile.rows else IN_PLACE
@@ -260,10 +266,20 @@ class BackwardWeight:
         return out
 
 
+def copies_channels(problem, width):
+    """Whether channels of the image are copied next to each other, for ``width`` columns."""
+    apart_by = problem.stride[1] * problem.C * np.dtype(problem.dtype).itemsize
+    if slow_level2() and problem.R * problem.S == 1 and (apart_by % SLOW_WAY_BYTES == 0 or width >= COLUMNS_COPIED):
+        return True
+    return problem.stride[1] > 1 or apart_by % WAY_BYTES == 0
+
+
 def tiles_for(problem, width):
     """The shapes of tiles among which one is chosen for ``width`` columns."""
     tiles = [(shape, Tile(*shape, problem.dtype)) for shape in WHOLE_TILES]
     whole = tuple(shape for shape, tile in tiles if tile.fits() and -(-width // tile.lanes) == tile.vectors)
+    if not whole and slow_level2() and problem.R * problem.S == 1:  # fewer vectors from level 2 for each multiply-add
+        return TILES + WHOLE_TILES
     return whole if whole and problem.R * problem.S == 1 else TILES + whole
 
 
