@@ -40,6 +40,17 @@ def test_images_larger_than_the_caches(direction: str, monkeypatch: pytest.Monke
     same(out, truth(direction, ALIKE, first, weight), f"streamed {direction} of {ALIKE}")
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("direction", PLANS)
+def test_images_in_order(direction: str, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depthwise_cpu, "goes_in_order", lambda *_: True)
+    problem = replace(ALIKE, stride=(stride, stride))
+    first, weight = operands(direction, problem, integers)
+    assert PLANS[direction](problem).order.lines
+    got = result(Kernel("conv", direction, "depthwise", "cpu", PLANS[direction]), problem, first, weight)
+    same(got, truth(direction, problem, first, weight), f"{direction} of {problem} in order")
+
+
 @pytest.mark.parametrize("direction", PLANS)
 def test_strips_and_blocks_of_channels(direction: str) -> None:
     def plan(problem: Any, threads: int) -> Any:
@@ -64,10 +75,20 @@ def test_weight_gradient_of_images_larger_than_the_caches(monkeypatch: pytest.Mo
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in bands")
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weight_gradient_in_order(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depthwise_weight_cpu, "goes_in_order", lambda *_: True)
+    problem = replace(ALIKE, stride=(stride, stride))
+    gradient, x = operands("backward_weight", problem, integers)
+    plan, out = depthwise_weight_cpu.BackwardWeight(problem), np.full(problem.weight_shape, np.nan, problem.dtype)
+    plan(gradient, x, out)
+    same(out, truth("backward_weight", problem, gradient, x), f"backward_weight of {problem} in order")
+
+
 def test_weight_gradient_in_strips() -> None:
     gradient, x = operands("backward_weight", ALIKE, integers)
     plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
-    plan.steps = *plan.steps[:-4], plan.windows[0].pixels, plan.tile.columns, 1, 1
+    plan.steps = *plan.steps[:-5], plan.windows[0].pixels, plan.tile.columns, 1, 1, (0, 0)
     out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
     plan(gradient, x, out)
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")

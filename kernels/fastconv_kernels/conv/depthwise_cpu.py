@@ -16,7 +16,7 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, columns, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry
+from ..cpu.simd import entry, prefetch_further
 from ..cpu.tile import (
     Tile,
     add_tile,
@@ -32,7 +32,7 @@ from ..cpu.window import Window, fetch, slide, slide_at_edge
 from ..cpu.workspace import aligned
 from .frame_cpu import bring, flat, pack_panels
 from .geometry import forward_axes, transposed_axes
-from .walk import row_table, walk_of
+from .walk import NO_ORDER, Walk, goes_in_order, order_of, row_table, walk_of
 
 PIXELS = 8
 """The most pixels in a tile: with two vectors of each and a row of taps they fill the registers."""
@@ -85,11 +85,12 @@ def convolve_rest(tile, window, source, pitches, meetings, panels, edge, epilogu
 
 
 @jit
-def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip):
+def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip, ahead):
     """The rows of outputs of a band, from top to bottom: one strip of them.
 
     tables: (rows, meetings) of ``row_table``; flags: (adds, rectifies, streams, whether rows are asked for ahead of time)
     rows: (image, first row, last); strip: (first pixel, last), (first channel, last)
+    ahead: an ``Order``
     """
     x, packed, bias, residual, out = operands
     _, _, source_rows, width, target_rows, pixels, channels, taps = extents
@@ -99,12 +100,18 @@ def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip):
         origin = (n * target_rows + p) * pixels * channels
         meetings = tables[1], entry(tables[0], 2 * p), entry(tables[0], 2 * p + 2)
         fresh, until = entry(tables[0], 2 * p + 1), entry(tables[0], 2 * p + 3)
+        asked, written = image + (p * ahead[0] + ahead[1]), out + (origin + ahead[3])
         for q in range(start, stop, tile.rows):
             column = q // window.step * window.advance
             edge, left = (-column, width - column), pixels - q
             for k in range(begin, last, tile.columns):
                 source, place, panels = image + (column * channels + k), origin + q * channels + k, packed + k * taps
                 epilogue = bias + k, residual + place, (flags[0], flags[1], flags[2])
+                for j in range(ahead[2]):
+                    prefetch_further(asked + j * tile.lanes)
+                for j in range(ahead[4]):
+                    prefetch_further(written + j * tile.lanes)
+                asked, written = asked + ahead[2] * tile.lanes, written + ahead[4] * tile.lanes
                 if flags[3]:
                     for row in range(fresh, until):
                         fetch(tile, window, source + row * pitches[0], channels)
@@ -116,8 +123,8 @@ def convolve_strip(tile, window, tables, extents, operands, flags, rows, strip):
 
 
 @jit
-def convolve_share(tile, window, tables, walk, extents, operands, flags, thread, threads):
-    """The bands that are this thread's; walk: (pixels, channels) of a strip, rows under a window.
+def convolve_share(tile, window, tables, walk, ahead, extents, operands, flags, thread, threads):
+    """The bands that are this thread's; walk: (pixels, channels) of a strip, rows under a window; ahead: an ``Order``.
 
     Of the last 0: rows are read where windows meet them; else those under a band are brought near before it is computed.
     """
@@ -142,14 +149,14 @@ def convolve_share(tile, window, tables, walk, extents, operands, flags, thread,
         for k in range(0, channels, block):
             for q in range(0, target_columns, pixels):
                 strip = (q, min(q + pixels, target_columns)), (k, min(k + block, channels))
-                convolve_strip(tile, window, rows, extents, places, flags, (n, first, end), strip)
+                convolve_strip(tile, window, rows, extents, places, flags, (n, first, end), strip, ahead)
     streamed(tile)
 
 
 @threaded
-def convolve(tile, window, tables, walk, extents, operands, flags, threads):
+def convolve(tile, window, tables, walk, ahead, extents, operands, flags, threads):
     for thread in prange(threads):
-        convolve_share(tile, window, tables, walk, extents, operands, flags, np.intp(thread), threads)
+        convolve_share(tile, window, tables, walk, ahead, extents, operands, flags, np.intp(thread), threads)
 
 
 class _Depthwise:
@@ -167,6 +174,10 @@ class _Depthwise:
         self.window = Window(horizontal, self.tile.rows)
         self.panels = -(-problem.K // self.tile.columns)
         self.walk = walk_of(vertical, horizontal, self.window, problem.K, self.tile, problem.bytes)
+        self.order = NO_ORDER
+        if goes_in_order(problem, vertical, source[1] * problem.K):
+            self.walk = Walk(target[1], problem.K, self.walk.streamed, False, 0)
+            self.order = order_of(vertical, source[1], target[1], problem.K, self.tile, self.walk.streamed)
         self.tables = row_table(vertical)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         bands = 1 if problem.N % threads == 0 else min(target[0], 4 * threads)
@@ -199,7 +210,7 @@ class _Depthwise:
         aligned = self.problem.K % self.tile.lanes == 0 and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
         flags = residual is not None, activation == "relu", self.walk.streamed and aligned, self.walk.asked
         walk = self.walk.pixels, self.walk.channels, self.under
-        convolve(self.tile, self.window, self.tables, walk, self.extents, operands, flags, self.threads)
+        convolve(self.tile, self.window, self.tables, walk, self.order, self.extents, operands, flags, self.threads)
         return out
 
 

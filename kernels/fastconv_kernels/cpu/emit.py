@@ -97,8 +97,8 @@ def store_masked(builder, value, pointer, mask):
     call(builder, name, ir.VoidType(), value, address, INT32(alignment(value.type)), mask)
 
 
-def prefetch_line(builder, pointer, write=False):
-    """Ask for the cache line of ``pointer`` in the nearest cache; an address that is not mapped is ignored."""
+def prefetch_line(builder, pointer, write=False, level=1):
+    """Ask for the cache line of ``pointer`` in the cache of this level; an address that is not mapped is ignored."""
     address = builder.bitcast(pointer, BYTE.as_pointer())
-    keep, data = INT32(3), INT32(1)
+    keep, data = INT32(4 - level), INT32(1)
     call(builder, "llvm.prefetch.p0", ir.VoidType(), address, INT32(int(write)), keep, data)

@@ -210,6 +210,12 @@ def prefetch(builder, result, pointer):
 
 
 @word(lambda pointer: types.none)
+def prefetch_further(builder, result, pointer):
+    """Bring the cache line of ``pointer`` into the second cache: it is wanted later, and others are in the first."""
+    prefetch_line(builder, pointer, level=2)
+
+
+@word(lambda pointer: types.none)
 def touch(builder, result, pointer):
     """Read the element at ``pointer`` for the sake of its cache line alone."""
     address = builder.bitcast(pointer, INT32.as_pointer())
