@@ -31,7 +31,7 @@ from .toom_cook import dilated
 from .walk import exceed_caches
 from .winograd_weight_stages_cpu import Sizes, add_tasks
 
-TILES = (8, 2), (6, 4), (14, 2), (6, 2), (4, 3)
+TILES = (8, 2), (6, 4), (14, 2), (8, 3), (6, 2), (4, 3)
 """(rows, vectors) of the products."""
 
 PARTS = 16

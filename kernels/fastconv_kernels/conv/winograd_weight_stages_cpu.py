@@ -15,7 +15,7 @@ from numba import prange
 from ..cpu.compile import jit, threaded
 from ..cpu.places import block, panel
 from ..cpu.share import share, stripe
-from ..cpu.simd import advance
+from ..cpu.simd import advance, prefetch_further
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import transform_points
 from .cells_cpu import transform_cells
@@ -65,14 +65,22 @@ def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, tur
         part, parts = turn[0] * scheme.points + point, turn[1] * scheme.points
         ask_for_images(tile, scheme.input, images, source, those, part, parts)
         ask_for_images(tile, scheme.taps, gradients, gradient, those, part, parts)
+        asked, lines = 0, ((channels + tile.lanes - 1) // tile.lanes, (columns + tile.lanes - 1) // tile.lanes)
         for k in range(0, columns, tile.columns):
             b = panel(tile, d.base + (point * d.point + k))
             for c in range(0, channels, tile.rows):
                 place = block(tile, m.base + (point * m.point + c * m.row + k), m.row, channels - c, tile.columns)
                 prefetch_tile(place)
                 a, total = v.base + (point * v.point + c), zero(tile)
+                # Of every row of the next point's V and D one line after the other, a tile each, to the second cache.
+                ahead, pitch = v.base + ((point + 1) * v.point + asked * tile.lanes), v.row
+                if asked >= lines[0]:
+                    ahead = d.base + ((point + 1) * d.point + (asked - lines[0]) * tile.lanes)
+                    pitch = d.row if asked < lines[0] + lines[1] else 0
                 for t in range(begin - start, end - start):
+                    prefetch_further(ahead + t * pitch)
                     total = rank1(total, a + t * v.row, b + t * d.row)
+                asked += 1
                 if not first:
                     total = add_tile(total, load_tile(tile, place))
                 store_tile(total, place)
