@@ -12,6 +12,19 @@ BLOCK = 12
 Against 6, which fit in half of the second cache with 256 channels: 3 to 19% faster on layers of 128 to 288 channels.
 """
 
+FAR_LEVEL2 = 2 * 1024 * 1024
+"""Of a processor with so large a second cache the third is taken to be as far as memory, as that of a Granite Rapids is.
+
+There it gives 29 GB/s after 100 ns, and to transform filters again takes longer than to read U again.
+"""
+
+FAR_BLOCK = 48
+"""``BLOCK`` where the third cache is far and U comes from there.
+
+Measured on a Granite Rapids, blocks of 12, 24 and 48: 14x14 with 128 and 256 channels took 5.9, 4.7 and 4.5 ms, 13x13 with 384
+and 256 16.4, 13.2 and 11.8.  Of layers whose U stays in the second cache larger blocks took up to 1.15 times as long.
+"""
+
 TRANSFORMS = 24, 12
 """Products for which the transforms of a patch take as long: of its input, for each channel, and of its output, for each."""
 
@@ -31,6 +44,13 @@ Measured, against filters transformed for each block: 56x56 with 64 and 192 chan
 with 128 and 192, 3.5 MB, 0.95 to 1.0; 13x13 with 384 and 256, 14 MB, 1.08.  Where two cores have no third cache in common, one
 reads what the other has transformed at a third of the speed: 13x13 with 192 and 384 channels took 1.25 times as long on two
 threads, 7x7 with 160 and 320 1.7 times.
+"""
+
+FAR_KEPT = 10
+"""``KEPT`` where the third cache is far, of more patches than a block has where filters are transformed for each.
+
+Measured on a Granite Rapids, against filters transformed for each block: 13x13 with 384 and 256 channels, 14 MB of U, 0.83
+times as long, 28x28 with 256 and 512, 19 MB, 0.85; 7x7 with 160 and 320, 64 patches and 7 MB, 1.1.
 """
 
 FEW = 256
@@ -93,9 +113,17 @@ def keeps_filters(size):
     return size <= caches().level3 // 2
 
 
+def keeps_unprepared(size, patches):
+    """Whether one thread keeps U, of ``size`` bytes, as a whole where filters are not prepared."""
+    level2, several = caches().level2, patches > GROUPS[0][0]
+    if level2 < FAR_LEVEL2:
+        return size <= KEPT * level2
+    return size <= (FAR_KEPT if several else 1) * level2
+
+
 def filter_passes(size, patches):
     """How often one thread transforms filters that are not prepared and whose U takes ``size`` bytes."""
-    return 1 if size <= KEPT * caches().level2 else ceiling(patches, GROUPS[0][0])
+    return 1 if keeps_unprepared(size, patches) else ceiling(patches, GROUPS[0][0])
 
 
 def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, together=1):
@@ -115,10 +143,12 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, toge
         u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
         return Sizes(patches, unit, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
 
-    small = u_bytes <= KEPT * memory.level2
+    small = keeps_unprepared(u_bytes, patches)
     if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > FEW * threads):
         rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
-        limit = max(BLOCK, memory.level2 // 2 // rows_bytes)
+        far = memory.level2 >= FAR_LEVEL2 and u_bytes > memory.level2
+        fewest = ceiling(FAR_BLOCK if far else BLOCK, tile.rows) * tile.rows
+        limit = max(fewest, memory.level2 // 2 // rows_bytes)
         yield cut(*blocks_for(tile, unit, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
     for group, chunk in GROUPS:
         # Where one thread would keep U, sums must be formed as it does: over all channels.

@@ -45,8 +45,12 @@ from .winograd_blocks import ceiling, sizes_for, streams
 from .winograd_filters_cpu import Filters, pack_filters
 from .winograd_stages_cpu import convolve, convolve_panels
 
-TILES = (6, 4), (8, 2), (6, 2), (4, 3)
-"""(rows, vectors) of the products."""
+TILES = (6, 4), (8, 2), (8, 3), (6, 2), (4, 3)
+"""(rows, vectors) of the products.
+
+Measured on a Granite Rapids, 8x3 against 4x3: 28x28 with 32 and 96 channels, 5x5, took 0.93 times as long, 14x14 with 144 and
+288 0.95.
+"""
 
 ACCURACY = {4: 64.0, 2: 8.0}
 """Outputs on a side → factor on the bound of a plain sum, for data of one magnitude: an error spreads over its patch.

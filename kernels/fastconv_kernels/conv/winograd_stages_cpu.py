@@ -13,10 +13,21 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.places import block, rows_apart
+from ..cpu.places import block, panel, rows_apart
 from ..cpu.share import share, stripe
-from ..cpu.simd import advance
-from ..cpu.tile import accumulate_rows, add_tile, load_tile, pointer, prefetch_tile, room, store_tile, streamed, zero
+from ..cpu.simd import advance, prefetch, prefetch_further
+from ..cpu.tile import (
+    accumulate_rows,
+    add_tile,
+    load_tile,
+    pointer,
+    prefetch_tile,
+    rank1,
+    room,
+    store_tile,
+    streamed,
+    zero,
+)
 from ..cpu.transform import transform_points
 from .frame_cpu import clear
 from .patches_cpu import (
@@ -36,6 +47,33 @@ from .planes_cpu import scatter_row, stream_row
 from .winograd_filters_cpu import transform_panel
 
 
+@inlined
+def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
+    """A @ B as ``accumulate_rows`` has it from zero; what is multiplied next is brought nearer meanwhile.
+
+    rows, pitch: of A, to the first cache: where they begin and from one to the next; columns, step: of B, to the second: from
+    one vector to the next, 0 if they have been asked for
+
+    Where the third cache is far away, on a Granite Rapids, the processor alone foresees too little: products took up to 1.4
+    times as long.
+    """
+    total, whole = zero(tile), depth // 4 * 4
+    for k in range(0, whole, 4):
+        ahead = rows + (k // 4 % 4 * 2 * pitch + k)  # a line holds 16 steps: two rows in each of the four turns
+        prefetch(ahead)
+        prefetch(ahead + pitch)
+        prefetch_further(columns)
+        total = rank1(total, a + k, panel(tile, b + k * tile.columns))
+        prefetch_further(columns + step)
+        total = rank1(total, a + (k + 1), panel(tile, b + (k + 1) * tile.columns))
+        prefetch_further(columns + 2 * step)
+        total = rank1(total, a + (k + 2), panel(tile, b + (k + 2) * tile.columns))
+        prefetch_further(columns + 3 * step)
+        total = rank1(total, a + (k + 3), panel(tile, b + (k + 3) * tile.columns))
+        columns = columns + 4 * step
+    return accumulate_rows(tile, total, a + whole, b + whole * tile.columns, depth - whole)
+
+
 @jit
 def multiply_points(tile, scheme, v, u, m, depth, panels, patches, adds, following):
     """m[point, t] (+)= v[point, t] @ u[point] for every point, zero where a patch does not meet it.
@@ -53,12 +91,17 @@ def multiply_points(tile, scheme, v, u, m, depth, panels, patches, adds, followi
             clear(tile, m.base + point * m.point, begin * m.row)
             clear(tile, m.base + (point * m.point + end * m.row), (last - first - end) * m.row)
         for j in range(panels):
-            weights = u.base + (point * u.point + j * u.row)
+            weights, again = u.base + (point * u.point + j * u.row), j + 1 < panels
+            coming = weights + u.row if again else u.base + (point + 1) * u.point
             for t in range(begin, end, tile.rows):
                 place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, end - t, nr)
                 prefetch_tile(place)
-                a = rows_apart(tile, v.base + (point * v.point + t * v.row), v.row, end - t)
-                total = accumulate_rows(tile, zero(tile), a, weights, depth)
+                rows, asked = v.base + (point * v.point + t * v.row), (t - begin) // tile.rows * tile.lanes
+                ahead, step = rows + tile.rows * v.row, tile.lanes if asked < nr else 0
+                if t + tile.rows >= end:
+                    ahead = v.base + ((point if again else point + 1) * v.point + begin * v.row)
+                a = rows_apart(tile, rows, v.row, end - t)
+                total = accumulate_ahead(tile, a, weights, depth, ahead, v.row, coming + asked * depth, step)
                 if adds:
                     total = add_tile(total, load_tile(tile, place))
                 store_tile(total, place)
@@ -218,13 +261,13 @@ def convolve_panels_share(
         (j, j_end), (first, end) = task_of(tile, sizes, task)
         nothing = pointer(tile, operands[0], 0), source, (end, end)
         transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
-        for panel in range(j, j_end):
+        for column in range(j, j_end):
             for c in range(0, depth, sizes.chunk):
                 stop = min(depth, c + sizes.chunk)
-                transform_panel(tile, scheme, filters, panel, c, stop, u.base + scheme.points * sizes.u_point, u)
+                transform_panel(tile, scheme, filters, column, c, stop, u.base + scheme.points * sizes.u_point, u)
                 these = Points(v.base + c, v.point, v.row)
                 multiply_points(tile, scheme, these, u, m, stop - c, 1, (first, end, source, ends), c > 0, nothing)
-            channels = panel * nr, min(target.channels, (panel + 1) * nr)
+            channels = column * nr, min(target.channels, (column + 1) * nr)
             marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
     return marked
