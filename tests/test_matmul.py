@@ -15,7 +15,7 @@ import naive
 from fastconv_kernels import matmul
 from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.cpu.workspace import Caches
-from fastconv_kernels.matmul import reference, vector_cpu
+from fastconv_kernels.matmul import reference, unpacked_cpu, vector_cpu
 from fastconv_kernels.problems import Matmul
 from guarded import gamma, guarded, integers, normal, same, within
 from targets import SIMULATED, here, small_enough
@@ -254,6 +254,20 @@ def test_vectors_times_a_matrix_near_and_far(size: tuple[int, int, int], monkeyp
     same(found[0], found[1], "from memory")
     exact, bound = a.astype("float64") @ b.astype("float64"), gamma(problem.K, "float32") * (abs(a) @ abs(b))
     within(found[0], np.maximum(exact, 0), bound, "a @ b")
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("far", [False, True])
+def test_few_rows_times_a_matrix_near_and_far(far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows of B are read at once depends on how far it is, and the tile on the second cache."""
+    monkeypatch.setattr(unpacked_cpu, "far_caches", lambda: far)
+    monkeypatch.setattr(unpacked_cpu, "caches", lambda: Caches(level2=1 << 14))
+    problem, rng = Matmul(7, 290, 61), np.random.default_rng(13)
+    assert unpacked_cpu.reads_once(problem) == far
+    a, b = integers(rng, problem.a_shape, "float32"), integers(rng, problem.b_shape, "float32")
+    with guarded(problem.out_shape, "float32") as out:
+        unpacked_cpu.UnpackedMatmul(problem)(a, b, out)
+    same(out, a @ b, f"far: {far}")
 
 
 def test_matmul_takes_any_strides() -> None:

@@ -194,8 +194,9 @@ def test_only_what_must_is_not_finite(kernel: Any, layout: str, size: str, plant
             np.testing.assert_allclose(got[finite & np.isfinite(got)], expected[finite & np.isfinite(got)], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("far", [False, True])
 @pytest.mark.parametrize(("kernel", "layout"), TRANSFORMS)
-def test_small_caches_cut_large_work(kernel: Any, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_caches_cut_large_work(kernel: Any, layout: str, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What large layers need on any machine: filters transformed panel by panel, sums block by block, patches in groups."""
     problem = Conv(5, 66, 17, 18, 70, 3, 3, padding=((1, 1), (1, 1)), layout=layout)
     if kernel.refuses(problem):
@@ -203,6 +204,7 @@ def test_small_caches_cut_large_work(kernel: Any, layout: str, monkeypatch: pyte
     first, second = operands(kernel.direction, problem, normal)
     for module in (winograd_blocks, winograd_weight_cpu):
         monkeypatch.setattr(module, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))
+    monkeypatch.setattr(winograd_blocks, "far_caches", lambda: far)
     monkeypatch.setattr(winograd_blocks, "GROUPS", ((48, 64), (12, 32)))
     sizes = kernel.plan(problem, 1).sizes
     if kernel.direction == "backward_weight":

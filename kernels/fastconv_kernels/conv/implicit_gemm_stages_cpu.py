@@ -1,9 +1,10 @@
 """The implicit product of one band: its tiles of pixels and channels, and weights packed as they are met."""
 
+from ..cpu.accumulate import accumulate_rows
 from ..cpu.compile import inlined, jit
 from ..cpu.places import columns, panel, rows_at, scattered
 from ..cpu.simd import prefetch
-from ..cpu.tile import accumulate_rows, add_tile, finish, load_tile, pointer, prefetch_tile, rank1, spread_columns
+from ..cpu.tile import add_tile, finish, load_tile, pointer, prefetch_tile, rank1, spread_columns
 from .frame_cpu import pack_some
 
 PIXELS_AHEAD = 1024

@@ -24,7 +24,7 @@ from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
-from ..cpu.workspace import apart, slow_level2, workspace
+from ..cpu.workspace import apart, far_caches, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
@@ -269,7 +269,7 @@ class BackwardWeight:
 def copies_channels(problem, width):
     """Whether channels of the image are copied next to each other, for ``width`` columns."""
     apart_by = problem.stride[1] * problem.C * np.dtype(problem.dtype).itemsize
-    if slow_level2() and problem.R * problem.S == 1 and (apart_by % SLOW_WAY_BYTES == 0 or width >= COLUMNS_COPIED):
+    if far_caches() and problem.R * problem.S == 1 and (apart_by % SLOW_WAY_BYTES == 0 or width >= COLUMNS_COPIED):
         return True
     return problem.stride[1] > 1 or apart_by % WAY_BYTES == 0
 
@@ -278,7 +278,7 @@ def tiles_for(problem, width):
     """The shapes of tiles among which one is chosen for ``width`` columns."""
     tiles = [(shape, Tile(*shape, problem.dtype)) for shape in WHOLE_TILES]
     whole = tuple(shape for shape, tile in tiles if tile.fits() and -(-width // tile.lanes) == tile.vectors)
-    if not whole and slow_level2() and problem.R * problem.S == 1:  # fewer vectors from level 2 for each multiply-add
+    if not whole and far_caches() and problem.R * problem.S == 1:  # fewer vectors from level 2 for each multiply-add
         return TILES + WHOLE_TILES
     return whole if whole and problem.R * problem.S == 1 else TILES + whole
 

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
+from ..cpu.accumulate import accumulate_rows
 from ..cpu.compile import inlined, jit, serial, threaded
 from ..cpu.pack import pack
 from ..cpu.places import block, rows_apart
 from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.simd import prefetch
 from ..cpu.sums import add_parts
-from ..cpu.tile import accumulate_rows, fitting, load_tile, pointer, store_tile, zero
+from ..cpu.tile import fitting, load_tile, pointer, store_tile, zero
 from ..cpu.workspace import caches, even, workspace
 from .geometry import rows_read
 from .planes_cpu import gather_steps, scatter_pixels

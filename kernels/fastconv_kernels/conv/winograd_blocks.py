@@ -3,19 +3,13 @@
 from math import lcm
 from typing import NamedTuple
 
-from ..cpu.workspace import apart, caches, even
+from ..cpu.workspace import apart, caches, even, far_caches
 from .walk import exceed_caches
 
 BLOCK = 12
 """The fewest patches in a block: U passes through the caches once for each.
 
 Against 6, which fit in half of the second cache with 256 channels: 3 to 19% faster on layers of 128 to 288 channels.
-"""
-
-FAR_LEVEL2 = 2 * 1024 * 1024
-"""Of a processor with so large a second cache the third is taken to be as far as memory, as that of a Granite Rapids is.
-
-There it gives 29 GB/s after 100 ns, and to transform filters again takes longer than to read U again.
 """
 
 FAR_BLOCK = 48
@@ -115,10 +109,10 @@ def keeps_filters(size):
 
 def keeps_unprepared(size, patches):
     """Whether one thread keeps U, of ``size`` bytes, as a whole where filters are not prepared."""
-    level2, several = caches().level2, patches > GROUPS[0][0]
-    if level2 < FAR_LEVEL2:
-        return size <= KEPT * level2
-    return size <= (FAR_KEPT if several else 1) * level2
+    times = KEPT
+    if far_caches():  # to transform filters again takes longer than to read U again
+        times = FAR_KEPT if patches > GROUPS[0][0] else 1
+    return size <= times * caches().level2
 
 
 def filter_passes(size, patches):
@@ -146,7 +140,7 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, toge
     small = keeps_unprepared(u_bytes, patches)
     if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > FEW * threads):
         rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
-        far = memory.level2 >= FAR_LEVEL2 and u_bytes > memory.level2
+        far = far_caches() and u_bytes > memory.level2
         fewest = ceiling(FAR_BLOCK if far else BLOCK, tile.rows) * tile.rows
         limit = max(fewest, memory.level2 // 2 // rows_bytes)
         yield cut(*blocks_for(tile, unit, patches, panels, depth, threads, limit, PASSING, WORTH), 0)

@@ -11,7 +11,7 @@ A product of matrices is fast when each element loaded is used many times.  The 
 
 A ``Tile`` is an ordinary argument that carries no data (``dataless``): its Numba *type* is the shape, so that Numba compiles
 every function once for each shape and the shape costs nothing when the code runs.  ``places`` says where operands are in
-memory.
+memory, ``accumulate`` has the loop over k.
 
 Sources: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee & van de Geijn, "BLIS", 2015.
 """
@@ -25,8 +25,8 @@ from numba.extending import intrinsic, models, register_model
 from .compile import inlined
 from .dataless import dataless
 from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector, stream_vector
-from .places import Columns, Place, Rows, address, existing, exists, panel, whole
-from .simd import Pointer, Vector, prefetch, register_bytes, registers, word
+from .places import Columns, Place, Rows, address, existing, exists, whole
+from .simd import Pointer, Vector, register_bytes, registers, word
 
 # --------------------------------------------------------------------------------------------------- the shape of a tile
 
@@ -278,9 +278,6 @@ def rectify(builder, result, total):
     return each_vector(builder, total, lambda i, j, v: builder.select(builder.fcmp_ordered("<", v, nothing), nothing, v))
 
 
-# -------------------------------------------------------------------------------------------------------- the tile loops
-
-
 @inlined
 def finish(tile, total, place, other, flags):
     """``total`` to its place, with the addend from the ``other`` place, ReLU, past the caches; flags: whether there are these.
@@ -296,46 +293,3 @@ def finish(tile, total, place, other, flags):
         stream_tile(total, place)
     else:
         store_tile(total, place)
-
-
-UNROLLED = 4
-"""Steps of K without a jump, beside which one line ahead is asked for.
-
-On a Granite Rapids a product of 1024 cubed took 0.95 of the time so without any line asked for, and 0.86 with those of the
-next panel.  To ask for each of them four times, at every step, took back most of that.
-"""
-
-
-@inlined
-def accumulate(total, a, a_step, b, b_step, depth):
-    """total + A @ B: from one k to the next A is ``a_step`` further, and the columns ``b`` are ``b_step``."""
-    whole = depth - depth % UNROLLED
-    for k in range(0, whole, UNROLLED):
-        for step in range(UNROLLED):
-            total = rank1(total, a + (k + step) * a_step, b + (k + step) * b_step)
-    for k in range(whole, depth):
-        total = rank1(total, a + k * a_step, b + k * b_step)
-    return total
-
-
-@inlined
-def accumulate_packed(tile, total, a, b, depth):
-    """total + A @ B: both panels packed, ``a[k, row]`` and ``b[k, column]``, ``depth`` steps."""
-    return accumulate(total, a, tile.rows, panel(tile, b), tile.columns, depth)
-
-
-@inlined
-def accumulate_rows(tile, total, a, b, depth):
-    """total + A @ B: the rows of A where they are in memory, B a packed panel, ``depth`` steps."""
-    return accumulate(total, a, 1, panel(tile, b), tile.columns, depth)
-
-
-@inlined
-def accumulate_rows_ahead(tile, total, a, b, depth, ahead):
-    """``accumulate_rows``, while what ``ahead`` points to comes nearer: a vector for each ``UNROLLED`` steps."""
-    whole, row = depth - depth % UNROLLED, panel(tile, b)
-    for k in range(0, whole, UNROLLED):
-        prefetch(ahead + k // UNROLLED * tile.lanes)
-        for step in range(UNROLLED):
-            total = rank1(total, a + (k + step), row + (k + step) * tile.columns)
-    return accumulate(total, a + whole, 1, row + whole * tile.columns, tile.columns, depth - whole)

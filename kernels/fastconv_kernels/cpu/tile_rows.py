@@ -6,10 +6,11 @@ They serve products whose sum runs along the rows, as that of a matrix and a vec
 
 from llvmlite import ir
 
+from .accumulate import UNROLLED
 from .emit import INT64, fused_multiply_add, load_masked, load_vector, splat
 from .places import Columns, Rows
 from .simd import Pointer, word
-from .tile import UNROLLED, Sums, TileType
+from .tile import Sums, TileType
 
 
 @word(lambda tile: TileType(1, tile.vectors, tile.vector))

@@ -42,16 +42,19 @@ def caches() -> Caches:
     return sizes._replace(level3=min(sizes.level3, MOST_LEVEL3))
 
 
-FAST_LEVEL2 = 1024 * 1024
+NEAR_LEVEL2 = 1024 * 1024
+"""Bytes of a second cache that is as fast as the first, before a third one that is not far: those of a Zen 5."""
 
 
-def slow_level2() -> bool:
-    """Whether level 2 feeds the multipliers worse than level 1: a large one is a slow one.
+def far_caches() -> bool:
+    """Whether the second cache feeds the multipliers worse than the first, and what lies beyond it is as far as memory.
 
-    From the 1 MB of a Zen 5 a tile takes its operands as fast as from level 1.  From the 2 MB of a Granite Rapids a product
-    of 128 cubed, whose B is larger than level 1, took 1.1 times as long with tiles of four rows as with eight or six.
+    That is told from the size of the second, for a larger one is a slower one, and servers have it because the third is far.
+    From the 2 MB of a Granite Rapids a product of 128 cubed, whose B is larger than the first cache, took 1.1 times as long
+    with tiles of four rows as with eight or six; beyond them a core reads and writes 30 GB/s, after 100 ns, and no more, if
+    what it wants next is asked for evenly, each line once, while it computes.  A burst of requests stops it.
     """
-    return caches().level2 > FAST_LEVEL2
+    return caches().level2 > NEAR_LEVEL2
 
 
 def aligned(size: int, dtype: Any) -> np.ndarray[Any, Any]:

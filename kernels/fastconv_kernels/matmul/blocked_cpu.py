@@ -16,10 +16,11 @@ High-Performance BLIS", 2016, for the block sizes.
 import numpy as np
 from numba import prange
 
+from ..cpu.accumulate import UNROLLED, accumulate_rows_ahead
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import block, columns, rows_apart
-from ..cpu.tile import UNROLLED, accumulate_rows_ahead, add_tile, fitting, load_tile, prefetch_tile, spread_columns, store_tile
+from ..cpu.tile import add_tile, fitting, load_tile, prefetch_tile, spread_columns, store_tile
 from ..cpu.workspace import caches, even
 from .operands import (
     Epilogue,

@@ -17,12 +17,13 @@ Sources: Heinecke et al., "LIBXSMM: Accelerating Small Matrix Multiplications by
 import numpy as np
 from numba import prange
 
+from ..cpu.accumulate import accumulate
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import block, columns, rows_apart
 from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
-from ..cpu.tile import LOAD_COST, Tile, accumulate, add_tile, fitting, load_tile, spread_columns, store_tile, zero
-from ..cpu.workspace import caches, even, slow_level2
+from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, load_tile, spread_columns, store_tile, zero
+from ..cpu.workspace import caches, even, far_caches
 from .operands import Epilogue, Product, at, begin, buffer, facts_at, finish, matrices, of_product, part, products_of
 
 TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), (4, 1)
@@ -133,7 +134,7 @@ SHORT = 768
 
 
 STREAMS = 16
-"""Rows of a far B at once, each a stream, where level 2 is slow and what is beyond still slower.
+"""Rows of a far B at once, each a stream, where caches are far.
 
 There a line that the processor has not foreseen takes 110 ns, of which sixteen are under way at a time: 9 GB/s for 29 in long
 runs.  On a Granite Rapids 16 x 4096 x 1024 took 0.53 of the time with 16 rows, 0.57 with 32, 0.78 with 64.
@@ -144,7 +145,7 @@ def reads_once(problem):
     """Whether few rows of A meet a B that comes from far, in rows that are long runs, and C stays in level 2."""
     B, C = (rows * problem.N * np.dtype(problem.dtype).itemsize for rows in (problem.K, problem.M))
     level2 = caches().level2
-    return slow_level2() and problem.M <= FEW and problem.N > NARROW and C <= level2 // 2 < level2 < B
+    return far_caches() and problem.M <= FEW and problem.N > NARROW and C <= level2 // 2 < level2 < B
 
 
 class UnpackedMatmul(Product):
@@ -172,7 +173,7 @@ with 8 x 3, 68% with 8 x 2; 128 x 100 x 4096 at 66% and 63%, 61% with what the m
 
 def tile_of_whole(problem, columns):
     """The tile for the first ``columns`` columns."""
-    vector_cost = FAR_VECTOR if slow_level2() else LOAD_COST
+    vector_cost = FAR_VECTOR if far_caches() else LOAD_COST
     return fitting(TILES, max(1, columns), problem.dtype, max(1, problem.M), vector_cost=vector_cost)
 
 
@@ -223,7 +224,7 @@ for 64 x 64 x 16384, 0.94 for 384 cubed, 0.88 for 3136 x 128 x 128; but 1.18 for
 def packs_early(problem):
     """Whether level 2 is slow, A has rows enough for what packing costs and B columns that fill panels."""
     empty = -problem.N % PANEL
-    return slow_level2() and problem.M >= PACKED_ROWS and problem.K >= PACKED_DEPTH and empty <= problem.N // 32
+    return far_caches() and problem.M >= PACKED_ROWS and problem.K >= PACKED_DEPTH and empty <= problem.N // 32
 
 
 def declines(problem):
