@@ -2,8 +2,9 @@
 
 Every kernel with a model is timed on one thread on the layers of all networks and on random shapes, in both layouts, and with
 prepared weights on the layers with one image; then the costs of its units are the non-negative numbers for which the
-predictions' relative errors are least.  They are written into the kernels' package, under the machine's name; ``choices.json``
-among its results tells how the choices by prediction compare with the best that was measured.
+predictions' relative errors are least.  They are written into the kernels' package, and ``choices.json`` among the machine's
+results tells how the choices by prediction compare with the best that was measured.  ``--keep`` leaves the costs as they are:
+it tells how costs of another machine choose here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby, islice, product
 from math import inf, sqrt
+from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple
 
@@ -28,11 +30,11 @@ from fastconv.bench.contestants.ours import entry
 from fastconv.bench.timing import calls_for, repeat
 from fastconv.dispatch import Conv, Kernel, kernels
 from fastconv.shapes import written
-from fastconv_kernels.conv import costs as costs_of
 from fastconv_kernels.registry import fastest
 
 from . import record
 
+COSTS = Path(model.__file__).with_name("costs.json")
 HOPELESS = 4
 """A kernel that is predicted to need so many times as long as the fastest is not measured."""
 BATCH = 2
@@ -145,32 +147,36 @@ def fitted(kernel: Kernel, found: list[Row], least: Mapping[Question, float]) ->
     return {unit: float(f"{cost * 1e9:.4g}") for unit, cost in zip(units, costs / scale, strict=True)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--limit", type=int, help="only so many shapes")
-    arguments = parser.parse_args()
-    measured = list(rows(arguments.limit))
-    by_kernel = sorted(measured, key=lambda row: row.kernel.name)
+def all_fitted(measured: list[Row]) -> dict[str, dict[str, float]]:
+    """Of every kernel that was measured."""
     least: dict[Question, float] = {}
     for row in measured:
         least[row.question] = min(row.seconds, least.get(row.question, inf))
-    costs = {
-        name: fitted(found[0].kernel, found, least)
-        for name, found in ((name, list(group)) for name, group in groupby(by_kernel, key=lambda row: row.kernel.name))
-    }
+    by_kernel = groupby(sorted(measured, key=lambda row: row.kernel.name), key=lambda row: row.kernel.name)
+    found = {name: list(group) for name, group in by_kernel}
+    return {name: fitted(own[0].kernel, own, least) for name, own in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--limit", type=int, help="only so many shapes")
+    parser.add_argument("--keep", action="store_true", help="fit nothing: tell how the costs as they are choose here")
+    arguments = parser.parse_args()
+    measured = list(rows(arguments.limit))
+    costs = model.COSTS if arguments.keep else all_fitted(measured)
     choices = list(compared(measured, costs))
     regrets = [choice["regret"] for choice in choices]
     good = sum(regret <= 1.1 for regret in regrets)
     print(f"regret: geomean {geometric_mean(regrets):.3f}, worst {max(regrets):.2f}, within 10%: {good} of {len(regrets)}")
-    if arguments.limit is None:
-        content = {**circumstances(), "nanoseconds": costs}
-        costs_of.place(content["machine"]["cpu"]).write_text(json.dumps(content, indent=1) + "\n")
-        print(record.write("choices", 1, {"rows": choices}))
-    else:
+    if arguments.limit is not None:
         print(json.dumps(costs, indent=1))
+        return
+    print(record.write("choices", 1, {"rows": choices}))
+    if not arguments.keep:
+        COSTS.write_text(json.dumps({**circumstances(), "nanoseconds": costs}, indent=1) + "\n")
 
 
-def compared(measured: list[Row], costs: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+def compared(measured: list[Row], costs: Mapping[str, Mapping[str, float]]) -> Iterator[dict[str, Any]]:
     """For each question: what is chosen by prediction, what is best, and how much longer the choice takes."""
     for (problem, direction, prepared), group in groupby(measured, key=lambda row: row.question):
         times = {row.kernel.algorithm: row.seconds for row in group}
