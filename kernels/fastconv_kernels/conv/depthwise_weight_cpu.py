@@ -164,13 +164,14 @@ def bring_band(tile, image, gradient, down, sizes, rows):
 
 @jit
 def add_share(tile, chains, window, rest, extents, steps, operands, thread, threads):
-    """The parts and blocks of channels that are this thread's; the sixth but last of ``steps``: rows of a band, or 0.
+    """The parts and blocks of channels that are this thread's; the seventh of ``steps``: rows of a band, or 0.
 
     Not 0: the operands of a band are brought near before it is computed, or asked for with the band before.
     """
     grad_output, x, sums = operands
     parts, images, bands, source_rows, source_columns, target_rows, target_columns, channels = extents
-    advance, top, dilation, taps, across_advance, all_taps, band, strip, block_channels, together, asked, lines = steps
+    advance, top, dilation, taps, across_advance, all_taps, band, strip, block_channels, together, asked = steps[:11]
+    lines = steps[11:]  # a parallel loop takes no tuple of tuples
     blocks = (channels + block_channels - 1) // block_channels
     first_task, end_task = share(thread, threads, parts * blocks)
     for task in range(first_task, end_task):
@@ -248,7 +249,7 @@ class BackwardWeight:
             width,
             together,
             asked,
-            lines,
+            *lines,
         )
         self.sums = np.zeros((self.parts if self.parts > 1 else 0, problem.R * problem.S * problem.K), problem.dtype)
         self.workspace_bytes = self.sums.nbytes
