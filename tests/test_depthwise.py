@@ -88,7 +88,7 @@ def test_weight_gradient_in_order(stride: int, monkeypatch: pytest.MonkeyPatch) 
 def test_weight_gradient_in_strips() -> None:
     gradient, x = operands("backward_weight", ALIKE, integers)
     plan = depthwise_weight_cpu.BackwardWeight(ALIKE)
-    plan.steps = *plan.steps[:-5], plan.windows[0].pixels, plan.tile.columns, 1, 1, (0, 0)
+    plan.steps = *plan.steps[:-6], plan.windows[0].pixels, plan.tile.columns, 1, 1, 0, 0
     out = np.full(ALIKE.weight_shape, np.nan, ALIKE.dtype)
     plan(gradient, x, out)
     same(out, truth("backward_weight", ALIKE, gradient, x), f"backward_weight of {ALIKE} in strips")

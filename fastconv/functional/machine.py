@@ -33,6 +33,13 @@ class Machine:
     cache: Path
 
 
+def most_level3() -> int:
+    """Bytes of a third cache that kernels count on, however large it is said to be."""
+    from fastconv_kernels.cpu import workspace
+
+    return workspace.MOST_LEVEL3
+
+
 def machine() -> Machine:
     """Look; imports Numba, compiles nothing.
 

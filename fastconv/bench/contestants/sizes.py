@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastconv_kernels.cpu.workspace import MOST_LEVEL3
+from fastconv.functional.machine import most_level3
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 """Where Linux describes the first core's caches."""
@@ -38,7 +38,7 @@ class Place:
 def places(threads: int) -> tuple[Place, ...]:
     """Innermost first.  What is copied fills half of a cache, and is too much for the one inside it."""
     (second, _), (third, shared) = _cache(2), _cache(3)
-    own, common = second * threads, min(third, MOST_LEVEL3) * -(-threads // shared)
+    own, common = second * threads, min(third, most_level3()) * -(-threads // shared)
     found = [Place("L2", own, second // 4)]
     if common // threads > 2 * second:
         found.append(Place("L3", common, common // threads // 4))
