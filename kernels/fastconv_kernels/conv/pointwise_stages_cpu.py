@@ -39,6 +39,7 @@ NOTHING, WEIGHTS, PLANES, WHOLE_PANEL = range(4)
 
 @inlined
 def ask(row, place):
+    """Bring the lines of a ``row`` of vectors at ``place`` nearer."""
     for j in range(row.vectors):
         prefetch(place + j * row.lanes)
 
