@@ -60,13 +60,14 @@ def layers(rows: Iterable[Row]) -> Layers:
 
 
 def shown(measured: Mapping[str, Runs], threads: str = "1") -> Drawn:
-    """What is drawn for each direction, machine by machine."""
-    return {
+    """What is drawn for each direction that was measured, machine by machine."""
+    found = {
         direction: {
             machine: layers(own[direction][threads]["rows"]) for machine, own in measured.items() if threads in own[direction]
         }
         for direction in DIRECTIONS
     }
+    return {direction: own for direction, own in found.items() if any(own.values())}
 
 
 def digest(drawn: Drawn) -> str:
@@ -113,7 +114,7 @@ def _figure(drawn: Drawn, ink: str) -> Any:
         for panel, (direction, own) in zip(panels[:, 0], drawn.items(), strict=True):
             _panel(panel, TITLES[direction], own, ink)
         handles: list[Any] = [matplotlib.patches.Patch(color=colour, label=method) for method, colour in COLOURS.items()]
-        for machine, mark in zip(list(drawn["forward"])[1:], MARKS, strict=False):
+        for machine, mark in zip(list(next(iter(drawn.values()), {}))[1:], MARKS, strict=False):
             handles.append(matplotlib.lines.Line2D([], [], color=ink, marker=mark, linestyle="", markersize=3, label=machine))
         figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
         figure.tight_layout(rect=(0, 0.4 / figure.get_figheight(), 1, 1))
@@ -125,7 +126,7 @@ def _panel(panel: Any, title: str, drawn: dict[str, Layers], ink: str) -> None:
     """Bars that rise from 1 where we are faster and hang from it where we are slower, and the dots of other machines."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    first, *others = drawn.values() or [{}]
+    first, *others = drawn.values()
     own = list(first.values())
     panel.bar(
         range(len(own)),
@@ -135,8 +136,9 @@ def _panel(panel: Any, title: str, drawn: dict[str, Layers], ink: str) -> None:
         color=[COLOURS[layer.method] for layer in own],
     )
     for other, mark in zip(others, MARKS, strict=False):
-        places = [(place, other[case].ratio) for place, case in enumerate(first) if case in other]
-        panel.scatter(*zip(*places, strict=True), s=4, color=ink, marker=mark, linewidths=0.5, zorder=3)
+        places = [place for place, case in enumerate(first) if case in other]
+        ratios = [other[case].ratio for case in first if case in other]
+        panel.scatter(places, ratios, s=4, color=ink, marker=mark, linewidths=0.5, zorder=3)
     means = {machine: mean([layer.ratio for layer in found.values()]) for machine, found in drawn.items() if found}
     averages = [f"{average:.2f} on {machine}" for machine, average in means.items()]
     panel.set_title(f"{title}: PyTorch's time over ours, geometric mean {', '.join(averages)}", loc="left", fontsize=10)
