@@ -39,6 +39,12 @@ def serial(function: Callable[..., Any]) -> Any:
     return _cached(njit(**OPTIONS, **EXECUTABLE)(function))
 
 
+def looking(function: Callable[..., Any], *examples: Any) -> Any:
+    """``function`` for arguments of such types, which reads Python's objects: with the GIL, so that they stay as they are."""
+    dispatcher = _cached(njit(**{**OPTIONS, "nogil": False}, **EXECUTABLE)(function))
+    return dispatcher.compile(_kinds(dispatcher, examples))
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """Compile ``function`` as one of its own for other compiled functions."""
     return _linked(function)
@@ -132,18 +138,26 @@ class threaded:
         if threads == 1:
             code: Callable[..., Any] = self.serial.compile(_kinds(self.serial, examples))
             return code
-        kinds, typed = _kinds(self.parallel, examples), None
-
-        def parallel(*arguments: Any) -> Any:
-            nonlocal typed
-            if typed is None:  # compiled where it may run: compiling or loading a parallel loop starts threads
-                typed = self.parallel.compile(kinds)
-            return typed(*arguments)
+        # Compiled where it may run: compiling or loading a parallel loop starts threads.
+        parallel, alone = (_when_called(which, _kinds(which, examples)) for which in (self.parallel, self.serial))
 
         def call(*arguments: Any) -> Any:
-            return parallel_launch(parallel, self.serial, arguments, threads)
+            return parallel_launch(parallel, alone, arguments, threads)
 
         return call
+
+
+def _when_called(dispatcher: Any, kinds: tuple[Any, ...]) -> Callable[..., Any]:
+    """``dispatcher`` for arguments of these types, compiled at the first call."""
+    code: Any = None
+
+    def call(*arguments: Any) -> Any:
+        nonlocal code
+        if code is None:
+            code = dispatcher.compile(kinds)
+        return code(*arguments)
+
+    return call
 
 
 def of_one_kind(function: Any) -> Callable[..., Any]:

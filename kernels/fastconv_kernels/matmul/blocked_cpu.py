@@ -116,7 +116,7 @@ def forward(machinery, operands, epilogue, threads):
     tile, blocks, facts = machinery
     for thread in prange(threads):
         shape, table, a_blocks, b_blocks = facts_at(tile, facts)
-        located, buffers = matrices(tile, operands), (a_blocks, b_blocks)  # a parallel loop takes no tuple of tuples
+        located, buffers = matrices(tile, operands, shape[1]), (a_blocks, b_blocks)  # a parallel loop takes no tuple of tuples
         part_of(tile, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..cpu.borrowed import Example
 from ..cpu.compile import inlined
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
 from ..cpu.simd import entry
-from ..cpu.tile import add_tile, load_tile, pointer, rectify, room, store_tile, table_at
+from ..cpu.tile import add_tile, load_tile, rectify, room, store_tile, table_at
 from ..cpu.workspace import workspace
 from ..problems import Matmul
 
@@ -54,12 +55,6 @@ def beyond(matrix, i, j):
 
 
 @inlined
-def step(matrix, axis):
-    """The stride of an axis in elements; 1 for an axis of one element, whose stride NumPy leaves undefined."""
-    return matrix.strides[axis] // matrix.itemsize if matrix.shape[axis] > 1 else 1
-
-
-@inlined
 def facts_at(tile, address):
     """(the shape, the table of ``of_product``, the thread's buffers): one number is passed on faster than nine."""
     facts = table_at(tile, address)
@@ -68,15 +63,15 @@ def facts_at(tile, address):
 
 
 @inlined
-def matrices(tile, operands):
+def matrices(tile, operands, columns):
     """(A, B, C, addend, the bias): where the first product of the stacks is in memory."""
     a, b, c, bias, addend = operands
     return (
-        Matrix(pointer(tile, a, 0), step(a, 0), step(a, 1)),
-        Matrix(pointer(tile, b, 0), step(b, 0), step(b, 1)),
-        Matrix(pointer(tile, c, 0), c.shape[1], 1),
-        Matrix(pointer(tile, addend, 0), c.shape[1], 1),
-        pointer(tile, bias, 0),
+        Matrix(room(tile, a.address), a.row, a.column),
+        Matrix(room(tile, b.address), b.row, b.column),
+        Matrix(room(tile, c.address), columns, 1),
+        Matrix(room(tile, addend.address), columns, 1),
+        room(tile, bias.address),
     )
 
 
@@ -192,10 +187,7 @@ class Product:
 
     def _bind(self) -> Any:
         """``run`` for operands of these types."""
-        matrix = np.zeros((4, 4), self.problem.dtype)
-        strided = matrix[::2, ::2]
-        operands = strided, strided, matrix, self._no_bias, matrix
-        self._bound = self.run.bound(self.machinery, operands, PLAIN, self.threads)
+        self._bound = self.run.bound(self.machinery, (Example(self.problem.dtype),) * 5, PLAIN, self.threads)
         return self._bound
 
     def __call__(

@@ -125,7 +125,7 @@ def forward(machinery, operands, epilogue, threads):
     tile, (wide, few, slice_), facts = machinery
     for thread in prange(threads):
         shape, table, rooms, _ = facts_at(tile, facts)
-        located = matrices(tile, operands)
+        located = matrices(tile, operands, shape[1])
         part_of(tile, wide, few, slice_, shape, table, rooms, located, epilogue, np.intp(thread), threads)
 
 

@@ -199,7 +199,7 @@ def forward(machinery, operands, epilogue, threads):
     tile, (narrow, tall, line, near), facts = machinery
     for thread in prange(threads):
         shape, table, rooms, _ = facts_at(tile, facts)
-        located = matrices(tile, operands)
+        located = matrices(tile, operands, shape[1])
         part_of((tile, narrow, tall, line), near, shape, table, rooms, located, epilogue, np.intp(thread), threads)
 
 
