@@ -62,6 +62,14 @@ def matmul(
     Work 2*M*N*K flop for each matrix.
     """
     try:
+        if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
+            number = _at_a_glance(a, b, out)
+            if number >= 0:
+                product = _numbered(number)
+                if out is None:
+                    out = product.new(a)
+                product.compute(a, b, out)
+                return out
         if a.__class__ is not ndarray or b.__class__ is not ndarray:
             a, b = _check.host("a", a), _check.host("b", b)
         if algorithm is target is accuracy is precision is None and max_workspace_bytes is None:
@@ -69,15 +77,8 @@ def matmul(
         else:
             asked = algorithm, target, accuracy, precision, max_workspace_bytes
             product = _product(around(), a.shape, b.shape, a.dtype, b.dtype, *asked)
-        owners = a.base is b.base is None  # of their memory, which is aligned, and shared by no other owner's
-        if out is None:
-            out = empty(product.shape, product.dtype) if product.small else _check.new(product.shape, product.dtype, a)
-        elif not (_check.ready(out, product.shape, product.dtype) and owners and out.base is None) or out is a or out is b:
-            _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
-        if product.plain and (owners or ((a.base is None or a.flags.carray) and (b.base is None or b.flags.carray))):
-            product.compute(a, b, out)
-        else:
-            product.into(out, a, b)
+        out = product.new(a) if out is None else _check.output(out, product.shape, product.dtype, {"a": a, "b": b})
+        product.into(out, a, b)
         return out
     except dispatch.Elsewhere:  # as ``anywhere`` would, which takes a twentieth of a small product's time
         pass
@@ -158,8 +159,6 @@ class _Product:
         ``lender``'s call.
     reshaped : three shapes, or None
         Of a, b and the result for the plan, where they are others: of a vector, of a stack with one matrix.
-    plain : bool
-        The plan takes matrices of these shapes and dtypes as they are, if they are no views.
     small : bool
         The result is an array on the host, too small to be worth a place that begins on a cache line.
     """
@@ -168,9 +167,12 @@ class _Product:
     dtype: np.dtype[Any]
     lender: dispatch.Lender
     reshaped: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
-    plain: bool
     small: bool
     compute: Callable[..., None]
+
+    def new(self, beside: Any) -> Array:
+        """For the result, where ``beside`` is."""
+        return empty(self.shape, self.dtype) if self.small else _check.new(self.shape, self.dtype, beside)
 
     def into(
         self,
@@ -214,7 +216,7 @@ def _product(
     *asked: Any,
 ) -> _Product:
     """The product of arrays of shapes ``a`` and ``b``, by ``numpy.matmul``'s rules."""
-    given, dtype = dtype, _check.common_dtype(a=dtype, b=b_dtype)
+    dtype = _check.common_dtype(a=dtype, b=b_dtype)
     for name, shape in (("a", a), ("b", b)):
         if not shape:
             raise ArgumentError(f"{name}: expected at least one axis, got a number")
@@ -230,12 +232,32 @@ def _product(
     shape = (*(a[:-2] if len(columns) == 2 else problem.stack), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
     as_given = (a, b, shape) == (shapes := (problem.a_shape, problem.b_shape, problem.out_shape))
     lender = lent("matmul", "forward", problem, *asked)
-    plain = as_given and not problem.stack and given == b_dtype == dtype
     small = lender.kernel.target != "cuda" and prod(shape) * dtype.itemsize < dispatch.LARGE_BYTES
-    return _Product(shape, dtype, lender, None if as_given else shapes, plain, small, lender.__call__)
+    return _Product(shape, dtype, lender, None if as_given else shapes, small, lender.__call__)
 
 
 _known = dispatch.at_hand(_product)
+
+
+@dispatch.at_hand
+def _numbered(now: dispatch.Around, number: int) -> _Product:
+    """The product that ``_at_a_glance`` has recognised."""
+    from fastconv_kernels.matmul.at_a_glance import meant
+
+    return _product(now, *meant(number))
+
+
+def _first_glance(a: Any, b: Any, out: Any) -> int:
+    """It is compiled when it is wanted."""
+    global _at_a_glance
+    from fastconv_kernels.matmul.at_a_glance import glance
+
+    _at_a_glance = glance()
+    return _at_a_glance(a, b, out)
+
+
+_at_a_glance: Callable[[Any, Any, Any], int] = _first_glance
+"""A number for a product of plain matrices, into a plain result or None; negative, if an argument is anything else."""
 
 
 @dispatch.remembered
