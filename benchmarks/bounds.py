@@ -11,11 +11,16 @@ from fastconv.dispatch import kernels
 Row = Mapping[str, Any]
 
 
-def at_the_peak(row: Row) -> float | None:
+def at_the_peak(row: Row, ceiling: str = "peak") -> float | None:
     """Seconds of the products by the definition at the FMA peak; None: a kernel of Winograd's ran, which has fewer of them."""
     if any("winograd" in kernel for kernel in row["kernels"].values()):
         return None
-    return float(row["flops"] / row["peak"] * 1e-9)
+    return float(row["flops"] / row[ceiling] * 1e-9)
+
+
+def at_the_tile(row: Row) -> float | None:
+    """The same at the rate of a tile of products whose operands never leave the first cache."""
+    return at_the_peak(row, "tile")
 
 
 def fewest_products(row: Row) -> float:

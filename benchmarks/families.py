@@ -16,7 +16,8 @@ Row = dict[str, Any]
 KERNELS = ("fastconv NHWC", "fastconv NCHW")
 TORCH = ("torch NCHW", "torch channels_last")
 PRODUCTS = ("torch", "numpy SkylakeX", "numpy")
-PEAK = "the peak"
+PEAK, TILE = "the peak", "a tile"
+CEILINGS = {(PEAK,): "peak", (TILE,): "tile"}
 ROUNDED = 1 << 20
 """Bytes: less memory than this is what allocators and the kernel round to."""
 
@@ -27,6 +28,10 @@ def _any(row: Row) -> bool:
 
 def _dense(row: Row) -> bool:
     return "depthwise" not in row
+
+
+def _beside_a_tile(row: Row) -> bool:
+    return _dense(row) and "tile" in row
 
 
 def _depthwise(row: Row) -> bool:
@@ -57,6 +62,10 @@ def _cube(row: Row) -> bool:
     return min(_sizes(row)) >= 1024
 
 
+def _cube_beside_a_tile(row: Row) -> bool:
+    return _cube(row) and "tile" in row
+
+
 def _model(name: str) -> Callable[[Row], bool]:
     return lambda row: bool(row["case"].startswith(name))
 
@@ -75,7 +84,8 @@ class Family:
     rows : callable (row) -> bool
         Which of them.
     ours, others : tuple of str
-        A ratio is the least of the others' times over the least of ours; of ``PEAK``, the share of it that is reached.
+        A ratio is the least of the others' times over the least of ours; of ``PEAK``, the share of it that is reached,
+        and of ``TILE`` the share of what a tile of products reaches whose operands never leave the first cache.
     unit : "seconds" or "memory"
         Of memory, ``ROUNDED`` is added to both sides of a ratio.
     ideal : callable (row) -> seconds or None
@@ -98,8 +108,8 @@ class Family:
         ours = [measured[name] for name in self.ours if name in measured]
         if not ours:
             return 0.0 if set(self.ours) & set(row.get("failed", ())) else None
-        if self.others == (PEAK,):
-            return float(row["flops"] / min(ours) / 1e9 / row["peak"])
+        if self.others in CEILINGS:
+            return float(row["flops"] / min(ours) / 1e9 / row[CEILINGS[self.others]])
         if self.ideal and (least := self.ideal(row)) is not None:
             ours.append(least)
         others = [measured[name] for name in self.others if name in measured]
@@ -124,8 +134,9 @@ def mean(values: list[float]) -> float:
 
 
 IDEALS = (
-    ("… if what is no Winograd ran at the FMA peak", bounds.at_the_peak),
-    ("… if the fewest products ran at it, and nothing else took time", bounds.fewest_products),
+    ("… if what is no Winograd ran at a tile's rate", _beside_a_tile, bounds.at_the_tile),
+    ("… if it ran at the FMA peak", _dense, bounds.at_the_peak),
+    ("… if the fewest products ran at the FMA peak, and nothing else took time", _dense, bounds.fewest_products),
 )
 CALL_NCHW = ("fastconv call NCHW",)
 TORCH_NCHW = ("torch NCHW",)
@@ -134,22 +145,22 @@ OURS = ("fastconv",)
 
 FAMILIES = (
     Family("convolution forward", "forward", 1.8, 1.0, _dense),
-    *(Family(name, "forward", rows=_dense, ideal=ideal) for name, ideal in IDEALS),
+    *(Family(name, "forward", rows=rows, ideal=ideal) for name, rows, ideal in IDEALS),
     Family(IN_NCHW, "forward", 1.5, None, _dense, CALL_NCHW),
     Family(BOTH_IN_NCHW, "forward", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("convolution backward, input", "backward_input", 1.8, 1.0, _dense),
-    *(Family(name, "backward_input", rows=_dense, ideal=ideal) for name, ideal in IDEALS),
+    *(Family(name, "backward_input", rows=rows, ideal=ideal) for name, rows, ideal in IDEALS),
     Family(IN_NCHW, "backward_input", None, None, _dense, CALL_NCHW),
     Family(BOTH_IN_NCHW, "backward_input", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("convolution backward, weight", "backward_weight", 1.9, 1.0, _dense),
-    *(Family(name, "backward_weight", rows=_dense, ideal=ideal) for name, ideal in IDEALS),
+    *(Family(name, "backward_weight", rows=rows, ideal=ideal) for name, rows, ideal in IDEALS),
     Family(IN_NCHW, "backward_weight", None, None, _dense, CALL_NCHW),
     Family(BOTH_IN_NCHW, "backward_weight", None, None, _dense, CALL_NCHW, TORCH_NCHW),
     Family("depthwise forward", "forward", 1.8, 1.3, _depthwise),
     Family("depthwise backward, input", "backward_input", 1.5, 1.0, _depthwise),
     Family("depthwise backward, weight", "backward_weight", 1.5, 1.0, _depthwise),
     Family("batch 1 forward, weights prepared", "batch1", 2.0),
-    *(Family(name, "batch1", rows=_dense, ideal=ideal) for name, ideal in IDEALS),
+    *(Family(name, "batch1", rows=rows, ideal=ideal) for name, rows, ideal in IDEALS),
     Family("max-pool forward", "pool", 2.0, 1.0, _maximum),
     Family("max-pool backward", "pool_backward", 1.1, 1.0, _maximum),
     Family("average-pool forward", "pool", rows=_mean),
@@ -158,6 +169,7 @@ FAMILIES = (
     Family("… against NumPy with SkylakeX kernels", "matmul", 1.05, None, _not_small, OURS, ("numpy SkylakeX",)),
     Family("… against the best of all", "matmul", None, 0.97, _not_small, OURS, PRODUCTS),
     Family("… share of the FMA peak from 1024³", "matmul", None, 0.9, _cube, OURS, (PEAK,)),
+    Family("… share of a tile's rate", "matmul", None, None, _cube_beside_a_tile, OURS, (TILE,)),
     Family("GEMM up to 128, against the best of all", "matmul", 1.2, 1.0, _small, OURS, PRODUCTS),
     Family("… by the public call", "matmul", rows=_small, ours=("fastconv call",), others=PRODUCTS),
     Family("at memory speed: activations, softmax, normalisation, optimizers …", "streams", ours=OURS, others=("torch",)),

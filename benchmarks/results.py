@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from fastconv.bench.cases import NETWORKS
@@ -47,10 +48,11 @@ A ratio is another's time over ours: above 1 we are faster. Rows are the distinc
 
 Every array begins on a cache line. Every result was compared with PyTorch's before it was timed. A time is the median of
 rounds in which the contestants take turns, each call repeated until a sample is long enough. With one thread ours and
-PyTorch's are measured in the same process; with more each library has a process of its own. The FMA peak is measured in turn
-with every row, the bandwidth of copies (bytes read and written) with every suite. Winograd's kernels surpass the peak: work
-is counted by the definition. A copy's bandwidth can be surpassed too, by what changes arrays in place: of an array that is
-only written, the lines are fetched first.
+PyTorch's are measured in the same process; with more each library has a process of its own. The FMA peak, of sums that
+nothing is loaded for, is measured in turn with every row, and so is the rate of a tile of products whose operands never leave
+the first cache, which is what a product of matrices can reach; the bandwidth of copies (bytes read and written) with every
+suite. Winograd's kernels surpass the peak: work is counted by the definition. A copy's bandwidth can be surpassed too, by
+what changes arrays in place: of an array that is only written, the lines are fetched first.
 """
 
 
@@ -157,10 +159,12 @@ def _failures(measured: Runs) -> list[str]:
 
 def _circumstances(name: str, threads: str, run: dict[str, Any]) -> str:
     machine, versions = run["machine"], run["versions"]
-    peaks = sorted(row["peak"] for row in run["rows"] if "peak" in row)
-    ceilings = ([f"FMA {peaks[len(peaks) // 2]:.0f} GFLOP/s"] if peaks else []) + [
-        f"{place} {rate:.0f} GB/s" for place, rate in run["GB/s"].items()
+    ceilings = [
+        f"{what} {median(rates):.0f} GFLOP/s"
+        for what, name in (("FMA", "peak"), ("a tile", "tile"))
+        if (rates := [row[name] for row in run["rows"] if name in row])
     ]
+    ceilings += [f"{place} {rate:.0f} GB/s" for place, rate in run["GB/s"].items()]
     packages = ", ".join(f"{package} {version}" for package, version in versions.items())
     here = f"{run['date']}, {machine['cpu']}, {machine['lanes']} lanes; {packages}."
     return f"{here} Measured with it: {', '.join(ceilings)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,8 @@ def test_the_peak_bounds_what_no_winograd_computes() -> None:
     row = {"case": "a", "flops": 8e9, "peak": 2.0, "seconds": {"fastconv": 5.0, "torch": 8.0}}
     assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__direct_cpu"}}) == 2.0
     assert family.ratio(row | {"kernels": {"fastconv": "conv_forward__winograd_cpu"}}) == 1.6
+    slower = replace(family, ideal=bounds.at_the_tile)
+    assert slower.ratio(row | {"kernels": {"fastconv": "conv_forward__direct_cpu"}, "tile": 1.7}) == pytest.approx(1.7)
 
 
 def test_the_fewest_products_bound_what_winograd_computes() -> None:

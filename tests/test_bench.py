@@ -78,7 +78,7 @@ def test_a_session_of_everything_tells_the_choice_and_the_gain_of_threads() -> N
     assert names.count((session.CHOICES, 2)) == 1
     assert [name for name, threads in names if threads == 1] == list(session.SCALED)
     alone = next(part for part in found if part.threads == 1)
-    assert {each.name for each in alone.suite.contestants} == {"FMA peak", "fastconv NHWC", "fastconv NCHW"}
+    assert {each.name for each in alone.suite.contestants} == {"FMA peak", "tile", "fastconv NHWC", "fastconv NCHW"}
     (choices,) = [part for part in found if part.name == session.CHOICES]
     assert all(each.name == "FMA peak" or each.options["willing"] for each in choices.suite.contestants)
     case = cases.cases("conv", "forward", ["quick"])[0]

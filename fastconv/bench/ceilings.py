@@ -19,6 +19,7 @@ from .contestants.sizes import places
 from .workers import Field
 
 PEAK = Contestant("FMA peak", "ceiling")
+TILE = Contestant("tile", "ceiling", {"tile": True})
 COPY = Contestant("copy", "ceiling", {"copied": "memory"})
 
 ROUNDS, SECONDS = 3, 0.02
@@ -155,7 +156,7 @@ def _inner_first(rates: list[float]) -> list[float]:
 
 
 def beside(row: dict[str, Any], times: dict[str, float], work: Mapping[str, int | None]) -> None:
-    """Move the ceilings that were measured beside a row from ``times`` to it: "peak" in GFLOP/s, "copy" in GB/s."""
-    for ceiling, name in ((PEAK, "peak"), (COPY, "copy")):
+    """Move the ceilings that were measured beside a row from ``times`` to it: "peak" and "tile" in GFLOP/s, "copy" in GB/s."""
+    for ceiling, name in ((PEAK, "peak"), (TILE, "tile"), (COPY, "copy")):
         if taken := times.pop(ceiling.name, None):
             row[name] = round((work[ceiling.name] or 0) / taken / 1e9, 1)

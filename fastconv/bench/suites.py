@@ -15,7 +15,7 @@ from fastconv.errors import ArgumentError
 
 from . import ceilings, timing
 from .cases import NETWORKS, READERS, Case, cases, files
-from .ceilings import COPY, PEAK
+from .ceilings import COPY, PEAK, TILE
 from .contestants import KEEP_MEMORY, Contestant
 from .workers import Field, Worker
 
@@ -28,10 +28,12 @@ TORCH = tuple(Contestant(f"torch {name}", "pytorch", {"layout": layout}) for nam
 TORCH_BY_DEFAULT = tuple(
     Contestant(f"torch {name}, default malloc", "pytorch", {"layout": layout}, {}) for name, layout in FORMATS.items()
 )
+PREPARED = (*OUR_KERNELS, *TORCH, *TORCH_BY_DEFAULT)
 ON_IMAGES = (*OUR_KERNELS, *TORCH, *OUR_CALLS, *TORCH_BY_DEFAULT)
+OF_PRODUCTS = PEAK, TILE
 ON_STREAMS = (COPY, Contestant("fastconv", "ours"), Contestant("torch", "pytorch"))
 ON_MATRICES: tuple[Contestant, ...] = (
-    PEAK,
+    *OF_PRODUCTS,
     Contestant("fastconv", "ours"),
     Contestant("torch", "pytorch"),
     Contestant("fastconv call", "ours", {"public": True}),
@@ -98,10 +100,10 @@ def _memory(direction: str) -> Suite:
 
 
 SUITES = {
-    "forward": Suite("conv", "forward", (PEAK, *ON_IMAGES), NETWORKS),
-    "backward_input": Suite("conv", "backward_input", (PEAK, *ON_IMAGES), NETWORKS),
-    "backward_weight": Suite("conv", "backward_weight", (PEAK, *ON_IMAGES), NETWORKS),
-    "batch1": Suite("conv", "forward", (PEAK, *OUR_KERNELS, *TORCH, *TORCH_BY_DEFAULT), NETWORKS, packed=True, batch=1),
+    "forward": Suite("conv", "forward", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
+    "backward_input": Suite("conv", "backward_input", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
+    "backward_weight": Suite("conv", "backward_weight", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
+    "batch1": Suite("conv", "forward", (*OF_PRODUCTS, *PREPARED), NETWORKS, packed=True, batch=1),
     "pool": Suite("pool", "forward", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "pool_backward": Suite("pool", "backward_input", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),
@@ -198,8 +200,8 @@ def _about(case: Case) -> dict[str, Any]:
 def _timed(case: Case, field: Field, rounds: int, seconds: float) -> dict[str, Any]:
     """Seconds of one call of each contestant, the median of all rounds, and what the machine can do beside them.
 
-    ``least`` is the shortest sample, ``spread`` by how much of the median the samples differ from it at most; ``peak`` are
-    GFLOP/s, ``copy`` are GB/s.
+    ``least`` is the shortest sample, ``spread`` by how much of the median the samples differ from it at most; ``peak`` and
+    ``tile`` are GFLOP/s, ``copy`` are GB/s.
     """
     answers, samples = field.measure(case, rounds, seconds)
     times = {name: median(taken) for name, taken in samples.items()}

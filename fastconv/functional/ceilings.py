@@ -22,6 +22,13 @@ def peak(threads: int) -> Work:
     return ceilings.peak(threads)
 
 
+def product(threads: int) -> Work:
+    """(a call, its floating-point operations): a tile of float32 products whose operands stay in the first cache."""
+    from fastconv_kernels.cpu import ceilings
+
+    return ceilings.product(threads)
+
+
 def copying(source: Array, target: Array, times: int) -> Work:
     """(a call, the bytes that it reads and writes): ``source`` copied to ``target`` ``times`` times, a thread for each row."""
     from fastconv_kernels.cpu import ceilings

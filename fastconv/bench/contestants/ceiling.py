@@ -21,6 +21,11 @@ def peak(threads: int) -> Work:
     return ceilings.peak(threads)
 
 
+def product(threads: int) -> Work:
+    """A tile's products of what stays in the first cache."""
+    return ceilings.product(threads)
+
+
 def copies(threads: int, name: str) -> Work:
     """Copies within a place of ``sizes.places``."""
     known = {place.name: place.copied for place in places(threads)}
@@ -44,10 +49,15 @@ def entry(
     copied: str | None = None,
     updated: str | None = None,
     on_device: str | None = None,
+    tile: bool = False,
 ) -> Entry:
-    """Multiply-adds, whatever the case; copies within ``copied``; changes in place within ``updated``; what a GPU does."""
+    """Multiply-adds or those of a ``tile``; copies within ``copied``; changes in place within ``updated``; what a GPU does."""
     if on_device:
         call, work = ceilings.on_device(on_device)
+    elif updated:
+        call, work = updates(threads, updated)
+    elif copied:
+        call, work = copies(threads, copied)
     else:
-        call, work = updates(threads, updated) if updated else copies(threads, copied) if copied else peak(threads)
+        call, work = product(threads) if tile else peak(threads)
     return Entry(call, None, flops=work)
