@@ -138,9 +138,10 @@ def test_vectors_compute_in_float32(rng: np.random.Generator) -> None:
     x = normal(rng, 64, "float32")
     for function in ELEMENTWISE:
         for plan, arrays in ((loop_cpu.Forward, 2), (loop_cpu.BackwardInput, 4)):
-            loop = plan(Elementwise(function, 64), 1).loop.serial
+            made = plan(Elementwise(function, 64), 1)
+            loop = made.loop.serial
             fresh = type(loop)(loop.py_func, targetoptions=loop.targetoptions)  # one from the cache cannot be inspected
-            fresh(*(x.copy() for _ in range(arrays)), np.float32(PARAMETER), 1)
+            fresh(*(x.copy() for _ in range(arrays)), *made.rest)
             assert "cvtps2pd" not in fresh.inspect_asm(fresh.signatures[0]), (
                 f"{plan.__name__} of {function} computes in double"
             )

@@ -7,6 +7,7 @@ shapes alone.
 """
 
 from ..cpu.compile import apart, inlined
+from ..cpu.past import ask_ahead
 from . import steps
 
 WIDTH = 256
@@ -84,12 +85,15 @@ def repeat(values, channels, width):
 
 
 @inlined
-def distances(x, means, size, width, channels, total, square):
+def distances(x, means, size, width, channels, total, square, past):
     """total and square (channels,): the sums of x - mean and of its squares over ``size`` elements."""
     clear(total, width)
     clear(square, width)
     for first in range(0, size, width):
-        add_distances(x + first, means, min(width, size - first), total, square)
+        count = min(width, size - first)
+        if past:
+            ask_ahead(x + first, count)
+        add_distances(x + first, means, count, total, square)
     fold(total, width, channels)
     fold(square, width, channels)
 
@@ -122,7 +126,7 @@ def extend(mean, squares, total, square, count, channels):
 
 
 @inlined
-def statistics(x, size, width, channels, scratch, mean, squares):
+def statistics(x, size, width, channels, scratch, mean, squares, past):
     """mean and squares (channels,): the mean of ``size`` elements, and the sum of the squared distances from it.
 
     Block by block, with the distances from the mean of all blocks before; from its own mean for the first block, which is
@@ -137,17 +141,22 @@ def statistics(x, size, width, channels, scratch, mean, squares):
         stretch = min(block, size - first)
         copy(mean, channels, means)
         repeat(means, channels, width)
-        distances(x + first, means, stretch, width, channels, total, square)
+        distances(x + first, means, stretch, width, channels, total, square, past)
         extend(mean, squares, total, square, (first + stretch) // channels, channels)
 
 
 @inlined
-def moments(gradient, x, y, rectified, means, size, width, channels, total, moment):
+def moments(gradient, x, y, rectified, means, size, width, channels, total, moment, past):
     """total and moment (channels,): the sums of the gradients and of gradients * (x - mean) over ``size`` elements."""
     clear(total, width)
     clear(moment, width)
     for first in range(0, size, width):
         count = min(width, size - first)
+        if past:
+            ask_ahead(gradient + first, count)
+            ask_ahead(x + first, count)
+            if rectified:
+                ask_ahead(y + first, count)
         add_moments(gradient + first, x + first, y + first, rectified, means, count, total, moment)
     fold(total, width, channels)
     fold(moment, width, channels)

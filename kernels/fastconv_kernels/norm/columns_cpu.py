@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu.past import goes_past
 from ..cpu.share import threads_for
 from ..cpu.workspace import aligned, workspace
 from ..problems import BatchNorm
@@ -43,7 +44,9 @@ class _Plan:
         self.stretches = size, unit, count, width, channels, siblings
         self.threads = threads_for(threads, size, PART)
         self.partial = workspace(max(1, count // siblings), 2 * C, problem.dtype)
-        self.scratch = workspace(self.threads, 4 * width, problem.dtype)
+        self.scratch = workspace(self.threads, 6 * width, problem.dtype)
+        self.past = goes_past(2, size, problem.dtype)
+        self.means = self.scratch, self.past, self.threads
         self.ones, self.zeros = (aligned(C, problem.dtype) for _ in range(2))
         self.ones.fill(1)
         self.scale, self.kind = aligned(C, problem.dtype), np.dtype(problem.dtype).type
@@ -76,7 +79,7 @@ class Forward(_Plan):
         if self.problem.size == 0:
             return out
         weight, bias = self._affine(weight, bias)
-        passes_cpu.statistics_by_parts(x.reshape(-1), self.partial, self.stretches, self.scratch, self.threads)
+        passes_cpu.statistics_by_parts(x.reshape(-1), self.partial, self.stretches, *self.means)
         passes_cpu.settle(self.partial, self.stretches, weight, mean, inverse, self.scale, self.kind(epsilon))
         if running_mean is not None and running_var is not None:
             passes_cpu.track(running_mean, running_var, mean, self.partial, self.problem.count, self.kind(momentum))
@@ -86,7 +89,7 @@ class Forward(_Plan):
     def _normalise(self, x: Array, residual: Array | None, out: Array, mean: Array, bias: Array, relu: bool) -> None:
         addend, tables = x if residual is None else residual, (mean, self.scale, bias)
         flat = x.reshape(-1), addend.reshape(-1), out.reshape(-1)
-        passes_cpu.normalise(*flat, tables, residual is not None, relu, self.stretches, self.scratch, self.threads)
+        passes_cpu.normalise(*flat, tables, residual is not None, relu, self.stretches, *self.means)
 
 
 class Inference(Forward):
@@ -137,7 +140,9 @@ class Backward(_Plan):
         weight, _ = self._affine(weight, None)
         flat = grad_output.reshape(-1), x.reshape(-1), (x if y is None else y).reshape(-1)
         rectified = y is not None
-        passes_cpu.moments_by_parts(*flat, rectified, mean, self.partial, self.stretches, self.scratch, self.threads)
+        passes_cpu.moments_by_parts(
+            *flat, rectified, mean, self.partial, self.stretches, self.scratch, self.past, self.threads
+        )
         passes_cpu.settle_gradients(self.partial, self.problem.count, weight, inverse, self.scale, grad_weight, grad_bias)
         passed = out if grad_residual is None else grad_residual
         passes_cpu.gradient(
@@ -148,7 +153,6 @@ class Backward(_Plan):
             (out.reshape(-1), passed.reshape(-1)),
             grad_residual is not None,
             self.stretches,
-            self.scratch,
-            self.threads,
+            *self.means,
         )
         return out

@@ -3,7 +3,8 @@
 ``stretches``  (all elements, the unit in which they are divided, how many stretches, columns, channels of a stretch, how many
                stretches have the channels of a part among them)
 ``partial``    (parts, 2 * channels and what fills a cache line): two sums for each channel
-``scratch``    (threads, 4 * columns and what fills a cache line)
+``scratch``    (threads, 6 * columns and what fills a cache line)
+``past``       whether arrays go past the caches (``cpu/past.py``)
 """
 
 from math import sqrt
@@ -12,6 +13,7 @@ from numba import int64, prange
 
 from ..cpu.compile import apart, inlined, serial, threaded
 from ..cpu.elements import elements
+from ..cpu.past import ask_ahead, pass_on, passed_on
 from ..cpu.share import share
 from . import steps
 from .column_sums import copy, merge, moments, repeat, statistics
@@ -37,7 +39,7 @@ def spread(values, channels, width, table):
 
 
 @threaded
-def statistics_by_parts(x, partial, stretches, scratch, threads):
+def statistics_by_parts(x, partial, stretches, scratch, past, threads):
     """partial: the mean of each channel of a part, and the sum of the squared distances from it."""
     for thread in prange(threads):
         _, _, count, width, channels, siblings = stretches
@@ -47,7 +49,7 @@ def statistics_by_parts(x, partial, stretches, scratch, threads):
         for task in range(first, end):
             begin, length = stretch(task, stretches)
             mean = elements(partial, task // siblings * pitch + task % siblings)
-            statistics(elements(x, begin), length, width, channels, columns, mean, mean + half)
+            statistics(elements(x, begin), length, width, channels, columns, mean, mean + half, past)
 
 
 @serial
@@ -94,13 +96,13 @@ def normalise_row(x, residual, out, means, scales, biases, added, relu, count):
 
 
 @threaded
-def normalise(x, residual, out, tables, added, relu, stretches, scratch, threads):
+def normalise(x, residual, out, tables, added, relu, stretches, scratch, past, threads):
     """out = (x - mean) * scale + bias, and the residual if one is ``added``, at least 0 with ``relu``."""
     for thread in prange(threads):
         mean, scale, bias = tables
         _, _, count, width, channels, siblings = stretches
         means = elements(scratch, int64(thread) * scratch.shape[1])
-        scales, biases = means + width, means + 2 * width
+        scales, biases, near = means + width, means + 2 * width, means + 3 * width
         first, end = share(thread, threads, count)
         for task in range(first, end):
             begin, length = stretch(task, stretches)
@@ -109,11 +111,20 @@ def normalise(x, residual, out, tables, added, relu, stretches, scratch, threads
             spread(elements(bias, task % siblings), channels, width, biases)
             for at in range(begin, begin + length, width):
                 addend, target, columns = elements(residual, at), elements(out, at), min(width, begin + length - at)
-                normalise_row(elements(x, at), addend, target, means, scales, biases, added, relu, columns)
+                if past:
+                    ask_ahead(elements(x, at), columns)
+                    if added:
+                        ask_ahead(addend, columns)
+                place = near if past else target
+                normalise_row(elements(x, at), addend, place, means, scales, biases, added, relu, columns)
+                if past:
+                    pass_on(near, target, columns)
+        if past:
+            passed_on()
 
 
 @threaded
-def moments_by_parts(gradient, x, y, rectified, mean, partial, stretches, scratch, threads):
+def moments_by_parts(gradient, x, y, rectified, mean, partial, stretches, scratch, past, threads):
     """partial: for each channel of a part the sums of the gradients and of gradients * (x - mean)."""
     for thread in prange(threads):
         _, _, count, width, channels, siblings = stretches
@@ -125,7 +136,7 @@ def moments_by_parts(gradient, x, y, rectified, mean, partial, stretches, scratc
             begin, length = stretch(task, stretches)
             spread(elements(mean, task % siblings), channels, width, means)
             given, point, result = elements(gradient, begin), elements(x, begin), elements(y, begin)
-            moments(given, point, result, rectified, means, length, width, channels, total, moment)
+            moments(given, point, result, rectified, means, length, width, channels, total, moment, past)
             sums = elements(partial, task // siblings * pitch + task % siblings)
             for c in range(channels):
                 sums[c], sums[half + c] = total[c], moment[c]
@@ -158,7 +169,7 @@ def gradient_row(row, rectified, tables, width, passes, count):
 
 
 @threaded
-def gradient(given, x, y, rectified, tables, rates, results, passes, stretches, scratch, threads):
+def gradient(given, x, y, rectified, tables, rates, results, passes, stretches, scratch, past, threads):
     """results: dx and, if the gradient ``passes`` on to a residual, that of the residual."""
     for thread in prange(threads):
         mean, scale = tables
@@ -174,8 +185,14 @@ def gradient(given, x, y, rectified, tables, rates, results, passes, stretches, 
             spread(elements(rates, task % siblings), channels, width, columns + 2 * width)
             spread(elements(rates, half + task % siblings), channels, width, columns + 3 * width)
             for at in range(begin, begin + length, width):
-                row = elements(given, at), elements(x, at), elements(y, at), elements(out, at), elements(passed, at)
-                number = min(width, begin + length - at)
+                target, other, number = elements(out, at), elements(passed, at), min(width, begin + length - at)
+                if past:
+                    ask_ahead(elements(given, at), number)
+                    ask_ahead(elements(x, at), number)
+                    if rectified:
+                        ask_ahead(elements(y, at), number)
+                near = (columns + 4 * width, columns + 5 * width) if past else (target, other)
+                row = elements(given, at), elements(x, at), elements(y, at), near[0], near[1]
                 # Each case by itself: for several threads LLVM makes no vectors of a loop that asks for every element.
                 if rectified and passes:
                     gradient_row(row, True, columns, width, True, number)
@@ -185,3 +202,9 @@ def gradient(given, x, y, rectified, tables, rates, results, passes, stretches, 
                     gradient_row(row, False, columns, width, True, number)
                 else:
                     gradient_row(row, False, columns, width, False, number)
+                if past:
+                    pass_on(near[0], target, number)
+                    if passes:
+                        pass_on(near[1], other, number)
+        if past:
+            passed_on()
