@@ -31,8 +31,9 @@ from conv_cases import (
     shapes,
     truth,
 )
-from fastconv_kernels.conv import reference
+from fastconv_kernels.conv import implicit_gemm_weight_cpu, reference, weight_cuts
 from fastconv_kernels.cpu.threads import available_threads
+from fastconv_kernels.cpu.tile import Tile
 from fastconv_kernels.cpu.workspace import Caches
 from fastconv_kernels.problems import Conv
 from guarded import gamma, guarded, integers, normal, same, within
@@ -160,6 +161,22 @@ def test_the_gradient_of_a_weight_in_parts_on_cuda(module: str, name: str) -> No
     with guarded(problem.weight_shape, "float32") as out:
         plan(gradient, x, out)
     assert plan.parts == 2
+    same(out, truth("backward_weight", problem, gradient, x), repr(problem))
+
+
+@pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_of_a_weight_asks_for_pixels_or_not(stride: int, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for are pixels of the next block, which is smaller then."""
+    problem = Conv(3, 40, 23, 22, 40, 1, 1, stride=(stride, stride), groups=2, layout="NHWC")
+    gradient, x = operands("backward_weight", problem, integers)
+    monkeypatch.setattr(weight_cuts, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))
+    monkeypatch.setattr(implicit_gemm_weight_cpu, "far_caches", lambda: far)
+    plan = implicit_gemm_weight_cpu.BackwardWeight(problem, 2, Tile(8, 2, problem.dtype))
+    assert bool(plan.framing[-1]) == far
+    with guarded(problem.weight_shape, problem.dtype) as out:
+        plan(gradient, x, out)
     same(out, truth("backward_weight", problem, gradient, x), repr(problem))
 
 

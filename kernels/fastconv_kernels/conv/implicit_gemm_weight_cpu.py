@@ -21,15 +21,15 @@ from numba import prange
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry
+from ..cpu.simd import entry, prefetch_further
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
-from ..cpu.workspace import apart, far_caches, workspace
+from ..cpu.workspace import LINE_BYTES, apart, far_caches, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
 from .weight_cuts import cuts_of
-from .weight_panels_cpu import copy_rows, pack_columns
+from .weight_panels_cpu import asked_in, copy_rows, line_after, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
 
 TILES = (8, 2), (14, 1), (10, 1), (6, 2)
@@ -55,22 +55,19 @@ With 1024 and 2048 channels 1.15 times as fast as where they are, with 512 and l
 slower than 0.95 times, and up to 1.4 times as fast.
 """
 
-SLOW_WAY_BYTES, COLUMNS_COPIED = WAY_BYTES // 4, 96
-"""Where level 2 is slow, what lies beyond is far: there channels are copied that are so far apart, or meet so many columns.
-
-On a Granite Rapids, windows of 1x1: 256 channels to 64 took 0.63 times as long, 512 to 128 0.62 to 0.75, 64 to 256 0.92 and
-832 to 128 0.91; what is neither, 64 to 64, 480 to 16, would take 1.1 times.  Wider tiles, as of ``WHOLE_TILES``, gain 0.86 to
-0.95 there.
-"""
-
 IN_PLACE, LAST_COPIED, COPIED, FRAMED, PLANES = range(5)
 """How blocks of images are read: where they are, the last excepted, from copies of channels, or from frames, of planes too."""
 
 
 @inlined
-def add_pixels(tile, total, a, b, sources, targets, count):
-    """total + the products of ``count`` pixels: A at ``sources``, B's rows at ``targets``."""
-    for p in range(count):
+def add_pixels(tile, total, a, b, sources, targets, count, asked):
+    """total + the products of ``count`` pixels: A at ``sources``, B's rows at ``targets``; ``asked``: see ``asked_in``."""
+    asks, side, pixel, offset = asked
+    for p in range(asks):
+        prefetch_further(side[0] + (entry(side[1], pixel) * side[2] + offset))
+        pixel, offset = line_after(pixel, offset, side)
+        total = rank1(total, a + entry(sources, p), panel(tile, b + entry(targets, p) * tile.columns))
+    for p in range(asks, count):
         total = rank1(total, a + entry(sources, p), panel(tile, b + entry(targets, p) * tile.columns))
     return total
 
@@ -87,7 +84,8 @@ def add_to(tile, total, place, first):
 def add_panel(tile, tables, piece, shape, pixels, j, source, b, sums, first):
     """sums (+)= the products of one block of pixels with the columns from ``j`` on, ``b``; the parameters of ``add_block``."""
     places, targets, taps, tiles = tables
-    first_tile, end_tile, _, _, panel_size = piece
+    first_tile, end_tile, left, right, panel_size, later = piece
+    stack, across = end_tile - first_tile, min(tile.columns, right - j)
     _, width, pitch, _ = shape
     images, top, rows, image, image_pixels = pixels
     for t in range(first_tile, end_tile):
@@ -100,9 +98,11 @@ def add_panel(tile, tables, piece, shape, pixels, j, source, b, sums, first):
         prefetch_tile(place)
         a, total = source + ((t - first_tile) * panel_size if panel_size else offset + channel), zero(tile)
         start, steps = begin + max(0, low - top) * line, (min(high - top, rows) - max(0, low - top)) * line
+        before = (j - left) * stack + (t - first_tile) * across
+        asked = asked_in(before, before + across, (right - left) * stack, steps, later)
         for n in range(images):
             panels = b + n * image_pixels * tile.columns
-            total = add_pixels(tile, total, a + n * image, panels, places + start, targets + start, steps)
+            total = add_pixels(tile, total, a + n * image, panels, places + start, targets + start, steps, asked)
         if height >= tile.rows and width - j >= tile.columns:  # whole: stores without masks are faster
             add_to(tile, total, block(tile, base, pitch, tile.rows, tile.columns), first)
         else:
@@ -131,11 +131,12 @@ def add_block(tile, narrow, tables, piece, shape, pixels, source, gradient, buff
     """sums (+)= the products of one block of pixels, for one piece of the weight.
 
     narrow: the tile of the last columns; tables: pointers to places, targets, taps, tiles (``Tables``); piece: tiles from, to,
-    columns from, to, and from one panel of copied channels to the next, or 0; shape: (pixels, columns of the group, columns
-    of all groups, elements of a plane of the gradient or 0); pixels: (images, first row, rows, from image to image in the
-    source and in the panel); source, gradient, buffer, sums: pointers; first: whether ``sums`` is to be overwritten
+    columns from, to, from one panel of copied channels to the next, or 0, what is asked for (``asked_in``); shape: (pixels,
+    columns of the group, columns of all groups, elements of a plane of the gradient or 0); pixels: (images, first row, rows,
+    from image to image in the source and in the panel); source, gradient, buffer, sums: pointers; first: whether ``sums`` is
+    to be overwritten
     """
-    _, _, left, right, _ = piece
+    _, _, left, right, _, _ = piece
     whole = left + (right - left) // tile.columns * tile.columns
     for j in range(left, whole, tile.columns):
         add_columns(tile, tables, piece, shape, pixels, j, source, gradient, buffer, sums, first)
@@ -148,18 +149,19 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
     """The pieces of the weight and the parts of the pixels that are this thread's.
 
     cuts: ``Cuts``; extents: groups, N, H, W, C, P, Q, K, vertical stride, rows of the weight of a group; framing: how images
-    are read, padding above and on the left, (height, width) of frames, or pitch of copied rows
+    are read, padding above and on the left, (height, width) of frames, or pitch of copied rows, elements of a line if the
+    next block is asked for
     """
     groups, N, H, W, C, P, Q, K, down, size = extents
     parts, pieces_down, pieces_across, step, bands, most_images, most_rows = cuts
-    copies, above, beside, height, width = framing
+    copies, above, beside, height, width, line = framing
     copied = pointer(tile, buffers[0], thread * buffers[0].shape[1])
     packed = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     pieces, plane = pieces_down * pieces_across, P * Q if copies == PLANES else 0
     # Addresses before the loop: an array used in it would count its references, which takes longer than some tiles.
     gradients, inputs, results = pointer(tile, operands[0], 0), pointer(tile, operands[1], 0), pointer(tile, operands[2], 0)
     places, targets, tiles = pointer(tile, tables[1], 0), pointer(tile, tables[2], 0), tables[4].shape[0]
-    numbers = places, targets, pointer(tile, tables[3], 0), pointer(tile, tables[4], 0)
+    origins, numbers = pointer(tile, tables[0], 0), (places, targets, pointer(tile, tables[3], 0), pointer(tile, tables[4], 0))
     first_item, end_item = share(thread, threads, parts * groups * pieces)
     for item in range(first_item, end_item):
         part, g, piece = item // (groups * pieces), item // pieces % groups, item % pieces
@@ -192,9 +194,15 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
                 start = max(0, top * down - above) * W * C
                 copy(tile, x + start, copied, images * image - start)
                 source = copied + (top * down * W * C + channel - start)
-            pixels = images, top, rows, image, rows * Q
+            pixels, right = (images, top, rows, image, rows * Q), min(left + step, K // groups)
+            asks = index + images < stop or (groups * pieces == 1 and item + 1 < end_item)
+            n, top = (index + images) // bands, (index + images) % bands * most_rows
+            low, high = first_tile * tile.rows, min(end_tile * tile.rows, C // groups)
+            begins = inputs + ((n * H + top * down) * W * C + channel + low)
+            side = gradients + ((n * P + top) * Q * K + g * (K // groups) + left), numbers[1], K, right - left
+            later = min(most_rows, P - top) * Q if asks else 0, line, (begins, origins, 1, high - low), side
             shape = images * rows * Q, K // groups, K, plane
-            columns = first_tile, end_tile, left, min(left + step, K // groups), panel_size
+            columns = first_tile, end_tile, left, right, panel_size, later
             add_block(tile, narrow, numbers, columns, shape, pixels, source, gradient, packed, sums, index == begin)
             index += images
 
@@ -223,7 +231,8 @@ class BackwardWeight:
         else:
             mode = LAST_COPIED if run % self.tile.rows else IN_PLACE
         tiles = -(-run // self.tile.rows) * (whole.R if few else whole.R * whole.S)
-        self.cuts = cuts_of(whole, self.tile, tiles, run, few)
+        asks = far_caches() and whole.R * whole.S == 1 and not any(map(any, whole.padding)) and not self.planes
+        self.cuts = cuts_of(whole, self.tile, tiles, run, few, asks)
         parts, pieces_down, pieces_across, _, _, images, rows = self.cuts
         height, pitch = frame_extent(whole, rows) if few else (0, 0)
         if mode == COPIED:  # a copy writes a vector beyond what there is
@@ -235,7 +244,7 @@ class BackwardWeight:
         extents = whole.N, whole.H, whole.W, whole.C, whole.P, whole.Q, whole.K
         self.extents = whole.groups, *extents, whole.stride[0], whole.depth
         (above, _), (beside, _) = whole.padding
-        self.framing = mode, above, beside, height, pitch
+        self.framing = mode, above, beside, height, pitch, LINE_BYTES // self.tile.itemsize if asks else 0
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
@@ -269,16 +278,17 @@ class BackwardWeight:
 def copies_channels(problem, width):
     """Whether channels of the image are copied next to each other, for ``width`` columns."""
     apart_by = problem.stride[1] * problem.C * np.dtype(problem.dtype).itemsize
-    if far_caches() and problem.R * problem.S == 1 and (apart_by % SLOW_WAY_BYTES == 0 or width >= COLUMNS_COPIED):
-        return True
     return problem.stride[1] > 1 or apart_by % WAY_BYTES == 0
 
 
 def tiles_for(problem, width):
-    """The shapes of tiles among which one is chosen for ``width`` columns."""
+    """The shapes of tiles among which one is chosen for ``width`` columns.
+
+    Where caches are far wide tiles, which read less from the second for each multiply-add, took 0.86 to 0.95 of the time.
+    """
     tiles = [(shape, Tile(*shape, problem.dtype)) for shape in WHOLE_TILES]
     whole = tuple(shape for shape, tile in tiles if tile.fits() and -(-width // tile.lanes) == tile.vectors)
-    if not whole and far_caches() and problem.R * problem.S == 1:  # fewer vectors from level 2 for each multiply-add
+    if not whole and far_caches() and problem.R * problem.S == 1:
         return TILES + WHOLE_TILES
     return whole if whole and problem.R * problem.S == 1 else TILES + whole
 

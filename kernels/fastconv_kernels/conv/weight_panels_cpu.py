@@ -73,3 +73,30 @@ def copy_rows(tile, tables, piece, channels, pixels, source, image, target):
                 place = target + ((t - piece[0]) * panel_size + n * image_pixels * tile.rows + places[p])
                 copy_panels(tile, pixel, width, later, panel_size, place)
         t += whole
+
+
+@inlined
+def asked_in(begin, end, whole, steps, later):
+    """What ``begin`` … ``end`` of ``whole`` through a block, one pass of ``steps``, asks for: lines, side, the first of them.
+
+    later: (pixels, elements of a line or 0, the image's side, the gradient's), of each (pointer, table of pixels, its unit,
+    elements of a pixel).  Each line is asked for once, in the order of memory and evenly: so a processor whose caches are far
+    brings most.
+    """
+    pixels, line, image, gradient = later
+    if pixels == 0 or line == 0:
+        return 0, (*image, line), 0, 0
+    lines, others = (image[3] + line - 1) // line, (gradient[3] + line - 1) // line
+    first, last = (lines + others) * pixels * begin // whole, (lines + others) * pixels * end // whole
+    side, count = image, pixels * lines
+    if first >= count:
+        first, last, count, lines, side = first - count, last - count, pixels * others, others, gradient
+    return min(last - first, count - first, steps), (*side, line), first // lines, first % lines * line
+
+
+@inlined
+def line_after(pixel, offset, side):
+    """The line after the one ``offset`` elements behind a pixel's first."""
+    if offset + side[4] < side[3]:
+        return pixel, offset + side[4]
+    return pixel + 1, 0
