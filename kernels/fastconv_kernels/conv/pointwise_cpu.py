@@ -125,7 +125,9 @@ class _Pointwise:
         limit = max(nr, caches().level2 // BLOCK_SHARE // (depth * self.tile.itemsize))
         size = even(line, min(limit, max(nr, line // threads)), nr)
         blocks = -(-line // size)
-        self.sizes = Sizes(problem.groups, depth, width, pixels, line, *rows_read(problem), size, blocks)
+        together = (2 * pixels + width) * depth * self.tile.itemsize
+        whole = problem.groups == 1 and problem.stride == (1, 1) and together <= WHOLE_SHARE * caches().level2
+        self.sizes = Sizes(problem.groups, depth, width, pixels, line, *rows_read(problem), size, blocks, int(whole))
         self.streamed = exceed_caches(problem) and pixels % self.tile.lanes == 0
         self.threads = max(1, min(threads, problem.groups * blocks * -(-width // self.tile.rows)))
         self.bias = np.zeros((problem.groups, -(-width // self.tile.rows) * self.tile.rows), problem.dtype)
@@ -213,6 +215,10 @@ BLOCK_SHARE = 16
 With 256 KB 16 layers of GoogLeNet and ResNet-50 took 1 to 4% longer, those with 64 output channels up to 15%: what was asked
 for ahead came too late or had gone again.
 """
+
+
+WHOLE_SHARE = 0.75
+"""Of the second cache for the image that is read, the next, which is asked for as a whole, and the weights."""
 
 
 def _shapes(problem):
