@@ -135,16 +135,15 @@ def pack_straight(tile, width, source, along, count, depth, panel):
 def pack_transposed(tile, width, source, across, count, depth, panel):
     """panel[k, i] = source[i * across + k]: transpose blocks in registers on the way."""
     if width == tile.rows:
-        transpose_blocks(tile, strip(tile), width, source, across, count, depth, panel)
+        transpose_blocks(square(tile), strip(tile), width, source, across, count, depth, panel)
     else:
-        transpose_blocks(tile, square(tile), width, source, across, count, depth, panel)
+        transpose_blocks(square(tile), square(tile), width, source, across, count, depth, panel)
 
 
 @jit
-def transpose_blocks(tile, piece, width, source, across, count, depth, panel):
-    """``pack_transposed``, in blocks of the shape ``piece``."""
-    whole = square(tile)
-    for k in range(0, depth, tile.lanes):
+def transpose_blocks(whole, piece, width, source, across, count, depth, panel):
+    """``pack_transposed``, in blocks of the shape ``piece``, whose transposes have the shape ``whole``: tiles share it."""
+    for k in range(0, depth, whole.lanes):
         for i in range(0, width, piece.rows):
             rows = load_tile(piece, block(piece, source + (i * across + k), across, count - i, depth - k))
             columns = block(whole, panel + (k * width + i), width, depth - k, min(piece.rows, width - i))
@@ -154,7 +153,7 @@ def transpose_blocks(tile, piece, width, source, across, count, depth, panel):
 @jit
 def turn_rows(tile, a, along, count, depth, pitch, room):
     """``count`` rows of a matrix that is there as its transpose, ``depth`` long, ``pitch`` apart in ``room``."""
-    transpose_blocks(tile, square(tile), pitch, a, along, depth, count, room)
+    transpose_blocks(square(tile), square(tile), pitch, a, along, depth, count, room)
 
 
 @jit
