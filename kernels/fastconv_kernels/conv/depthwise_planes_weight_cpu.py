@@ -20,7 +20,7 @@ from ..cpu.simd import registers
 from ..cpu.stencil import Stencil, sweep_gradient
 from ..cpu.sums import GRAIN, add_lanes
 from ..cpu.tile import Tile, load_tile, pointer, store_tile
-from ..cpu.workspace import even
+from ..cpu.workspace import even, far_caches
 from .frame_cpu import ask_for, bring, clear
 from .geometry import forward_axes
 from .walk import BROUGHT_SHARE, exceed_caches, planes_together
@@ -132,7 +132,8 @@ class BackwardWeight:
         planes = problem.H * problem.W, problem.P * problem.Q
         tiles = -(-problem.P // rows) * len(self.masks)
         together, fetched = planes_together(planes, tiles, self.tile.itemsize)
-        self.fetched = *fetched, self.threads == 1 and exceed_caches(problem, BROUGHT_SHARE)
+        brought = self.threads == 1 and not far_caches() and exceed_caches(problem, BROUGHT_SHARE)
+        self.fetched = *fetched, brought
         self.shape = problem.N, problem.K, parts, blocks, together, problem.H, problem.P
         self.extents = planes[0], problem.W, planes[1], problem.Q
         self.sums = np.zeros((parts, problem.K * self.tile.rows * self.tile.lanes), problem.dtype)
