@@ -160,6 +160,13 @@ def replaced_in(patches, ends, y, x):
 
 
 @inlined
+def in_row(patches, t, end):
+    """How many of the patches ``t`` … ``end`` are in the same row of patches as ``t``."""
+    _, _, x = place_of(patches, t)
+    return min(end - t, max(1, patches.full_across - x))
+
+
+@inlined
 def offset_of(patches, n, y, x):
     """Elements from the first image to the pixel at row ``y`` and column ``x`` of image ``n``."""
     return ((n * patches.rows + y) * patches.columns + x) * patches.channels
@@ -179,28 +186,29 @@ def transform_images(tile, transform, images, channels, patches, points, first, 
     ``transform_ends``
     """
     rows, columns, pitch = patches.rows, patches.columns, patches.channels
-    reach, strides, pixels, run = transform.inputs, (columns * pitch, pitch), 1, patches.step * pitch
+    reach, strides, pixels, run, t = transform.inputs, (columns * pitch, pitch), 1, patches.step * pitch, first
     if channels < pitch:
         pixels, run = patches.step, channels
-    for t in range(first, end):
+    while t < end:
         n, y, x = corner(patches, t)
-        replaced = replaced_in(patches, ends, y, x)
-        if replaced[0] or replaced[1]:
-            continue
-        source = images + offset_of(patches, n, y, x)
-        target = points.base + (t - first) * points.row
-        inside = y >= 0 and y + reach <= rows and x >= 0 and x + reach <= columns
-        if inside:
-            for r in range(reach):  # the next patch begins where the rows of this one end
-                for s in range(pixels):
-                    for c in range(0, run, tile.lanes):
-                        prefetch(source + ((r * columns + reach + s) * pitch + c))
-        for c in range(0, channels, tile.lanes):
+        count, replaced = in_row(patches, t, end), replaced_in(patches, ends, y, x)
+        for s in range(0 if replaced[0] or replaced[1] else count):
+            across = x + s * patches.step
+            source = images + offset_of(patches, n, y, across)
+            target = points.base + (t + s - first) * points.row
+            inside = y >= 0 and y + reach <= rows and across >= 0 and across + reach <= columns
             if inside:
-                transform_patch(transform, source + c, strides, None, channels - c, target + c, points.point)
-            else:
-                bounds = -y, rows - y, -x, columns - x
-                transform_patch(transform, source + c, strides, bounds, channels - c, target + c, points.point)
+                for r in range(reach):  # the next patch begins where the rows of this one end
+                    for f in range(pixels):
+                        for c in range(0, run, tile.lanes):
+                            prefetch(source + ((r * columns + reach + f) * pitch + c))
+            for c in range(0, channels, tile.lanes):
+                if inside:
+                    transform_patch(transform, source + c, strides, None, channels - c, target + c, points.point)
+                else:
+                    bounds = -y, rows - y, -across, columns - across
+                    transform_patch(transform, source + c, strides, bounds, channels - c, target + c, points.point)
+        t += count
 
 
 @jit
@@ -230,13 +238,6 @@ def ask_for_images(tile, transform, images, patches, those, part, parts):
             line = images + (offset_of(patches, n, y, x) + r * pitch)
             for c in range(0, run, tile.lanes):
                 prefetch(line + c)
-
-
-@inlined
-def in_row(patches, t, end):
-    """How many of the patches ``t`` … ``end`` are in the same row of patches as ``t``."""
-    _, _, x = place_of(patches, t)
-    return min(end - t, max(1, patches.full_across - x))
 
 
 @inlined

@@ -12,11 +12,11 @@ BLOCK = 12
 Against 6, which fit in half of the second cache with 256 channels: 3 to 19% faster on layers of 128 to 288 channels.
 """
 
-FAR_BLOCK = 48
+FAR_BLOCK = 32
 """``BLOCK`` where the third cache is far and U comes from there.
 
-Measured on a Granite Rapids, blocks of 12, 24 and 48: 14x14 with 128 and 256 channels took 5.9, 4.7 and 4.5 ms, 13x13 with 384
-and 256 16.4, 13.2 and 11.8.  Of layers whose U stays in the second cache larger blocks took up to 1.15 times as long.
+Measured on a Granite Rapids, blocks of 24, 32, 40 and 48: the gradient of 14x14 with 144 and 288 channels took 5.5, 5.3, 5.6
+and 5.9 ms, as V leaves the second cache; of 24, 48 and 96 13x13 with 256 and 256 8.6, 8.3 and 8.2.
 """
 
 TRANSFORMS = 24, 12
@@ -29,6 +29,13 @@ TOGETHER = 64
 """The most patches to be kept together so that vectors of outputs in planes fill lines of memory.
 
 Measured, 42 patches for 12, 56x56 with 64 and 64, 64 and 192, 128 and 192 channels: 0.95, 0.83 and 0.93 times as long.
+"""
+
+FAR_OUTPUTS = 3
+"""Times the second cache: outputs that are larger go past the caches where the third is far.
+
+To store to lines that have to come from there takes longer than all else that is done with an output.  Measured on a Granite
+Rapids: to write 10 MB, 28x28 with 192 channels, took 0.4 times as long so, 6.4 MB 0.75, 4.8 MB 1.1.
 """
 
 KEPT = 4
@@ -53,6 +60,13 @@ FEW = 256
 One would read what another has just written.  Measured on two without a common third cache: 14x14 with 24 and 64 channels, 128
 patches for each, took 0.77 times as long so, the gradient of 16 to 48 channels 0.7, 7x7 with 32 and 128 channels 0.7; 28x28
 with 96 and 128, 392 patches, 1.0.
+"""
+
+FAR_FEW = 64
+"""``FEW`` where the third cache is far: V and M of so many patches as share filters there exceed the second.
+
+Measured on two cores of a Granite Rapids, gradients of 14x14, 5x5, with 32 and 64 channels took 0.67 times as long so, with 32
+and 128 0.55, 3x3 with 16 and 48 0.85; 7x7 with 32 and 128, 32 patches for each, 1.25.
 """
 
 GROUPS = (128, 128), (64, 128), (32, 64), (12, 32)
@@ -128,18 +142,16 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, toge
     """
     unit = lcm(tile.rows, together)
     memory, u_bytes = caches(), points * tile.itemsize * depth * panels * tile.columns
-    # A row more than the channels need: rows that are a power of two apart would share the lines of the cache.
-    v_row = ceiling(depth, tile.lanes) * tile.lanes + tile.lanes
+    v_row = apart(depth, tile.dtype)
 
     def cut(blocks, kept, ranges, chunk):
-        columns = 1 if chunk else ceiling(panels, ranges)  # panels in M
-        m_row, u_size = columns * tile.columns + tile.lanes, chunk * tile.columns or panels * depth * tile.columns
+        m_row, u_size = tile.columns, chunk * tile.columns or panels * depth * tile.columns
         u_point, v_point, m_point = (apart(size, tile.dtype) for size in (u_size, kept * v_row, kept * m_row))
         return Sizes(patches, unit, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
 
-    small = keeps_unprepared(u_bytes, patches)
-    if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > FEW * threads):
-        rows_bytes = points * tile.itemsize * (v_row + panels * tile.columns + tile.lanes)
+    small, few = keeps_unprepared(u_bytes, patches), FAR_FEW if far_caches() else FEW
+    if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > few * threads):
+        rows_bytes = points * tile.itemsize * (v_row + tile.columns)
         far = far_caches() and u_bytes > memory.level2
         fewest = ceiling(FAR_BLOCK if far else BLOCK, tile.rows) * tile.rows
         limit = max(fewest, memory.level2 // 2 // rows_bytes)
@@ -157,8 +169,10 @@ def streams(problem, target, tile):
     target: how the outputs are cut into patches
     """
     lanes, step = tile.lanes, target.step
-    if problem.layout == "NHWC" or not exceed_caches(problem):
-        return exceed_caches(problem) and target.channels % lanes == 0, 1
+    outputs = target.images * target.rows * target.columns * target.channels * tile.itemsize
+    exceed = exceed_caches(problem) or (far_caches() and outputs > FAR_OUTPUTS * caches().level2)
+    if problem.layout == "NHWC" or not exceed:
+        return exceed and target.channels % lanes == 0, 1
     if target.columns % lanes == 0 and lanes % step == 0:
         return True, lanes // step
     if target.columns * step % lanes == 0 and target.rows % step == 0 and lcm(tile.rows, target.across) <= TOGETHER:

@@ -26,18 +26,18 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import jit, threaded
-from ..cpu.share import THREAD_FLOPS, share, stripe, threads_for
+from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.tile import Tile, fitting, pointer, room, streamed
 from ..cpu.transform import Scheme
 from ..cpu.workspace import address_of, unwritten, workspace
 from .cells_cpu import by_cells, cells_for, taps_of, transform_cells
 from .patch_ends import cut_images
-from .patches_cpu import ALL_MEET, Points
+from .patches_cpu import ALL_MEET
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
 from .winograd_blocks import ceiling, keeps_filters, sizes_for, streams
 from .winograd_filters_cpu import pack_filters
-from .winograd_stages_cpu import multiply_points, write_outputs
+from .winograd_stages_cpu import convolve_block, points_of, task_of
 
 OUTPUTS = 4
 """On a side of a patch."""
@@ -92,19 +92,15 @@ def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, 
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
     nr, depth = tile.columns, cells.stride * cells.stride * source.channels
     images = pointer(tile, operands[0], 0)
-    v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
-    m = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.m_point, sizes.m_row)
+    v, m = points_of(tile, buffers, sizes, thread)
     frame, framed, marked = pointer(tile, buffers[2], thread * buffers[2].shape[1]), -1, 0
     filters = room(tile, operands[1]) + sizes.panels * scheme.taps.inputs * scheme.taps.inputs * depth * nr
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
-        j, j_end = share(task // sizes.blocks, sizes.ranges, sizes.panels)
-        first, end = stripe(task % sizes.blocks, sizes.blocks, sizes.patches, sizes.unit)
-        u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
+        panels, (first, end) = task_of(tile, sizes, task)
         framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
-        those = first, end, source, ALL_MEET
-        multiply_points(tile, scheme, v, u, m, depth, j_end - j, those, False, (images, source, (end, end)))
-        marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
+        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ALL_MEET)
+        marked += convolve_block(tile, scheme, operands, flags, target, *cut, staging, thread)
     streamed(tile)
     return marked
 

@@ -32,7 +32,6 @@ from ..cpu.transform import transform_points
 from .frame_cpu import clear
 from .patches_cpu import (
     Points,
-    ask_for_images,
     corner,
     in_row,
     kinds_of,
@@ -75,36 +74,33 @@ def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
 
 
 @jit
-def multiply_points(tile, scheme, v, u, m, depth, panels, patches, adds, following):
-    """m[point, t] (+)= v[point, t] @ u[point] for every point, zero where a patch does not meet it.
+def multiply_points(tile, scheme, v, u, m, depth, patches, adds):
+    """m[point, t] (+)= v[point, t] @ u[point] for every point and one panel, zero where a patch does not meet the point.
 
-    u.row: from one panel of ``depth`` rows to the next; patches: (first, end, source, ends), of those in ``v``; adds: to what
-    ``m`` holds; following: images, their patches, and which of these (first, end) are brought nearer meanwhile
+    u.row: to the panel that follows; patches: (first, end, source, ends), of those in ``v``; adds: to what ``m`` holds
     """
     nr, (first, last, source, ends) = tile.columns, patches
     kinds = kinds_of(source)
     for point in range(scheme.points):
-        ask_for_images(tile, scheme.input, *following, point, scheme.points)
         begin, end = meeting(kinds, ends, scheme.input.outputs, point, first, last)
         begin, end = begin - first, end - first
         if not adds and end - begin < last - first:
             clear(tile, m.base + point * m.point, begin * m.row)
             clear(tile, m.base + (point * m.point + end * m.row), (last - first - end) * m.row)
-        for j in range(panels):
-            weights, again = u.base + (point * u.point + j * u.row), j + 1 < panels
-            coming = weights + u.row if again else u.base + (point + 1) * u.point
-            for t in range(begin, end, tile.rows):
-                place = block(tile, m.base + (point * m.point + t * m.row + j * nr), m.row, end - t, nr)
-                prefetch_tile(place)
-                rows, asked = v.base + (point * v.point + t * v.row), (t - begin) // tile.rows * tile.lanes
-                ahead, step = rows + tile.rows * v.row, tile.lanes if asked < nr else 0
-                if t + tile.rows >= end:
-                    ahead = v.base + ((point if again else point + 1) * v.point + begin * v.row)
-                a = rows_apart(tile, rows, v.row, end - t)
-                total = accumulate_ahead(tile, a, weights, depth, ahead, v.row, coming + asked * depth, step)
-                if adds:
-                    total = add_tile(total, load_tile(tile, place))
-                store_tile(total, place)
+        again = point + 1 < scheme.points
+        weights, coming = u.base + point * u.point, u.base + ((point + 1) * u.point if again else u.row)
+        for t in range(begin, end, tile.rows):
+            place = block(tile, m.base + (point * m.point + t * m.row), m.row, end - t, nr)
+            prefetch_tile(place)
+            rows, asked = v.base + (point * v.point + t * v.row), (t - begin) // tile.rows * tile.lanes
+            next_rows, step = rows + tile.rows * v.row, tile.lanes if asked < nr else 0
+            if t + tile.rows >= end:
+                next_rows = v.base + ((point + 1 if again else 0) * v.point + begin * v.row)
+            a = rows_apart(tile, rows, v.row, end - t)
+            total = accumulate_ahead(tile, a, weights, depth, next_rows, v.row, coming + asked * depth, step)
+            if adds:
+                total = add_tile(total, load_tile(tile, place))
+            store_tile(total, place)
 
 
 @jit
@@ -210,20 +206,33 @@ def transform_block(tile, scheme, operands, source, ends, buffers, staging, thre
 
 
 @jit
+def convolve_block(tile, scheme, operands, flags, target, filters, u_point, v, m, depth, panels, patches, staging, thread):
+    """The outputs of a block from its V: panel by panel, so that M, which is of one, stays in the second cache.
+
+    filters: U; panels: (first, end); patches: see ``multiply_points``
+    """
+    nr, (first, end, _, _), marked = tile.columns, patches, 0
+    for j in range(panels[0], panels[1]):
+        coming = j + 1 if j + 1 < panels[1] else panels[0]
+        u = Points(filters + j * depth * nr, u_point, (coming - j) * depth * nr)
+        multiply_points(tile, scheme, v, u, m, depth, patches, False)
+        channels = j * nr, min(target.channels, (j + 1) * nr)
+        marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
+    return marked
+
+
+@jit
 def convolve_share(tile, scheme, operands, flags, source, target, ends, sizes, buffers, staging, thread, threads):
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
-    nr, depth, window, marked = tile.columns, source.channels, scheme.taps.inputs, 0
+    depth, window, marked = source.channels, scheme.taps.inputs, 0
     v, m = points_of(tile, buffers, sizes, thread)
-    images, filters = pointer(tile, operands[0], 0), room(tile, operands[1]) + sizes.panels * window * window * depth * nr
+    filters = room(tile, operands[1]) + sizes.panels * window * window * depth * tile.columns
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
-        (j, j_end), (first, end) = task_of(tile, sizes, task)
-        u, channels = Points(filters + j * depth * nr, sizes.u_point, depth * nr), (j * nr, min(target.channels, j_end * nr))
-        ahead = end, min(sizes.patches, 2 * end - first) if flags[2] and staging is None else end
+        panels, (first, end) = task_of(tile, sizes, task)
         transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
-        those = first, end, source, ends
-        multiply_points(tile, scheme, v, u, m, depth, j_end - j, those, False, (images, source, ahead))
-        marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
+        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ends)
+        marked += convolve_block(tile, scheme, operands, flags, target, *cut, staging, thread)
     streamed(tile)
     return marked
 
@@ -233,8 +242,7 @@ def convolve(tile, scheme, operands, flags, source, target, ends, sizes, buffers
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, the address of the packed filters, bias, residual or None, outputs, positions or None, marks
-    flags : whether relu follows, whether the positions of maxima are kept, whether images are fetched ahead of time and
-        outputs go past the caches
+    flags : whether relu follows, whether the positions of maxima are kept, whether outputs go past the caches
     source, target : how the images and the outputs are cut into patches
     ends : of the last of these
     buffers : V and M, a row for each thread
@@ -255,18 +263,17 @@ def convolve_panels_share(
     """What is this thread's: blocks of patches, each with a range of the panels, whose filters are transformed for it."""
     nr, depth, marked = tile.columns, source.channels, 0
     v, m = points_of(tile, buffers, sizes, thread)
-    u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, depth * nr)
+    u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, 0)
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
         (j, j_end), (first, end) = task_of(tile, sizes, task)
-        nothing = pointer(tile, operands[0], 0), source, (end, end)
         transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
         for column in range(j, j_end):
             for c in range(0, depth, sizes.chunk):
                 stop = min(depth, c + sizes.chunk)
                 transform_panel(tile, scheme, filters, column, c, stop, u.base + scheme.points * sizes.u_point, u)
                 these = Points(v.base + c, v.point, v.row)
-                multiply_points(tile, scheme, these, u, m, stop - c, 1, (first, end, source, ends), c > 0, nothing)
+                multiply_points(tile, scheme, these, u, m, stop - c, (first, end, source, ends), c > 0)
             channels = column * nr, min(target.channels, (column + 1) * nr)
             marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
