@@ -181,7 +181,7 @@ class _Tabled:
             if self.together < panels:
                 lengths[0] = frames
         met_again = (self.together or panels) * panel * self.tile.itemsize
-        self.asks = self.pixels_ahead, met_again > caches().level2 // 4
+        self.asks = self.pixels_ahead, met_again > caches().level2 // 4, target[2] if side_by_side else 0
         self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype)
         if self.together and most_bytes is not None and self.workspace_bytes > most_bytes:
             self.together, lengths[:2] = 0, (self.bands.height * self.bands.width * source[2], 0)
