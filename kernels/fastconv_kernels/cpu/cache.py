@@ -106,7 +106,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
     def save_overload(self, signature: Any, data: Any) -> None:
         if not self._enabled or data.library.has_dynamic_globals:
             return
-        content = dumps(data._reduce())
+        content = dumps(data._replace(type_annotation="")._reduce())  # a listing of the source, which takes long to write
         try:
             path = self._path(signature)
             path.parent.mkdir(parents=True, exist_ok=True)

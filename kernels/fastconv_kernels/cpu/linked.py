@@ -7,18 +7,22 @@ are kept as LLVM's code and optimised in the function that Python calls, of whic
 function's inner functions would be optimised again at each level.  Training a network for the first time compiles for less
 than two thirds of the time.
 
-Source: Numba documentation, "Numba architecture"; numba/core/codegen.py and typed_passes.py.
+Nor is it found out again, at each of thousands of places, what the sum of two integers is.
+
+Source: Numba documentation, "Numba architecture"; numba/core/codegen.py, typed_passes.py and types/functions.py.
 """
 
 import gc
 from contextlib import contextmanager
 from functools import partial
+from types import BuiltinFunctionType
 
 import llvmlite.binding as llvm
 from numba.core import dispatcher
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult
 from numba.core.registry import CPUDispatcher
+from numba.core.types.functions import BaseFunction
 
 
 class LinkedLibrary(JITCodeLibrary):
@@ -66,6 +70,29 @@ def no_collection():
             gc.enable()
 
 
+_resolved = BaseFunction.get_call_type
+
+
+def _resolved_once(function, context, args, kws):
+    """Numba's own for an operator, which asks a dozen templates, but for the same types one time: a tenth of compiling."""
+    if kws or not isinstance(function.typing_key, BuiltinFunctionType):
+        return _resolved(function, context, args, kws)
+    known = function.__dict__.setdefault("_fastconv_resolved", {})  # a function that gets more templates is another object
+    if args not in known:
+        known[args] = _resolved(function, context, args, kws)
+    return known[args]
+
+
+@contextmanager
+def operators_resolved_once():
+    """Inside the ``with`` Numba finds the type of an operator's result once for each types of operands."""
+    before, BaseFunction.get_call_type = BaseFunction.get_call_type, _resolved_once
+    try:
+        yield
+    finally:
+        BaseFunction.get_call_type = before
+
+
 class KernelCompiler(Compiler):
     """Numba's compiler, into a library of the class ``library``."""
 
@@ -75,7 +102,7 @@ class KernelCompiler(Compiler):
         codegen = self.state.targetctx.codegen()
         self.state.library = self.library(codegen, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
-        with libraries(codegen, LinkedLibrary), no_collection():
+        with libraries(codegen, LinkedLibrary), operators_resolved_once(), no_collection():
             return super()._compile_core()
 
 
