@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil
+from random import Random
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -28,11 +29,15 @@ def repeat(call: Callable[[], Any], calls: int) -> float:
 
 
 def interleaved(samples: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The samples of ``rounds`` rounds, in each of which every one has its turn."""
+    """The samples of ``rounds`` rounds, in each of which every one has its turn.
+
+    Each round has another order, the same in every run: what is in the caches depends on who came before.
+    """
     found: dict[str, list[float]] = {name: [] for name in samples}
+    draw = Random(0)
     for _ in range(rounds):
-        for name, sample in samples.items():
-            found[name].append(sample())
+        for name in draw.sample(list(samples), len(samples)):
+            found[name].append(samples[name]())
     return found
 
 
