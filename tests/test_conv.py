@@ -98,7 +98,7 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 sides = st.tuples(st.integers(0, 3), st.integers(0, 3))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     sizes=st.tuples(st.integers(0, 3), *[st.integers(1, 20)] * 4, *[st.integers(1, 4)] * 2),
     window=st.tuples(st.sampled_from([(1, 1), (2, 2), (3, 1)]), st.tuples(sides, sides), pairs),
