@@ -12,11 +12,12 @@ BLOCK = 12
 Against 6, which fit in half of the second cache with 256 channels: 3 to 19% faster on layers of 128 to 288 channels.
 """
 
-FAR_BLOCK = 32
+FAR_BLOCK = 64
 """``BLOCK`` where the third cache is far and U comes from there.
 
-Measured on a Granite Rapids, blocks of 24, 32, 40 and 48: the gradient of 14x14 with 144 and 288 channels took 5.5, 5.3, 5.6
-and 5.9 ms, as V leaves the second cache; of 24, 48 and 96 13x13 with 256 and 256 8.6, 8.3 and 8.2.
+Measured on a Granite Rapids, blocks of 32, 48 and 64, although V leaves the second cache: 13x13 with 384 and 256 channels took
+12.6, 12.2 and 11.8 ms, 14x14 with 256 and 256 8.6, 8.2 and 8.0, the gradient of 13x13 with 192 and 384 10.1, 9.6 and 9.0, that
+of 14x14 with 144 and 288 5.5, 5.6 and 5.4; 28x28 with 128 and 192 the same.
 """
 
 TRANSFORMS = 24, 12
