@@ -97,11 +97,12 @@ def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
     first, weight = operands(direction, problem, normal)
     made, shape, results = plan(problem, outputs=outputs), shapes(direction, problem)[2], []
     assert not made.streamed
-    for made.streamed in (False, True):
+    for made.streamed, made.asks in ((False, False), (True, False), (True, True)):
         out = aligned(int(np.prod(shape)), problem.dtype).reshape(shape)
         made(first, made.pack(weight), out)
         results.append(out)
     same(results[1], results[0], f"streamed {direction} of {problem}")
+    same(results[2], results[0], f"asked for ahead of time, {direction} of {problem}")
 
 
 @pytest.mark.parametrize(("rows", "vectors"), [(9, 2), (8, 1.25)])

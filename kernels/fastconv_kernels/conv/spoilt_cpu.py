@@ -59,7 +59,7 @@ def sum_patch(tile, strip, scheme, images, filters, source, meetings, t, k, room
 def sum_share(tile, strip, scheme, operands, flags, source, target, meetings, buffer, thread, threads):
     """The marked vectors among the patches that are this thread's."""
     x, packed, bias, residual, out, positions, marks = operands
-    rectifies, keeps, _ = flags
+    rectifies, keeps, _, _ = flags
     channels = target.channels
     strides, vectors = (target.columns * channels, channels), (channels + tile.lanes - 1) // tile.lanes
     room = pointer(tile, buffer, thread * buffer.shape[1])

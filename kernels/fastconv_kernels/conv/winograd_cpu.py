@@ -35,7 +35,7 @@ import numpy as np
 from ..cpu.share import THREAD_FLOPS, threads_for
 from ..cpu.tile import Tile, fitting
 from ..cpu.transform import Scheme
-from ..cpu.workspace import address_of, unwritten, workspace, workspace_bytes
+from ..cpu.workspace import address_of, far_caches, unwritten, workspace, workspace_bytes
 from ..problems.pooled import WINDOW
 from .frame_cpu import flat
 from .patch_ends import cut_images
@@ -140,6 +140,8 @@ class _Winograd:
         row_of_patches = max(reach * ((across - 1) * steps[0] + reach), across * steps[1] ** 2) if self.planes else 0
         marks = patches * ceiling(width, lanes)
         self.streamed, together = streams(problem, self.target, self.tile)
+        # Not where the third cache is far: images that come meanwhile hold up U, which comes from there too.
+        self.asks = self.streamed and not self.planes and not far_caches()
         for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together):
             v_size, *others = self._lengths(sizes, steps[1] ** 2 * lanes)
             lengths = v_size + reach**2 * lanes, *others, row_of_patches * lanes
@@ -193,7 +195,8 @@ class _Winograd:
         if self.planes:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
         streams = self.streamed and positions is None and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
-        cut = self._arguments(x, packed, bias, addend, out, positions, rectifies, keeps, streams)
+        flags = rectifies, keeps, streams, streams and self.asks
+        cut = self._arguments(x, packed, bias, addend, out, positions, flags)
         if not (self._by_panels if self.sizes.chunk else self._by_blocks)(cut, packed, staging):
             return out
         result = out
@@ -203,13 +206,13 @@ class _Winograd:
             x, residual, result = (
                 a if a is None else np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, residual, out)
             )
-        cut = self._arguments(x, packed, bias, residual, result, positions, rectifies, keeps, streams)
+        cut = self._arguments(x, packed, bias, residual, result, positions, flags)
         sum_marked(self.tile, self.strip, *cut[1:], self.meetings, self.buffers[0], len(self.buffers[0]))
         if self.planes:
             np.copyto(out, result.transpose(0, 3, 1, 2))
         return out
 
-    def _arguments(self, x, packed, bias, residual, out, positions, *flags):
+    def _arguments(self, x, packed, bias, residual, out, positions, flags):
         """What all stages are given."""
         residual = None if residual is None else residual.reshape(-1)
         operands = x.reshape(-1), address_of(packed), bias, residual, out.reshape(-1), positions, self.marks

@@ -99,7 +99,7 @@ def convolve_share(tile, scheme, operands, flags, source, target, cells, sizes, 
     for task in range(first_task, end_task):
         panels, (first, end) = task_of(tile, sizes, task)
         framed = transform_cells(tile, scheme.input, images, source, cells, frame, framed, v, first, end)
-        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ALL_MEET)
+        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ALL_MEET), (images, source, (end, end))
         marked += convolve_block(tile, scheme, operands, flags, target, *cut, staging, thread)
     streamed(tile)
     return marked
@@ -110,7 +110,7 @@ def convolve(tile, scheme, operands, flags, source, target, cells, sizes, buffer
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, the address of the packed filters, bias, residual or None, outputs, None, marks
-    flags : whether relu follows, False, whether outputs go past the caches
+    flags : whether relu follows, False, whether outputs go past the caches, False
     source, target : how the images, in pixels, and the outputs are cut into patches
     cells : how the images are cut into cells
     buffers : V, M and the frame of a row of patches, zeros at first, a row for each thread
@@ -184,7 +184,7 @@ class Forward:
         """
         bias, staging, addend = self.no_bias if bias is None else bias, None, residual
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
-        flags = activation == "relu", False, streams
+        flags = activation == "relu", False, streams, False
         if self.planes:
             staging, addend = (self.room, residual is not None), out if residual is None else residual
         line = None if addend is None else addend.reshape(-1)

@@ -17,21 +17,12 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance, prefetch, prefetch_further
-from ..cpu.tile import (
-    add_tile,
-    load_tile,
-    pointer,
-    prefetch_tile,
-    rank1,
-    room,
-    store_tile,
-    streamed,
-    zero,
-)
+from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, room, store_tile, streamed, zero
 from ..cpu.transform import transform_points
 from .frame_cpu import clear
 from .patches_cpu import (
     Points,
+    ask_for_images,
     corner,
     in_row,
     kinds_of,
@@ -74,14 +65,16 @@ def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
 
 
 @jit
-def multiply_points(tile, scheme, v, u, m, depth, patches, adds):
+def multiply_points(tile, scheme, v, u, m, depth, patches, adds, following):
     """m[point, t] (+)= v[point, t] @ u[point] for every point and one panel, zero where a patch does not meet the point.
 
-    u.row: to the panel that follows; patches: (first, end, source, ends), of those in ``v``; adds: to what ``m`` holds
+    u.row: to the panel that follows; patches: (first, end, source, ends), of those in ``v``; adds: to what ``m`` holds;
+    following: images, their patches, and which of these (first, end) are brought nearer meanwhile
     """
     nr, (first, last, source, ends) = tile.columns, patches
     kinds = kinds_of(source)
     for point in range(scheme.points):
+        ask_for_images(tile, scheme.input, *following, point, scheme.points)
         begin, end = meeting(kinds, ends, scheme.input.outputs, point, first, last)
         begin, end = begin - first, end - first
         if not adds and end - begin < last - first:
@@ -112,7 +105,7 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
     Returns how many vectors of outputs were marked because they may not be finite.
     """
     _, _, bias, residual, out, positions, marks = operands
-    rectifies, keeps, streams = flags
+    rectifies, keeps, streams, _ = flags
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     bias, residual = pointer(tile, bias, 0), pointer(tile, residual, 0)
     out, positions = pointer(tile, out, 0), pointer(tile, positions, 0)
@@ -206,16 +199,20 @@ def transform_block(tile, scheme, operands, source, ends, buffers, staging, thre
 
 
 @jit
-def convolve_block(tile, scheme, operands, flags, target, filters, u_point, v, m, depth, panels, patches, staging, thread):
+def convolve_block(
+    tile, scheme, operands, flags, target, filters, u_point, v, m, depth, panels, patches, following, staging, thread
+):
     """The outputs of a block from its V: panel by panel, so that M, which is of one, stays in the second cache.
 
-    filters: U; panels: (first, end); patches: see ``multiply_points``
+    filters: U; panels: (first, end); patches, following: see ``multiply_points``, of all panels together
     """
-    nr, (first, end, _, _), marked = tile.columns, patches, 0
+    nr, (first, end, _, _), (images, source, those), marked = tile.columns, patches, following, 0
     for j in range(panels[0], panels[1]):
+        begin, stop = share(j - panels[0], panels[1] - panels[0], those[1] - those[0])
+        ahead = images, source, (those[0] + begin, those[0] + stop)
         coming = j + 1 if j + 1 < panels[1] else panels[0]
         u = Points(filters + j * depth * nr, u_point, (coming - j) * depth * nr)
-        multiply_points(tile, scheme, v, u, m, depth, patches, False)
+        multiply_points(tile, scheme, v, u, m, depth, patches, False, ahead)
         channels = j * nr, min(target.channels, (j + 1) * nr)
         marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     return marked
@@ -226,12 +223,13 @@ def convolve_share(tile, scheme, operands, flags, source, target, ends, sizes, b
     """What is this thread's: blocks of patches, each with a range of the panels, through the three stages."""
     depth, window, marked = source.channels, scheme.taps.inputs, 0
     v, m = points_of(tile, buffers, sizes, thread)
-    filters = room(tile, operands[1]) + sizes.panels * window * window * depth * tile.columns
+    images, filters = pointer(tile, operands[0], 0), room(tile, operands[1]) + sizes.panels * window**2 * depth * tile.columns
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
         panels, (first, end) = task_of(tile, sizes, task)
         transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
-        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ends)
+        ahead = end, min(sizes.patches, 2 * end - first) if flags[3] else end
+        cut = filters, sizes.u_point, v, m, depth, panels, (first, end, source, ends), (images, source, ahead)
         marked += convolve_block(tile, scheme, operands, flags, target, *cut, staging, thread)
     streamed(tile)
     return marked
@@ -242,7 +240,8 @@ def convolve(tile, scheme, operands, flags, source, target, ends, sizes, buffers
     """All of it; returns how many vectors of outputs were marked.
 
     operands : images, the address of the packed filters, bias, residual or None, outputs, positions or None, marks
-    flags : whether relu follows, whether the positions of maxima are kept, whether outputs go past the caches
+    flags : whether relu follows, whether the positions of maxima are kept, whether outputs go past the caches, whether images
+        are asked for ahead of time
     source, target : how the images and the outputs are cut into patches
     ends : of the last of these
     buffers : V and M, a row for each thread
@@ -267,13 +266,14 @@ def convolve_panels_share(
     first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
     for task in range(first_task, end_task):
         (j, j_end), (first, end) = task_of(tile, sizes, task)
+        nothing = pointer(tile, operands[0], 0), source, (end, end)
         transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
         for column in range(j, j_end):
             for c in range(0, depth, sizes.chunk):
                 stop = min(depth, c + sizes.chunk)
                 transform_panel(tile, scheme, filters, column, c, stop, u.base + scheme.points * sizes.u_point, u)
                 these = Points(v.base + c, v.point, v.row)
-                multiply_points(tile, scheme, these, u, m, stop - c, (first, end, source, ends), c > 0)
+                multiply_points(tile, scheme, these, u, m, stop - c, (first, end, source, ends), c > 0, nothing)
             channels = column * nr, min(target.channels, (column + 1) * nr)
             marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
     streamed(tile)
