@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import which
+from subprocess import run
 from typing import Any
 
 from fastconv.bench.circumstances import circumstances
@@ -37,10 +39,20 @@ def measurements() -> dict[str, Runs]:
     return {machine: runs for machine, runs in found.items() if any(runs.values())}
 
 
+def commit() -> dict[str, str]:
+    """The last one that changed what is measured, where that is known."""
+    git = which("git")
+    if git is None:
+        return {}
+    words = ["log", "-1", "--format=%h", "--", "kernels", "fastconv"]
+    said = run([git, "-C", str(RESULTS.parents[1]), *words], capture_output=True, text=True, check=False).stdout.strip()
+    return {"commit": said} if said else {}
+
+
 def write(suite: str, threads: int, result: dict[str, Any], folder: Path | None = None) -> Path:
     """Write what was measured here with so many threads, with the circumstances; what was measured with others stays."""
     folder = folder or here()
-    runs = read(suite, folder) | {str(threads): circumstances() | result}
+    runs = read(suite, folder) | {str(threads): circumstances() | commit() | result}
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{suite}.json"
     place.write_text(json.dumps({"suite": suite, "threads": runs}, indent=1) + "\n")

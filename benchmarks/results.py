@@ -166,7 +166,8 @@ def _circumstances(name: str, threads: str, run: dict[str, Any]) -> str:
     ]
     ceilings += [f"{place} {rate:.0f} GB/s" for place, rate in run["GB/s"].items()]
     packages = ", ".join(f"{package} {version}" for package, version in versions.items())
-    here = f"{run['date']}, {machine['cpu']}, {machine['lanes']} lanes; {packages}."
+    code = f", commit {run['commit']}" if "commit" in run else ""
+    here = f"{run['date']}{code}, {machine['cpu']}, {machine['lanes']} lanes; {packages}."
     return f"{here} Measured with it: {', '.join(ceilings)}."
 
 
@@ -177,7 +178,9 @@ def _measured_on(measured: Runs) -> str:
     machines = [run["machine"] for run in runs]
     lanes, threads = machines[0]["lanes"], max(machine["threads"] for machine in machines)
     caches = next((f", caches of {machine['caches']}" for machine in machines if "caches" in machine), "")
-    return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {lanes} lanes, {threads} threads{caches}."
+    code = ", ".join(dict.fromkeys(run["commit"] for run in runs if "commit" in run))
+    commits = f", commit {code}" if code else ""
+    return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}{commits}, {lanes} lanes, {threads} threads{caches}."
 
 
 def page(machines: dict[str, Runs]) -> str:
