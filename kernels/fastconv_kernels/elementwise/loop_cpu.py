@@ -89,14 +89,5 @@ class BackwardInput(_Loop):
 
     def __call__(self, grad_output: Array, x: Array, y: Array, out: Array) -> Array:
         """Write ``grad_output`` times the derivative at ``x`` into ``out``."""
-        self.loop(
-            grad_output.reshape(-1),
-            x.reshape(-1),
-            y.reshape(-1),
-            out.reshape(-1),
-            self.parameter,
-            self.past,
-            self.room,
-            self.threads,
-        )
+        self.loop(grad_output.reshape(-1), x.reshape(-1), y.reshape(-1), out.reshape(-1), *self.rest)
         return out
