@@ -1,7 +1,8 @@
 """What every product of matrices on the CPU has in common: operands in memory, epilogue, stacks, threads, and its plan.
 
 A stack of products is one launch: a table has the place of each product's A and B, so that broadcasting costs nothing.  Few
-products are each cut among the threads, many are dealt out whole.  K is never cut, so that the threads change no bit.
+products are each cut among the threads, many are dealt out whole.  K is cut alike for any number of threads, or never, so
+that they change no bit.
 """
 
 from __future__ import annotations
