@@ -14,8 +14,8 @@ import fastconv as fc
 import naive
 from fastconv_kernels import matmul
 from fastconv_kernels.cpu.threads import available_threads
-from fastconv_kernels.cpu.workspace import Caches
-from fastconv_kernels.matmul import reference, unpacked_cpu, vector_cpu
+from fastconv_kernels.cpu.workspace import Caches, unwritten
+from fastconv_kernels.matmul import blocked_cpu, operands, reference, unpacked_cpu, vector_cpu
 from fastconv_kernels.problems import Matmul
 from guarded import gamma, guarded, integers, normal, same, within
 from targets import SIMULATED, here, small_enough
@@ -268,6 +268,28 @@ def test_few_rows_times_a_matrix_near_and_far(far: bool, monkeypatch: pytest.Mon
     with guarded(problem.out_shape, "float32") as out:
         unpacked_cpu.UnpackedMatmul(problem)(a, b, out)
     same(out, a @ b, f"far: {far}")
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_past_the_caches(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those that are not written so, wherever C begins, and though it is the addend."""
+    if available_threads() < threads:
+        pytest.skip("Numba has a single thread here (NUMBA_NUM_THREADS)")
+    problem, rng = Matmul(129, 208, 40), np.random.default_rng(15)
+    monkeypatch.setattr(operands, "threads_for", lambda *_: threads)
+    a, b, bias = (normal(rng, shape, "float32") for shape in (problem.a_shape, problem.b_shape, problem.N))
+    addend, outs = normal(rng, problem.out_shape, "float32"), []
+    for past in (False, True):
+        monkeypatch.setattr(blocked_cpu, "goes_past", lambda *_, past=past: past)
+        plan = blocked_cpu.BlockedMatmul(problem, threads)
+        for skip in (0, 3):
+            out = unwritten(addend.size + skip, "float32")[skip:].reshape(addend.shape)
+            out[:] = addend
+            outs.append(plan(a, b, out, bias, out, "relu"))
+    for out in outs[1:]:
+        same(out, outs[0], "past the caches")
+    within(outs[0], np.maximum(a.astype("float64") @ b + bias + addend, 0), gamma(42, "float32") * (abs(a) @ abs(b) + 8), "")
 
 
 def test_matmul_takes_any_strides() -> None:
