@@ -166,13 +166,21 @@ def test_the_gradient_of_a_weight_in_parts_on_cuda(module: str, name: str) -> No
 
 @pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_gradient_of_a_weight_asks_for_pixels_or_not(stride: int, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for are pixels of the next block, which is smaller then."""
-    problem = Conv(3, 40, 23, 22, 40, 1, 1, stride=(stride, stride), groups=2, layout="NHWC")
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Conv(3, 40, 23, 22, 40, 1, 1, groups=2, layout="NHWC"),
+        Conv(3, 40, 23, 22, 40, 1, 1, stride=(2, 2), groups=2, layout="NHWC"),
+        Conv(3, 3, 23, 22, 40, 3, 3, padding=((1, 1), (1, 1)), layout="NHWC"),
+        Conv(3, 3, 23, 22, 40, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
+    ],
+)
+def test_the_gradient_of_a_weight_asks_for_pixels_or_not(problem: Conv, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for are pixels of the next block, which is smaller then if the window is 1x1."""
     gradient, x = operands("backward_weight", problem, integers)
     monkeypatch.setattr(weight_cuts, "caches", lambda: Caches(1 << 12, 1 << 15, 1 << 18))
-    monkeypatch.setattr(implicit_gemm_weight_cpu, "far_caches", lambda: far)
+    for module in (implicit_gemm_weight_cpu, weight_cuts):
+        monkeypatch.setattr(module, "far_caches", lambda: far)
     plan = implicit_gemm_weight_cpu.BackwardWeight(problem, 2, Tile(8, 2, problem.dtype))
     assert bool(plan.framing[-1]) == far
     with guarded(problem.weight_shape, problem.dtype) as out:

@@ -23,27 +23,14 @@ from ..cpu.places import block, panel
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import entry, prefetch_further
 from ..cpu.sums import add_parts
-from ..cpu.tile import Tile, add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
+from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.workspace import LINE_BYTES, apart, far_caches, workspace
 from .frame_cpu import copy, frame_band
 from .geometry import pixels_as_rows
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
-from .weight_cuts import cuts_of
-from .weight_panels_cpu import asked_in, copy_rows, line_after, pack_columns
+from .weight_cuts import asks_of_frames, cuts_of, tiles_for
+from .weight_panels_cpu import asked_in, coming, copy_rows, line_after, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
-
-TILES = (8, 2), (14, 1), (10, 1), (6, 2)
-"""(rows, vectors) for long rows of channels: eight of them never lie on two cache lines."""
-
-WHOLE_TILES = (6, 4), (8, 3)
-"""The same where the columns of the gradient are one panel, which then is not packed, and the image is read once.
-
-A window of 1x1 meets each pixel of the image once, so that reading it counts most: (6, 4) took 0.8 times as long as (8, 2) for
-32 channels of 112x112 pixels and 64 columns, 0.84 times for 64 of 56x56, 0.94 for 192 of 28x28, 1.04 for 512 of 14x14.
-"""
-
-LOW_TILES = (14, 2), (9, 3), (8, 3), (6, 4), (11, 2), (9, 2), (8, 2), (7, 2), (14, 1), (10, 1), (6, 2), (4, 3), (3, 2), (5, 1)
-"""(rows, vectors) for the taps of a row of images of few channels."""
 
 FEW_CHANNELS = 8
 """With fewer channels images are framed."""
@@ -198,9 +185,10 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
             asks = index + images < stop or (groups * pieces == 1 and item + 1 < end_item)
             n, top = (index + images) // bands, (index + images) % bands * most_rows
             low, high = first_tile * tile.rows, min(end_tile * tile.rows, C // groups)
-            begins = inputs + ((n * H + top * down) * W * C + channel + low)
-            side = gradients + ((n * P + top) * Q * K + g * (K // groups) + left), numbers[1], K, right - left
-            later = min(most_rows, P - top) * Q if asks else 0, line, (begins, origins, 1, high - low), side
+            begins, run = inputs + ((n * H + top * down) * W * C + channel + low), 0 if copies >= FRAMED else high - low
+            along = g * (K // groups) + left, right - left, K
+            count, side = coming(gradients + n * P * Q * K, numbers[1], (top, P, Q, most_rows), along, plane)
+            later = count if asks else 0, line, (begins, origins, 1, run), side
             shape = images * rows * Q, K // groups, K, plane
             columns = first_tile, end_tile, left, right, panel_size, later
             add_block(tile, narrow, numbers, columns, shape, pixels, source, gradient, packed, sums, index == begin)
@@ -222,7 +210,7 @@ class BackwardWeight:
         channels, width = whole.C // whole.groups, whole.K // whole.groups
         few, self.planes = of_few_channels(whole), whole.layout == "NCHW"
         run = whole.S * channels if few else channels
-        self.tile = tile or fitting(LOW_TILES if few else tiles_for(whole, width), width, whole.dtype, run, narrows=True)
+        self.tile = tile or fitting(tiles_for(whole, width, run if few else 0), width, whole.dtype, run, narrows=True)
         self.narrow = self.tile.of_last(width)
         if few:
             mode = PLANES if self.planes else FRAMED
@@ -244,7 +232,9 @@ class BackwardWeight:
         extents = whole.N, whole.H, whole.W, whole.C, whole.P, whole.Q, whole.K
         self.extents = whole.groups, *extents, whole.stride[0], whole.depth
         (above, _), (beside, _) = whole.padding
-        self.framing = mode, above, beside, height, pitch, LINE_BYTES // self.tile.itemsize if asks else 0
+        asks = asks or (few and asks_of_frames(whole, self.tile))
+        line = LINE_BYTES // self.tile.itemsize if asks else 0
+        self.framing = mode, above, beside, height, pitch, line
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
@@ -279,18 +269,6 @@ def copies_channels(problem, width):
     """Whether channels of the image are copied next to each other, for ``width`` columns."""
     apart_by = problem.stride[1] * problem.C * np.dtype(problem.dtype).itemsize
     return problem.stride[1] > 1 or apart_by % WAY_BYTES == 0
-
-
-def tiles_for(problem, width):
-    """The shapes of tiles among which one is chosen for ``width`` columns.
-
-    Where caches are far wide tiles, which read less from the second for each multiply-add, took 0.86 to 0.95 of the time.
-    """
-    tiles = [(shape, Tile(*shape, problem.dtype)) for shape in WHOLE_TILES]
-    whole = tuple(shape for shape, tile in tiles if tile.fits() and -(-width // tile.lanes) == tile.vectors)
-    if not whole and far_caches() and problem.R * problem.S == 1:
-        return TILES + WHOLE_TILES
-    return whole if whole and problem.R * problem.S == 1 else TILES + whole
 
 
 def of_few_channels(problem):

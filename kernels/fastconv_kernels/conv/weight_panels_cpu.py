@@ -95,6 +95,20 @@ def asked_in(begin, end, whole, steps, later):
 
 
 @inlined
+def coming(gradients, table, block, columns, plane):
+    """The gradient's side of what ``asked_in`` asks for, after how many of its pixels: in planes of columns, runs of pixels.
+
+    gradients: of an image; table: of the pixels of a block; block: (first row, rows of the image, pixels of a row, most rows
+    of a block); columns: (first, some, all)
+    """
+    top, rows, row, most = block
+    pixels = min(most, rows - top) * row
+    if plane:
+        return min(columns[1], most * row), (gradients + (columns[0] * plane + top * row), table, plane, pixels)
+    return pixels, (gradients + (top * row * columns[2] + columns[0]), table, columns[2], columns[1])
+
+
+@inlined
 def line_after(pixel, offset, side):
     """The line after the one ``offset`` elements behind a pixel's first."""
     if offset + side[4] < side[3]:
