@@ -47,9 +47,9 @@ asked for, those of 16 output channels 0.6; with blocks of 1/12 or 1/24 of the c
 ASKED_WIDER = 2
 """Times as many columns are in such a piece, and as much in its blocks where it has more than ``PIECE_COLUMNS``.
 
-The image is read half as often then: 13 layers of 384 and more columns took 0.90 to 1.01 of the time, 0.95 on average, on two
-threads 0.91 to 1.01.  Half as many pieces are left to threads, 2 to 16 with the parts; with twice ``PARTS_BYTES``, which leaves as
-many as before for some, those took 1.03 times as long.
+The image is read half as often then: 13 layers of 384 and more columns took 0.90 to 1.01 of the time, on one thread and two.
+Half as many pieces are left to threads, 2 to 16 with the parts; with twice ``PARTS_BYTES``, which leaves as many as before in
+some layers, those took 1.03 times as long.
 """
 
 PARTS = 16
