@@ -31,7 +31,7 @@ from conv_cases import (
     shapes,
     truth,
 )
-from fastconv_kernels.conv import implicit_gemm_weight_cpu, reference, weight_cuts
+from fastconv_kernels.conv import direct_cpu, implicit_gemm_weight_cpu, reference, strips, weight_cuts
 from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.cpu.tile import Tile
 from fastconv_kernels.cpu.workspace import Caches
@@ -186,6 +186,22 @@ def test_the_gradient_of_a_weight_asks_for_pixels_or_not(problem: Conv, far: boo
     with guarded(problem.weight_shape, problem.dtype) as out:
         plan(gradient, x, out)
     same(out, truth("backward_weight", problem, gradient, x), repr(problem))
+
+
+@pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_an_image_in_bands(stride: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of wide rows, whose first pixel is aligned in the frame, a few at a time, in a second pass with what the first left."""
+    problem = Conv(1, 3, 83, 223, 20, 5, 4, (stride, stride), ((2, 1), (1, 2)), layout="NCHW")
+    x, weight = operands("forward", problem, integers)
+    monkeypatch.setattr(strips, "caches", lambda: Caches(1 << 12, 5 << 16, 1 << 20))
+    plan = direct_cpu.Forward(problem, threads, Tile(8, 3, problem.dtype))
+    assert plan.frames.shape[1] < 3 * (83 + 3) * (223 + 3)
+    for _ in range(2):
+        with guarded(problem.out_shape, problem.dtype) as out:
+            plan(x, plan.pack(weight), out)
+        same(out, truth("forward", problem, x, weight), repr(problem))
 
 
 # Those for CUDA take weights as they are, which the public calls make contiguous.

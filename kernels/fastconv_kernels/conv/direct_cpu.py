@@ -26,34 +26,29 @@ from ..cpu.workspace import aligned, caches, far_caches, workspace
 from ..problems import Conv
 from .direct_stages_cpu import convolve_strips, pack_weights, turn
 from .frame_cpu import flat, frame_planes
-from .strips import frame_shape, offset_table, strip_table, tile_for
+from .strips import band_rows, frame_shape, offset_table, strip_table, strips_of_run, tile_for
 from .walk import exceed_caches
 
 TILES = (8, 3), (11, 2), (6, 4), (6, 2), (4, 3), (2, 8), (1, 8)
 """(rows, vectors): those that keep both multipliers busy, and two for groups of one or two output channels."""
 
-BAND_SHARE = 0.25
-"""Of the first cache for the pixels of a band of strips, which the tiles of all output channels meet in turn.
-
-A tile so writes runs of its planes, not a vector of each plane after the other, which no cache foresees and where planes are
-a multiple of 4096 bytes apart all are in one set: on a Granite Rapids one image, c3 224x224 k64 3x3, took 0.7 times as long.
-"""
-
-FAR_SHARE = 4
+FAR_SHARE = 16
 """Times the second cache: larger results are written past the caches where the third is as far as memory.
 
-Measured on a Granite Rapids: one image, c3 224x224 k64 3x3, 12.8 MB of results, 0.93 of the time.
+Measured on a Granite Rapids: 51 MB of results, n4 c3 224x224 k64 3x3 and n16 k64 7x7 s2, 0.75 and 0.95 of the time, 26 MB,
+n16 k32 3x3 s2, 1.12: such stores wait for each other, and for what is asked for meanwhile, which is therefore left out.
 """
 
-FETCHED_SHARE = 4
-"""Of the second cache for what is fetched ahead of time; groups of larger planes are streams that the processor foresees."""
+FETCHED_SHARE = 0.25
+"""Of the second cache for what is fetched ahead of time; whole groups of larger planes the processor foresees."""
 
 
 @jit
 def convolve_share(tile, tables, extents, shape, operands, flags, frames, thread, threads):
-    """The groups of images, or pieces of them, that are this thread's."""
+    """The bands of the groups of images that are this thread's."""
     x, panels, bias, residual, out = operands
-    images, groups, pieces, channels, H, W, top, left, rows, phases, pitch, near = extents
+    images, groups, channels, H, W, top, left, rows, phases, pitch, grain, bands, strips, down = extents[:14]
+    runs, asked, each, wanted, some, asking = extents[14:]
     width, pixels, _ = shape
     plane, result = channels * H * W, width * pixels
     padded = (width + tile.rows - 1) // tile.rows * tile.rows
@@ -61,15 +56,17 @@ def convolve_share(tile, tables, extents, shape, operands, flags, frames, thread
     # Addresses before the loop: an array used in it would count its references, which two threads do by turns.
     planes, weights, biases = pointer(tile, x, 0), pointer(tile, panels, 0), pointer(tile, bias, 0)
     addends, results, count = pointer(tile, residual, 0), pointer(tile, out, 0), tables[1].shape[0]
-    first_task, end_task = share(thread, threads, images * groups * pieces)
+    first_task, end_task = share(thread, threads, images * groups * bands)
     for task in range(first_task, end_task):
-        which, piece = task // pieces, task % pieces
+        which, number = task // bands, task % bands
         g = which % groups
         source, target = planes + which * plane, results + which * result
-        frame_planes(tile, source, (channels, H, W), (top, left), (rows, phases, pitch), framed)
+        y = number * down - top
+        frame_planes(tile, source, (channels, H, W), (y, -left), (rows, phases, pitch, grain), framed, bands > 1)
         epilogue = biases + g * padded, addends + which * result, *flags
-        first, end = share(piece, pieces, count)
-        ahead = source + plane, plane * near, target + result, result * near
+        first, end = number * strips, min(count, (number + 1) * strips)
+        onward = (y + rows) * W if number + 1 < bands else plane
+        ahead = (source + onward, runs, H * W, asked, each), (target + result, 1, 0, wanted, some), asking
         convolve_strips(
             tile, weights + g * padded * tables[0].size, tables, shape, framed, epilogue, first, end, target, ahead
         )
@@ -93,21 +90,32 @@ class Forward:
         """For the convolution ``problem``, which need not be that of the plan."""
         self.tile = tile or tile_for(problem, TILES)
         self.width, self.depth, self.groups = problem.K // problem.groups, problem.depth, problem.groups
-        rows, phases, pitch = frame_shape(problem)
-        self.tables = offset_table(problem, rows, phases, pitch), strip_table(problem, phases, pitch, self.tile)
+        _, phases, pitch, grain = frame_shape(problem)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
-        tasks, channels = problem.N * problem.groups, problem.C // problem.groups
-        pieces = 1 if threads <= tasks else min(threads, len(self.tables[1]))
-        self.threads = max(1, min(threads, tasks * pieces))
+        band, rows = band_rows(problem, self.tile, threads, phases, pitch)
+        table = strip_table(problem, phases, pitch, self.tile, band)
+        self.tables = offset_table(problem, rows, phases, pitch, grain), table
+        images, channels, bands = problem.N * problem.groups, problem.C // problem.groups, -(-problem.P // band)
+        strips, down = band * -(-problem.Q // self.tile.lanes) // self.tile.vectors, band * problem.stride[0]
+        self.threads = max(1, min(threads, images * bands))
         (top, _), (left, _) = problem.padding
-        image = channels, problem.H, problem.W
-        self.shape = self.width, problem.P * problem.Q, strips_of_band(problem, self.tile)
-        task = (prod(image) + prod(self.shape[:2])) * self.tile.itemsize
+        self.shape = self.width, problem.P * problem.Q, strips_of_run(problem, self.tile)
         self.streamed = exceed(problem) and problem.Q % self.tile.lanes == 0
-        near = pieces == 1 and task <= caches().level2 // FETCHED_SHARE
-        self.extents = problem.N, problem.groups, pieces, *image, top, left, rows, phases, pitch, int(near)
+        plane, result = channels * problem.H * problem.W, prod(self.shape[:2])
+        framed = channels * rows * phases * pitch
+        space = caches().level2 // self.tile.itemsize
+        near = bands == 1 and plane + result <= FETCHED_SHARE * space
+        runs, asked, wanted = (1, plane, result) if near else (1, 0, 0)
+        if bands > 1 and not self.streamed:
+            runs, asked = channels, down * problem.W
+        image, frame = (channels, problem.H, problem.W), (rows, phases, pitch, grain)
+        strips = strips if bands > 1 else len(table)
+        turns, lanes = strips * -(-self.width // self.tile.rows), self.tile.lanes
+        each, some = (-(-size // (turns * lanes)) * lanes or lanes for size in (asked, wanted))
+        asks = runs, asked, each, wanted, some, max(-(-asked // each), -(-wanted // some))
+        self.extents = problem.N, problem.groups, *image, top, left, *frame, bands, strips, down, *asks
         # A last vector may reach past the last row of the frame.
-        self.frames = workspace(self.threads, channels * rows * phases * pitch + self.tile.lanes, problem.dtype)
+        self.frames = workspace(self.threads, framed + self.tile.lanes, problem.dtype)
         self.bias = np.zeros((problem.groups, -(-self.width // self.tile.rows) * self.tile.rows), problem.dtype)
         self.no_bias = np.zeros_like(self.bias)
         self.workspace_bytes = self.frames.nbytes
@@ -186,7 +194,8 @@ def transpose_share(tile, tables, extents, shape, operands, buffers, thread, thr
         for g in range(groups):
             own, source = weights + g * padded * tables[0].size, framed + g * (K // groups) * rows * pitch
             target = planes + g * width * size
-            convolve_strips(tile, own, tables, shape, source, epilogue, 0, count, target, (target, 0, target, 0))
+            nothing = (target, 0, 0, 0, 0), (target, 0, 0, 0, 0), 0
+            convolve_strips(tile, own, tables, shape, source, epilogue, 0, count, target, nothing)
         turn(tile, planes, size, C, size, results + n * size * C, C)
 
 
@@ -205,11 +214,12 @@ class PixelsBackwardInput:
         (top, _), (left, _) = planes.padding
         self.tile = tile or tile_for(planes, TILES)
         self.width, self.depth = planes.K // planes.groups, planes.depth
-        rows, _, pitch = frame_shape(planes)
-        self.tables = offset_table(planes, rows, 1, pitch), strip_table(planes, 1, pitch, self.tile)
+        rows, _, pitch, grain = frame_shape(planes)
+        left = -(-left // grain) * grain
+        self.tables = offset_table(planes, rows, 1, pitch, grain), strip_table(planes, 1, pitch, self.tile)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), problem.N))
         self.extents = problem.N, problem.groups, problem.K, problem.P, problem.Q, top, left, rows, pitch, problem.C
-        self.shape = self.width, problem.H * problem.W, strips_of_band(planes, self.tile)
+        self.shape = self.width, problem.H * problem.W, strips_of_run(planes, self.tile)
         # A last vector may reach past the last row of the frame.
         sizes = problem.K * rows * pitch + self.tile.lanes, problem.C * problem.H * problem.W
         self.buffers = tuple(workspace(self.threads, size, problem.dtype) for size in sizes)
@@ -231,12 +241,6 @@ class PixelsBackwardInput:
         operands = grad_output.reshape(-1), packed, self.zeros, out.reshape(-1)
         convolve_transposed(self.tile, self.tables, self.extents, self.shape, operands, self.buffers, self.threads)
         return out
-
-
-def strips_of_band(problem, tile):
-    """How many strips a tile of output channels meets before the next one does."""
-    strip = problem.C // problem.groups * prod(problem.stride) * tile.columns * tile.itemsize
-    return max(1, int(caches().level1 * BAND_SHARE) // strip)
 
 
 def exceed(problem):

@@ -1,11 +1,22 @@
 """Direct convolution of planes in their frame: strips of pixels times tiles of channels, and what is put in order for it."""
 
-from ..cpu.compile import jit, serial
+from ..cpu.compile import inlined, jit, serial
 from ..cpu.pack import pack, square, transpose
 from ..cpu.places import block, panel_at, strips
-from ..cpu.simd import entry
+from ..cpu.simd import entry, prefetch
 from ..cpu.tile import finish, load_tile, pointer, rank1, spread_rows, store_tile
-from .frame_cpu import ask_for
+
+
+@inlined
+def ask_for_turn(tile, what, turn):
+    """Ask for the elements of every run that are tile number ``turn``'s: few at a time, evenly.
+
+    what: (place, runs, from one to the next, elements of each, elements of each that a tile asks for)
+    """
+    place, runs, pitch, size, some = what
+    for t in range(turn * some, min(size - tile.lanes + 1, (turn + 1) * some), tile.lanes):
+        for number in range(runs):
+            prefetch(place + (number * pitch + t))
 
 
 @jit
@@ -13,21 +24,23 @@ def convolve_strips(tile, panels, tables, shape, framed, epilogue, first, end, o
     """The strips ``first`` … ``end`` of one image and group: for each tile of output channels the sum over (c, r, s).
 
     tables: offsets (depth,) and places (strips, 3, vectors); panels, framed, out: pointers
-    shape: (K / groups, pixels, strips of a band, all of which a tile of channels meets before the next does)
+    shape: (K / groups, pixels, strips of a run, all of which a tile of channels meets before the next does)
     epilogue: (bias of all tiles, residual, adds, rectifies, streams)
-    ahead: (planes, elements, outputs, elements) that come next
+    ahead: what comes next, see ``ask_for_turn``: planes, results; how many tiles ask for it
     """
     offsets, places = pointer(tile, tables[0], 0), tables[1]
-    width, pixels, band = shape
+    width, pixels, run = shape
     bias, residual, adds, rectifies, streams = epilogue
     depth, mr, last = tables[0].size, tile.rows, places.shape[0]
-    for start in range(first, end, band):
+    (planes, results, asking), turn = ahead, 0
+    for start in range(first, end, run):
         for i in range(0, width, mr):
             a = panels + i * depth
-            for strip in range(start, min(end, start + band)):
-                if i == 0:
-                    ask_for(tile, ahead[0], ahead[1], strip - first, end - first)
-                    ask_for(tile, ahead[2], ahead[3], strip - first, end - first)
+            for strip in range(start, min(end, start + run)):
+                if turn < asking:  # most tiles ask for nothing, or no longer
+                    ask_for_turn(tile, planes, turn)
+                    ask_for_turn(tile, results, turn)
+                    turn += 1
                 starts = pointer(tile, places, strip * 3 * tile.vectors)
                 targets, counts = starts + tile.vectors, starts + 2 * tile.vectors
                 b = panel_at(tile, framed, starts)  # lanes that do not exist read what comes behind

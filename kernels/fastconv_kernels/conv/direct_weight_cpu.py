@@ -53,11 +53,11 @@ def add_plane(tile, offsets, depth, framed, down, extent, gradient, sums, ahead)
 def add_share(tile, offsets, extents, frame, operands, frames, sums, thread, threads):
     """The parts of the images, and groups, that are this thread's.
 
-    frame: (top, left) padding, (rows, phases, columns of a phase), from one row of gradients to the next in the frame
+    frame: (top, left) padding, ``frame_shape``, from one row of gradients to the next in the frame
     """
     grad_output, x = operands
     images, groups, parts, channels, H, W, width, P, Q = extents
-    top, left, rows, phases, pitch, down = frame
+    top, left, down = frame[0], frame[1], frame[6]
     plane, outputs = channels * H * W, width * P * Q
     framed, table = pointer(tile, frames, thread * frames.shape[1]), pointer(tile, offsets, 0)
     gradients, planes, totals = pointer(tile, grad_output, 0), pointer(tile, x, 0), pointer(tile, sums, 0)
@@ -70,7 +70,7 @@ def add_share(tile, offsets, extents, frame, operands, frames, sums, thread, thr
         first, end = share(part, parts, images)
         for n in range(first, end):
             source, gradient = planes + (n * groups + g) * plane, gradients + (n * groups + g) * outputs
-            frame_planes(tile, source, (channels, H, W), (top, left), (rows, phases, pitch), framed)
+            frame_planes(tile, source, (channels, H, W), (-top, -left), frame[2:6], framed, False)
             for k in range(width):
                 own_gradient = gradient + k * P * Q
                 ahead = source + groups * plane, plane if k == 0 else 0, own_gradient + groups * outputs, P * Q
@@ -90,7 +90,7 @@ class BackwardWeight:
         self.problem = problem
         tiles = -(-problem.depth // TAPS)
         self.tile = Tile(-(-problem.depth // tiles), 1, problem.dtype)
-        shape = rows, phases, pitch = frame_shape(problem)
+        shape = rows, phases, pitch, _ = frame_shape(problem)
         self.offsets = offset_table(problem, *shape)
         channels, width = problem.C // problem.groups, problem.K // problem.groups
         parts = max(1, min(problem.N, -(-PARTS // problem.groups)))

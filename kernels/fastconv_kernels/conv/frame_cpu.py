@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.pack import pack, square, transpose
+from ..cpu.pack import in_line, pack, pair, part, square, transpose
 from ..cpu.places import block
 from ..cpu.share import share, threads_for
 from ..cpu.simd import load_alternate, load_first, nothing, prefetch, store_first, touch
@@ -58,23 +58,51 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
             clear(tile, target, pitch)
 
 
-@jit
-def frame_planes(tile, planes, extent, padding, shape, framed):
-    """framed[c, y, phase, t] = planes[c, y - top, t * phases + phase - left]; the border is zero already.
+@inlined
+def copy_pairs(tile, source, count, target, apart):
+    """target[t] = source[2 * t], target[apart + t] = source[2 * t + 1]: both phases of a row of ``count`` elements."""
+    piece, half = pair(tile), count // 2
+    line = in_line(piece)
+    for t in range(0, half, tile.lanes):
+        both = part(load_tile(line, block(line, source + 2 * t, 0, 1, 2 * (half - t))))
+        store_tile(both, block(piece, target + t, apart, 2, half - t))
+    if count % 2 == 1:
+        target[half] = source[count - 1]
 
-    extent: (C, H, W) of the planes; padding: (top, left); shape: (rows, phases, columns of a phase) of the frame
+
+@jit
+def frame_planes(tile, planes, extent, origin, shape, framed, moves):
+    """framed[c, f, phase, t] = planes[c, top + f, left + t * phases + phase] where that is a pixel, else 0.
+
+    extent: (C, H, W) of the planes; origin: (top, left), where left is not positive; shape: see ``frame_shape``.  Columns
+    outside the image are zero in the frame already and stay so, and rows too, unless ``top`` ``moves`` from call to call.
     """
     C, H, W = extent
-    top, left = padding
-    rows, phases, pitch = shape
-    for phase in range(phases):
-        first = max(0, (left - phase + phases - 1) // phases)  # the first t that is not border
-        column = first * phases + phase - left
-        count = (W - column + phases - 1) // phases
-        for c in range(C):
-            for y in range(H):
-                target = framed + (((c * rows + y + top) * phases + phase) * pitch + first)
-                copy_phase(tile, planes + ((c * H + y) * W + column), phases, count, target)
+    top, left = origin
+    rows, phases, pitch, grain = shape
+    border, line = -left, phases * pitch
+    first = border % phases  # the phase of the first pixel; before it stand so many of each phase, or one more
+    start, later = (border // phases + grain - 1) // grain * grain, (border // phases + grain) // grain * grain
+    begin, end = min(rows, max(0, -top)), max(0, min(rows, H - top))
+    for c in range(C):
+        source, target = planes + (c * H + top) * W, framed + (c * rows * line + start)
+        if moves:
+            clear(tile, framed + c * rows * line, begin * line)
+            clear(tile, framed + (c * rows + end) * line, (rows - end) * line)
+        if phases == 1:
+            for f in range(begin, end):
+                copy(tile, source + f * W, target + f * line, W)
+        elif phases == 2:  # both phases of a row before the next one: each line of the planes comes from afar once
+            apart = pitch if first == 0 else later - start - pitch
+            for f in range(begin, end):
+                copy_pairs(tile, source + f * W, W, target + (f * line + first * pitch), apart)
+        else:
+            for f in range(begin, end):
+                for column in range(phases):
+                    place, count = f * line + (first + column) * pitch, (W - column + phases - 1) // phases
+                    if first + column >= phases:
+                        place += later - start - line
+                    copy_phase(tile, source + (f * W + column), phases, count, target + place)
 
 
 @inlined

@@ -23,6 +23,11 @@ def square(builder, result, tile):
     """The shape of a block of as many rows as a vector has lanes."""
 
 
+@word(lambda tile: TileType(2, 1, tile.vector))
+def pair(builder, result, tile):
+    """The shape of a vector of each of two phases."""
+
+
 @word(lambda tile: TileType(3, 1, tile.vector))
 def colours(builder, result, tile):
     """The shape of a vector of each of three planes, which images that come from outside have."""
