@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastconv_kernels.cpu.workspace import uninitialised
 from fastconv_kernels.layout import GATHER_FORWARD, NCHW_TO_NHWC_FORWARD, NHWC_TO_NCHW_FORWARD, blocked_cpu, registers_cpu
 from fastconv_kernels.problems import Gather, Transposition
 from guarded import guarded, normal, same
@@ -49,6 +50,15 @@ def test_nan_and_infinity_are_moved_as_they_are(kernel: Any) -> None:
     x = np.resize(np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], "float32"), x_shape)
     out = kernel.plan(problem, 1)(x, np.empty(out_shape, "float32"))
     same(out.view("int32"), np.ascontiguousarray(x.swapaxes(1, 2)).view("int32"), kernel.name)
+
+
+@pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
+def test_planes_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of channels that are no multiple of a vector's lanes."""
+    monkeypatch.setattr(registers_cpu, "goes_past", lambda *_: True)
+    plan = registers_cpu.Swap(Transposition(2, 37, 256), 1)
+    x = normal(np.random.default_rng(7), (2, 256, 37), "float32")
+    same(plan(x, uninitialised((2, 37, 256), "float32")), x.swapaxes(1, 2), "registers")
 
 
 @pytest.mark.parametrize("kernel", [kernel for kernel in KERNELS if kernel.target == "cpu"], ids=lambda kernel: kernel.name)
