@@ -44,12 +44,12 @@ SMALL = {name: problem for name, problem in PROBLEMS.items() if problem.flops < 
 LARGER = {
     "large": LARGE,
     "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2),
-    "1x1": Conv(2, 64, 31, 30, 48, 1, 1),
-    "1x1, one block of pixels": Conv(1, 64, 12, 13, 128, 1, 1),
-    "one small image": Conv(1, 64, 7, 7, 200, 3, 3, padding=((1, 1), (1, 1))),
-    "one small image, groups": Conv(1, 64, 7, 7, 200, 3, 3, groups=2),
-    "depthwise": Conv(3, 60, 31, 30, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
-    "strided": Conv(3, 8, 61, 60, 40, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
+    "1x1": Conv(2, 28, 31, 30, 24, 1, 1),
+    "1x1, one block of pixels": Conv(1, 64, 12, 12, 128, 1, 1),
+    "one small image": Conv(1, 32, 7, 7, 220, 3, 3, padding=((1, 1), (1, 1))),
+    "one small image, groups": Conv(1, 60, 7, 7, 248, 3, 3, groups=2),
+    "depthwise": Conv(4, 60, 27, 32, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
+    "strided": Conv(2, 17, 61, 60, 20, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
 ORDINARY = "patches + 1", "primes", "stride 2, patches", "1x1 over the ends of images", "depthwise", "colours"
 MIDDLE = {name: PROBLEMS[name] for name in ORDINARY if name in PROBLEMS}
@@ -268,7 +268,7 @@ def test_weights_are_packed_before_or_in_a_call(
     within(outs[0], truth(direction, problem, first, weight), bound(kernel, problem, first, weight), kernel.name)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf] if SIMULATED else [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize(("kernel", "problem"), cases(problems=MIDDLE))
 def test_what_is_not_finite_stays_so(kernel: Any, problem: Conv, value: float) -> None:
     """The value stands where every tap meets it, so that what padding multiplies does not matter."""

@@ -35,13 +35,18 @@ PROBLEMS = {
 }
 MANY_CHANNELS = {"more channels than bits": Conv(2, 3, 6, 6, 70, 3, 3, padding=ONE)}
 LARGE = Conv(4, 24, 26, 23, 40, 3, 3, padding=ONE)
+ALIKE = {"winograd_2x2": ("odd sides", "lenet", "patches + 1")}
+"""What is enough for an algorithm that differs from another in its matrices alone: each shape compiles."""
 
 
 def cases(kernels: Any, problems: dict[str, Conv] = PROBLEMS) -> list[Any]:
     """A pytest parameter (kernel, problem) for every problem that a kernel does not refuse."""
     found = []
     for kernel in kernels:
+        own = ALIKE.get(kernel.algorithm, PROBLEMS)
         for name, convolution in problems.items():
+            if (plain := name.removesuffix("-float64")) in PROBLEMS and plain not in own:
+                continue
             for layout in ("NHWC", "NCHW") if kernel.layout is None else (kernel.layout,):
                 problem = ConvPool(convolution).with_layout(layout)
                 if not kernel.refuses(problem):
@@ -124,11 +129,9 @@ def test_the_reference_is_the_three_steps(name: str, layout: str) -> None:
 
 
 @pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_FORWARD))
-def test_agrees_with_the_reference(kernel: Any, problem: ConvPool, dtype: str, fill: Any) -> None:
+@pytest.mark.parametrize(("kernel", "problem"), typed(conv.CONV_POOL_FORWARD))
+def test_agrees_with_the_reference(kernel: Any, problem: ConvPool, fill: Any) -> None:
     """Exact where sums are; else within the bounds, and every position one whose pixel may be the largest."""
-    problem = replace(problem, conv=replace(problem.conv, dtype=dtype))
     x, weight, bias = operands(problem, fill)
     out, places = result(kernel, problem, x, weight, bias)
     expected, expected_places = reference.pooled(convolved(problem, x, weight, bias), problem)
@@ -139,7 +142,8 @@ def test_agrees_with_the_reference(kernel: Any, problem: ConvPool, dtype: str, f
     taps = four(problem, convolved(problem, x, weight, bias))
     forward = replace(kernel, direction="forward")
     sizes = bound(forward, problem.conv, x, weight)
-    extra = gamma(terms("forward", problem.conv) + 2, dtype) * abs(bias if problem.layout == "NHWC" else bias[:, None, None])
+    spread = bias if problem.layout == "NHWC" else bias[:, None, None]
+    extra = gamma(terms("forward", problem.conv) + 2, problem.dtype) * abs(spread)
     allowed = four(problem, sizes + extra).max(-1, initial=0)
     within(out, expected, allowed, f"{kernel.name} of {problem}")
     chosen = np.take_along_axis(taps, np.minimum(places, 3)[..., None].astype(np.intp), -1)[..., 0]
