@@ -48,6 +48,8 @@ ALIKE = {
 DISTINCT = [kernel for kernel in KERNELS if not (SIMULATED and kernel.algorithm in ("tensor_core_split", *ALIKE))]
 """In the simulator, the kernels that differ from others in more than their arithmetic."""
 TRANSPOSED = [(False, True), (True, False)] if SIMULATED else list(product([False, True], [False, True]))
+WAYS = list(zip(TRANSPOSED, [integers, normal], strict=True)) if SIMULATED else list(product(TRANSPOSED, [integers, normal]))
+"""Orders of memory, and what fills it: in the simulator each of both once."""
 
 
 def cases(kernels: Any = KERNELS, sizes: Any = tuple(SIZES), dtype: str = "float32") -> list[Any]:
@@ -99,8 +101,7 @@ def test_every_kernel_has_problems(kernel: Any) -> None:
     assert cases([kernel]), f"{kernel.name} refuses every size: none of the tests below runs it"
 
 
-@pytest.mark.parametrize("fill", [integers, normal], ids=["integers", "normal"])
-@pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
+@pytest.mark.parametrize(("transposed", "fill"), WAYS, ids=[f"{transposed}-{fill.__name__}" for transposed, fill in WAYS])
 @pytest.mark.parametrize(("kernel", "problem"), cases() + cases(sizes=IN_DOUBLE, dtype="float64"))
 def test_agrees_with_numpy(kernel: Any, problem: Matmul, transposed: tuple[bool, bool], fill: Any) -> None:
     agrees(kernel.name, problem, transposed, fill)

@@ -90,7 +90,7 @@ def test_two_by_two_outputs_of_integers_are_exact(direction: str, size: str) -> 
 @pytest.mark.parametrize("plan", [winograd_cpu.Forward, winograd_cpu.BackwardInput])
 def test_writes_past_the_caches(plan: Any, outputs: int, size: str) -> None:
     """What large images need, on small ones: results are the same bits whether they go past the caches or not."""
-    problem = replace(PROBLEMS[size], C=32, K=48)
+    problem = replace(PROBLEMS[size], C=32, K=32)
     if winograd_cpu.refuses(problem, outputs):
         return  # F(4x4) takes no stride
     direction = "forward" if plan is winograd_cpu.Forward else "backward_input"
@@ -124,7 +124,7 @@ def test_planes_are_written_past_the_caches(rows: int, vectors: float, monkeypat
 @pytest.mark.parametrize("stays", [True, False])
 def test_fetches_ahead_of_time(stays: bool) -> None:
     """What large images need in the gradient of the weight: the same bits."""
-    problem, results = replace(PROBLEMS["3x3"], C=32, K=48), []
+    problem, results = replace(PROBLEMS["3x3"], C=32, K=32), []
     gradient, x = operands("backward_weight", problem, normal)
     plan = winograd_weight_cpu.BackwardWeight(problem)
     assert plan.sizes.stays
