@@ -41,7 +41,7 @@ from .frame_cpu import flat
 from .patch_ends import cut_images
 from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
-from .winograd_blocks import ceiling, sizes_for, streams
+from .winograd_blocks import ceiling, outputs_leave, sizes_for, streams
 from .winograd_filters_cpu import Filters, pack_filters
 from .winograd_stages_cpu import convolve, convolve_panels
 
@@ -148,7 +148,7 @@ class _Winograd:
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks
             if most_bytes is None or self.workspace_bytes <= most_bytes:
                 break
-        self.sizes = sizes
+        self.sizes, self.leave = sizes, outputs_leave(self.target, self.tile, points * depth * width)
         *buffers, self.room = (workspace(self.threads, length, problem.dtype) for length in lengths)
         self.buffers = tuple(buffers)
         self.strip = Tile(outputs, 1, problem.dtype, lanes)
@@ -193,7 +193,7 @@ class _Winograd:
     def _run(self, x, packed, bias, residual, out, positions=None, rectifies=False, keeps=False):
         bias, staging, addend = self.no_bias if bias is None else bias, None, residual
         if self.planes:
-            staging, addend = (self.room, residual is not None), out if residual is None else residual
+            staging, addend = (self.room, residual is not None, self.leave), out if residual is None else residual
         streams = self.streamed and positions is None and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
         flags = rectifies, keeps, streams, streams and self.asks
         cut = self._arguments(x, packed, bias, addend, out, positions, flags)

@@ -35,7 +35,7 @@ from .patch_ends import cut_images
 from .patches_cpu import ALL_MEET
 from .spoilt_cpu import sum_marked
 from .toom_cook import short
-from .winograd_blocks import ceiling, keeps_filters, sizes_for, streams
+from .winograd_blocks import ceiling, keeps_filters, outputs_leave, sizes_for, streams
 from .winograd_filters_cpu import pack_filters
 from .winograd_stages_cpu import convolve_block, points_of, task_of
 
@@ -139,6 +139,7 @@ class Forward:
         patches, panels = problem.N * self.target.down * across, ceiling(problem.K, self.tile.columns)
         self.depth, points = self.stride**2 * problem.C, self.scheme.points
         self.threads = threads_for(threads, problem.flops, THREAD_FLOPS)
+        self.leave = outputs_leave(self.target, self.tile, points * self.depth * problem.K)
         self.streamed, together = streams(problem, self.target, self.tile)
         self.sizes = sizes = next(sizes_for(self.tile, points, patches, panels, self.depth, self.threads, True, together))
         reach, self.planes = OUTPUTS + self.taps - 1, problem.layout == "NCHW"
@@ -186,7 +187,7 @@ class Forward:
         streams = self.streamed and out.ctypes.data % (self.tile.lanes * out.itemsize) == 0
         flags = activation == "relu", False, streams, False
         if self.planes:
-            staging, addend = (self.room, residual is not None), out if residual is None else residual
+            staging, addend = (self.room, residual is not None, self.leave), out if residual is None else residual
         line = None if addend is None else addend.reshape(-1)
         operands = x.reshape(-1), address_of(packed), bias, line, out.reshape(-1), None, self.marks
         cut = self.source, self.target, self.cells, self.sizes

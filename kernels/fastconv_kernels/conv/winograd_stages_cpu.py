@@ -22,6 +22,7 @@ from ..cpu.transform import transform_points
 from .frame_cpu import clear
 from .patches_cpu import (
     Points,
+    ask_for,
     ask_for_images,
     corner,
     in_row,
@@ -126,13 +127,10 @@ def write_images(tile, scheme, m, operands, flags, target, channels, first, end)
 
 
 @jit
-def write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, adds):
-    """``write_images`` for images of planes, NCHW.
-
-    place: for a row of patches of as many channels as a vector has lanes; adds: whether there is a residual
-    """
+def write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, staging):
+    """``write_images`` for images of planes, NCHW; place: for a row of patches of as many channels as a vector has lanes."""
     _, _, bias, residual, out, _, marks = operands
-    bias, residual, out = pointer(tile, bias, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
+    bias, residual, out, asks = pointer(tile, bias, 0), pointer(tile, residual, 0), pointer(tile, out, 0), staging[2]
     rows, columns, width, lanes, step = target.rows, target.columns, target.channels, tile.lanes, target.step
     vectors, marked, t = (width + lanes - 1) // lanes, 0, first
     while t < end:
@@ -140,15 +138,17 @@ def write_planes(tile, scheme, m, operands, flags, target, channels, first, end,
         count = in_row(target, t, end)
         size = min(step, rows - y), min(count * step, columns - x)
         for k in range(channels[0], channels[1], lanes):
+            origin = ((n * width + k) * rows + y) * columns + x
             for s in range(count):
+                if asks and not flags[2]:
+                    ask_for(tile, out + origin, rows * columns, columns, size[0], s, step)
                 products = m.base + ((t - first + s) * m.row + k - channels[0])
                 targets, extent = (place + s * step * lanes, None, False), (size[0], size[1] - s * step, width - k)
                 strides = size[1] * lanes, lanes
                 if transform_points(scheme.output, products, m.point, (bias + k, None, False), targets, strides, extent):
                     marks[(t + s) * vectors + k // lanes] = 1
                     marked += 1
-            origin = ((n * width + k) * rows + y) * columns + x
-            epilogue = residual + origin, adds, flags[0]
+            epilogue = residual + origin, staging[1], flags[0]
             if flags[2] and width - k >= lanes:
                 stream_row(tile, place, columns, rows * columns, size, epilogue, out + origin)
             else:
@@ -169,7 +169,7 @@ def write_outputs(tile, scheme, m, operands, flags, target, channels, first, end
     if staging is None:
         return write_images(tile, scheme, m, operands, flags, target, channels, first, end)
     place = staged(tile, staging, thread)
-    return write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, staging[1])
+    return write_planes(tile, scheme, m, operands, flags, target, channels, first, end, place, staging)
 
 
 @inlined
@@ -245,7 +245,7 @@ def convolve(tile, scheme, operands, flags, source, target, ends, sizes, buffers
     source, target : how the images and the outputs are cut into patches
     ends : of the last of these
     buffers : V and M, a row for each thread
-    staging : None; for images of planes (room, a row for each thread, and whether there is a residual)
+    staging : None; for images of planes (room, a row for each thread, whether there is a residual, ``outputs_leave``)
     """
     marked = 0
     for thread in prange(threads):
