@@ -173,13 +173,23 @@ def assert_alike(direction: str, problem: Conv, operands_: tuple[Any, Any], got:
     assert np.array_equal(pattern(got)[settled], pattern(plain)[settled]), message
 
 
+def plainly(direction: str, problem: Conv, first: Any, second: Any) -> Any:
+    """What the kernel that sums products computes."""
+    kernel = NAMES[f"conv_{direction}__implicit_gemm_cpu"]
+    own = kernel.in_layout(problem)
+    if own == problem:
+        return result(kernel, problem, first, second, threads=2)
+    images = (np.ascontiguousarray(array.transpose(0, 2, 3, 1)) for array in (first, second))
+    return result(kernel, own, *images, threads=2).transpose(3, 2, 0, 1)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38], ids=str)
 @pytest.mark.parametrize("planted", ["in the first", "in the second", "in both"])
 @pytest.mark.parametrize("size", PROBLEMS)
 @pytest.mark.parametrize(("kernel", "layout"), TRANSFORMS)
 def test_only_what_must_is_not_finite(kernel: Any, layout: str, size: str, planted: str, value: float) -> None:
     """As in a kernel that sums products, also at borders and where the transform alone overflows."""
-    problem, plain = PROBLEMS[size].with_layout(layout), NAMES[f"conv_{kernel.direction}__implicit_gemm_cpu"]
+    problem = PROBLEMS[size].with_layout(layout)
     if kernel.refuses(problem):
         return  # F(4x4) takes no stride
     for place in ("first", "last", "random"):
@@ -188,7 +198,8 @@ def test_only_what_must_is_not_finite(kernel: Any, layout: str, size: str, plant
             if planted.endswith((wanted, "both")):
                 rng = np.random.default_rng(array.size)
                 array[tuple({"first": 0, "last": n - 1, "random": rng.integers(n)}[place] for n in array.shape)] = value
-        expected, got = (result(which, problem, first, second, threads=2) for which in (plain, kernel))
+        expected = plainly(kernel.direction, problem, first, second)
+        got = result(kernel, problem, first, second, threads=2)
         assert_alike(kernel.direction, problem, (first, second), got, expected, f"{value} {planted}, {place}")
         if not np.isfinite(value):  # beside a number near the largest all digits are lost
             finite = np.isfinite(expected)
@@ -227,6 +238,6 @@ def test_small_caches_cut_large_work(kernel: Any, layout: str, far: bool, monkey
         smaller(first, smaller.pack(second), out)
         within(out, right, allowed, "a smaller workspace")
     first[2, 3, 4, 5] = np.inf
-    plain = NAMES[f"conv_{kernel.direction}__implicit_gemm_cpu"]
-    expected, got = (result(which, problem, first, second, threads=2) for which in (plain, kernel))
+    expected = plainly(kernel.direction, problem, first, second)
+    got = result(kernel, problem, first, second, threads=2)
     assert_alike(kernel.direction, problem, (first, second), got, expected, "infinity in the first")

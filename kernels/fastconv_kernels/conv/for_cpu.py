@@ -92,8 +92,8 @@ WINOGRAD_2X2 = _winograd(
 )
 
 RANKED = (
-    rows(plans=_winograd_plans(4), in_layout=("backward_weight",), **WINOGRAD),
-    rows(plans=_winograd_plans(2), in_layout=("backward_weight",), **WINOGRAD_2X2),
+    rows(plans=_winograd_plans(4), in_layout=(), **WINOGRAD),
+    rows(plans=_winograd_plans(2), in_layout=(), **WINOGRAD_2X2),
     rows(
         "depthwise",
         "cpu",

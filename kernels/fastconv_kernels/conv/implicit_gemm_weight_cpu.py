@@ -259,7 +259,8 @@ class BackwardWeight:
         if self.planes:
             if len(self.sums) > 1:
                 add_parts(self.sums, self.sums[0], self.threads)
-            turn_weight(self.tile, self.sums[0], out.reshape(-1), (out.shape[2] * out.shape[3], out.shape[1], out.shape[0]))
+            shape = out.shape[2] * out.shape[3], out.shape[1], out.shape[0]
+            turn_weight(self.tile, self.sums[0], out.reshape(-1), shape, self.threads)
         elif len(self.sums):
             add_parts(self.sums, out.reshape(-1), self.threads)
         return out

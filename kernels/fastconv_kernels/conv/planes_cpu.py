@@ -4,9 +4,12 @@ A kernel with lanes over channels wants the channels of a pixel side by side.  S
 registers on their way into its frame, and those of the result on their way out: the images as a whole are never converted.
 """
 
-from ..cpu.compile import inlined, jit, serial
+from numba import prange
+
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import colours, in_line, interleave, square, transpose
 from ..cpu.places import block
+from ..cpu.share import share
 from ..cpu.simd import load_alternate, prefetch, store_first
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile, stream_tile
 from .frame_cpu import clear, copy_phase
@@ -158,11 +161,13 @@ def scatter_pixels(tile, pixels, row, count, channels, pitch, epilogue, planes):
             store_tile(total, block(piece, planes + place, pitch, channels - c, count - t))
 
 
-@serial
-def turn_weight(tile, weight, turned, shape):
+@threaded
+def turn_weight(tile, weight, turned, shape, threads):
     """turned[k, c, tap] = weight[tap, c, k], both a line; shape: (taps, C, K)."""
-    taps, channels, width = shape
-    source, target = pointer(tile, weight, 0), pointer(tile, turned, 0)
-    for c in range(channels):
-        epilogue, place = (target, False, False), target + c * taps
-        scatter_pixels(tile, source + c * width, channels * width, taps, width, channels * taps, epilogue, place)
+    for thread in prange(threads):
+        taps, channels, width = shape
+        source, target = pointer(tile, weight, 0), pointer(tile, turned, 0)
+        first, end = share(thread, threads, channels)
+        for c in range(first, end):
+            epilogue, place = (target, False, False), target + c * taps
+            scatter_pixels(tile, source + c * width, channels * width, taps, width, channels * taps, epilogue, place)

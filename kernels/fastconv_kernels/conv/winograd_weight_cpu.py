@@ -1,4 +1,4 @@
-"""Winograd's algorithm for the gradient of the weight: F(r x r, m x m), the gradient's m x m patches as the taps (NHWC).
+"""Winograd's algorithm for the gradient of the weight: F(r x r, m x m), the gradient's m x m patches as the taps.
 
     V[point, patch, c] = Bᵀ d B        every n x n patch of the input, m pixels apart, n = m + r - 1      transform_images
     D[point, patch, k] = G g Gᵀ        every m x m patch of the gradient
@@ -26,6 +26,7 @@ from ..cpu.transform import Scheme
 from ..cpu.workspace import apart, caches, even, workspace
 from .cells_cpu import by_cells, cells_for, taps_of
 from .patch_ends import cut_images
+from .planes_cpu import turn_weight
 from .spoilt_cpu import add_marked
 from .toom_cook import dilated
 from .walk import exceed_caches
@@ -90,10 +91,18 @@ class BackwardWeight:
     def __init__(self, problem, threads=1, tile=None, *, outputs=4):
         self.cells = None
         self._prepare(problem, threads, tile, outputs, dilated(problem.R, outputs, problem.stride[0]), problem.C)
+        reach = self._pixels(outputs)[0]
+        row_of_patches = reach * ((self.source.across - 1) * self.source.step + reach) if self.planes else 0
+        self.buffers += (workspace(self.threads, row_of_patches * self.tile.lanes, problem.dtype),)
+        if self.planes and not len(self.sums):
+            self.sums = np.zeros((1, self.window**2 * problem.C * problem.K), problem.dtype)
+        self.streamed = self.streamed and not self.planes
+        self._account()
 
     def _prepare(self, problem, threads, tile, outputs, matrices, depth):
         """depth: input channels of the products."""
         self.problem, self.scheme, self.window, self.depth = problem, Scheme(*matrices), len(matrices[0]), depth
+        self.planes = problem.layout == "NCHW"
         self.tile = tile or fitting(TILES, problem.K, problem.dtype, depth)
         (top, _), (left, _) = problem.padding
         stride = problem.stride[0]
@@ -103,7 +112,7 @@ class BackwardWeight:
             return range(self.window), range(few), sorted(pixels)
 
         images = problem.N, (problem.H, problem.W, problem.C, -top, -left), (problem.P, problem.Q, problem.K)
-        known = (matrices, existing, problem.dtype) if self.cells is None else ()
+        known = (matrices, existing, problem.dtype, self.planes) if self.cells is None else ()
         self.source, self.gradient, self.ends, self.replacing = cut_images(*images, (outputs * stride, outputs), *known)
         threads = threads_for(threads, problem.flops, THREAD_FLOPS)
         self.sizes = sizes = self._cut(problem, problem.N * self.source.down * self.source.across, threads)
@@ -117,6 +126,8 @@ class BackwardWeight:
         self.streamed = exceed_caches(problem)
         self.sums = np.zeros((sizes.parts if sizes.parts > 1 else 0, self.window**2 * depth * problem.K), problem.dtype)
         self.marks = np.zeros(sizes.parts * depth * -(-problem.K // lanes), np.uint8)
+
+    def _account(self):
         self.workspace_bytes = sum(buffer.nbytes for buffer in (*self.buffers, self.sums, self.marks))
 
     def _pixels(self, outputs):
@@ -156,13 +167,21 @@ class BackwardWeight:
         return -(-inputs // lanes) * lanes + lanes, -(-outputs // nr) * nr + lanes
 
     def __call__(self, grad_output, x, out):
-        """Write the gradient (R, R, C, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C)."""
+        """Write the gradient (R, R, C, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C).
+
+        For a problem in NCHW (K, C, R, R), (N, K, P, Q) and (N, C, H, W).
+        """
         if not self.problem.N:
             out[...] = 0
             return out
         sums = self.sums if len(self.sums) else out
         self._add(grad_output, x, sums)
-        if len(self.sums):
+        if self.planes:
+            if len(sums) > 1:
+                add_parts(sums, sums[0], self.threads)
+            shape = self.window**2, self.problem.C, self.problem.K
+            turn_weight(self.tile, sums[0], out.reshape(-1), shape, self.threads)
+        elif len(self.sums):
             add_parts(self.sums, out.reshape(-1), self.threads)
         return out
 
@@ -170,7 +189,10 @@ class BackwardWeight:
         """The gradients of the parts."""
         operands = grad_output.reshape(-1), x.reshape(-1), sums.reshape(-1), self.marks
         cut = self.tile, self.scheme, operands, self.source, self.gradient, self.ends, self.cells, self.sizes
-        if add_tasks(*cut, self.buffers, self.streamed, self.threads):
+        if add_tasks(*cut, self.buffers, (self.streamed, self.planes), self.threads):
+            if self.planes:  # rare enough to convert whole images for it
+                images = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).reshape(-1) for a in (grad_output, x))
+                operands = *images, *operands[2:]
             self._sum_marked(operands)
 
     def _sum_marked(self, operands):
@@ -193,7 +215,7 @@ class PhasesBackwardWeight(BackwardWeight):
         frame = reach * stride * self.cells.width * problem.C + self.tile.lanes
         self.buffers += (workspace(self.threads, frame, problem.dtype),)
         self.sums = np.zeros((self.sizes.parts, taps**2 * self.depth * problem.K), problem.dtype)
-        self.workspace_bytes += self.buffers[-1].nbytes + self.sums.nbytes
+        self._account()
 
     def _pixels(self, outputs):
         stride = self.cells.stride

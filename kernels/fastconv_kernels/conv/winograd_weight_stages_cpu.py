@@ -1,6 +1,7 @@
 """The stages of Winograd's gradient of the weight, compiled: ``winograd_weight_cpu`` has the formula, names, and the plans.
 
     transform_inputs    V from the patches of the images (``patches_cpu``), or of their cells (``cells_cpu``)
+    transform_bands     V or D from images of planes
     multiply_points     M from V and D
     write_gradient      the gradient from M
 
@@ -19,7 +20,21 @@ from ..cpu.simd import advance, prefetch_further
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.transform import transform_points
 from .cells_cpu import transform_cells
-from .patches_cpu import ALL_MEET, Points, ask_for_images, kinds_of, meeting, room_for_patch, transform_ends, transform_images
+from .patches_cpu import (
+    ALL_MEET,
+    Patches,
+    Points,
+    ask_for_images,
+    corner,
+    in_row,
+    kinds_of,
+    meeting,
+    replaced_in,
+    room_for_patch,
+    transform_ends,
+    transform_images,
+)
+from .planes_cpu import gather_row
 
 
 class Sizes(NamedTuple):
@@ -129,15 +144,47 @@ def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corn
 
 
 @jit
-def transform_inputs(tile, transform, x, channels, source, ends, cells, buffers, framed, v, patches, thread):
+def transform_bands(tile, transform, planes, channels, patches, points, first, end, ends, room, frame):
+    """``transform_images`` and ``transform_ends`` of the first ``channels`` of images of planes, NCHW.
+
+    room: for a row of patches of as many channels as a vector has lanes, an image of its own once they are side by side;
+    frame: for a vector of each pixel of a patch, None where all patches meet all points
+
+    Less is compiled than for ``transform_planes``, whose walk asks for planes more evenly.
+    """
+    rows, columns, lanes = patches.rows, patches.columns, tile.lanes
+    reach, step, pitch, t = transform.inputs, patches.step, patches.rows * patches.columns, first
+    while t < end:
+        n, y, x = corner(patches, t)
+        count, replaced = in_row(patches, t, end), replaced_in(patches, ends, y, x)
+        top, left, bottom, right = max(0, y), max(0, x), min(rows, y + reach), min(columns, x + (count - 1) * step + reach)
+        image = planes + (n * patches.channels * pitch + top * columns + left)
+        full = 0 if replaced[0] else 1, 0 if replaced[1] else count
+        band = Patches(bottom - top, right - left, lanes, 1, count, y - top, x - left, step, 1, *full)
+        for c in range(0, channels, lanes):
+            gather_row(tile, image + c * pitch, columns, pitch, channels - c, (bottom - top, right - left), room)
+            these = Points(points.base + ((t - first) * points.row + c), points.point, points.row)
+            transform_images(tile, transform, room, min(lanes, channels - c), band, these, 0, count, ends)
+            if frame is not None and (replaced[0] or replaced[1]):
+                transform_ends(tile, transform, room, min(lanes, channels - c), band, these, 0, count, ends, frame)
+        t += count
+
+
+@jit
+def transform_inputs(tile, transform, x, channels, source, ends, cells, planes, buffers, framed, v, patches, thread):
     """V of the ``patches`` (first, end), of the input ``channels`` (first, end) or of all cells.
 
-    framed: which row of patches the thread's frame, the last of its buffers, holds; returns which it holds in the end
+    planes: whether images are NCHW, and not cut into cells; framed: which row of patches the thread's frame, the last of its
+    buffers, holds; returns which it holds in the end
     """
     first, end = patches
     if cells is None:
-        images, patch = pointer(tile, x, channels[0]), room_for_patch(tile, transform, buffers[0], thread)
-        count = channels[1] - channels[0]
+        patch, count = room_for_patch(tile, transform, buffers[0], thread), channels[1] - channels[0]
+        images = pointer(tile, x, channels[0] * (source.rows * source.columns if planes else 1))
+        if planes:
+            room = pointer(tile, buffers[3], thread * buffers[3].shape[1])
+            transform_bands(tile, transform, images, count, source, v, first, end, ends, room, patch)
+            return framed
         transform_images(tile, transform, images, count, source, v, first, end, ends)
         if ends.rows or ends.columns:
             transform_ends(tile, transform, images, count, source, v, first, end, ends, patch)
@@ -147,12 +194,24 @@ def transform_inputs(tile, transform, x, channels, source, ends, cells, buffers,
 
 
 @jit
-def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, streamed, task, thread):
+def transform_gradients(tile, transform, grad_output, channels, gradient, planes, buffers, d, patches, thread):
+    """D of the ``patches`` (first, end) and the output ``channels`` (first, end); planes: whether gradients are NCHW."""
+    (first, end), count = patches, channels[1] - channels[0]
+    images = pointer(tile, grad_output, channels[0] * (gradient.rows * gradient.columns if planes else 1))
+    if planes:
+        room = pointer(tile, buffers[3], thread * buffers[3].shape[1])
+        transform_bands(tile, transform, images, count, gradient, d, first, end, ALL_MEET, room, None)
+    else:
+        transform_images(tile, transform, images, count, gradient, d, first, end, ALL_MEET)
+
+
+@jit
+def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, flags, task, thread):
     """The gradient of a range of input by a range of output channels, from one part of the patches.
 
     Returns how many vectors of it were marked.
     """
-    grad_output, x, sums, marks = operands
+    (grad_output, x, sums, marks), (streamed, planes) = operands, flags
     v = Points(pointer(tile, buffers[0], thread * buffers[0].shape[1]), sizes.v_point, sizes.v_row)
     d = Points(pointer(tile, buffers[1], thread * buffers[1].shape[1]), sizes.d_point, sizes.d_row)
     m = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.m_point, sizes.m_row)
@@ -166,8 +225,9 @@ def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffe
     for first in range(begin, stop, sizes.group):
         end = min(stop, first + sizes.group)
         these = first, end
-        framed = transform_inputs(tile, scheme.input, x, (c, c_end), source, ends, cells, buffers, framed, v, these, thread)
-        transform_images(tile, scheme.taps, pointer(tile, grad_output, k), extent[1], gradient, d, first, end, ALL_MEET)
+        about, place = (source, ends, cells, planes), (v, these, thread)
+        framed = transform_inputs(tile, scheme.input, x, (c, c_end), *about, buffers, framed, *place)
+        transform_gradients(tile, scheme.taps, grad_output, (k, k_end), gradient, planes, buffers, d, these, thread)
         next_end = min(stop, end + sizes.group) if streamed else end
         following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
         those = first, end, source, ends
@@ -183,19 +243,19 @@ def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffe
 
 
 @threaded
-def add_tasks(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, streamed, threads):
+def add_tasks(tile, scheme, operands, source, gradient, ends, cells, sizes, buffers, flags, threads):
     """All parts and ranges; returns how many vectors of the gradient were marked.
 
     operands : gradient, input, the sums of the parts, marks
     source, gradient : how the images, in pixels, and the gradients are cut into patches
     cells : how the images are cut into cells, or None
-    buffers : V, D and M, and the frames of cells, a row for each thread
-    streamed : whether images and gradients are fetched ahead of time
+    buffers : V, D and M, and the frames of cells or room for a row of patches of planes, a row for each thread
+    flags : whether images and gradients are fetched ahead of time, whether both are planes
     """
     marked = 0
     for thread in prange(threads):
         first, end = share(thread, threads, sizes.parts * sizes.inputs * sizes.outputs)
         for task in range(first, end):
             cut, number = (source, gradient, ends, cells, sizes), np.intp(thread)
-            marked += add_task(tile, scheme, operands, *cut, buffers, streamed, task, number)
+            marked += add_task(tile, scheme, operands, *cut, buffers, flags, task, number)
     return marked
