@@ -4,7 +4,7 @@ A kernel's time is predicted as the sum of amount x cost over its units: multipl
 that pass through transforms, bytes of images that come and go, weights that are packed, and what every call costs.
 ``costs.json`` holds the nanoseconds of each unit on one thread, fitted by ``python -m benchmarks.calibrate``.  Machines differ
 in all of them alike, more or less: what counts is which kernel is the faster one.  On a Granite Rapids what was chosen by the
-costs of a Zen 5 took 1.017 times as long as the fastest, a geometric mean of 1,384 choices; costs fitted there gained 0.002.
+costs of a Zen 5 took 1.019 times as long as the fastest, a geometric mean of 1,384 choices; costs fitted there gained 0.002.
 
 Source: the idea is the roofline's, Williams, Waterman & Patterson, "Roofline: an insightful visual performance model", 2009,
 with sums in place of the maximum: stages of a kernel follow each other.
