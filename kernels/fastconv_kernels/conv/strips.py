@@ -1,7 +1,8 @@
 """Strips and offsets: what a kernel with lanes over the pixels of planes (NCHW) reads.
 
 A *strip* is as many vectors of output pixels as a register tile is wide; vectors do not cross rows.  With a stride the columns
-of the frame are sorted by phase (x mod stride), so that neighbours in the output are neighbours in memory.
+of the frame are sorted by phase (x mod stride), so that neighbours in the output are neighbours in memory.  A *band* is as
+many rows of outputs as are framed at a time, a *run* as many strips of it as all tiles of channels meet before the next.
 """
 
 from math import gcd, prod

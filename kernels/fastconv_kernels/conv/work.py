@@ -6,6 +6,9 @@ that pass through transforms, bytes of images that come and go, weights that are
 in all of them alike, more or less: what counts is which kernel is the faster one.  On a Granite Rapids what was chosen by the
 costs of a Zen 5 took 1.019 times as long as the fastest, a geometric mean of 1,384 choices; costs fitted there gained 0.002.
 
+What turning planes costs the weight's gradient by Winograd is what it costs the forward kernels, not fitted: when the Zen 5
+was measured, images were converted for it.
+
 Source: the idea is the roofline's, Williams, Waterman & Patterson, "Roofline: an insightful visual performance model", 2009,
 with sums in place of the maximum: stages of a kernel follow each other.
 """
