@@ -37,6 +37,10 @@ LEAST_ROWS = 2
 """Of the tiles with lanes over pixels: one row takes as long as two, because each vector of pixels is loaded for it alone."""
 
 
+PANEL_VECTORS = 2
+"""Of its panels of pixels, as the plans choose them for a line that hardly fills more."""
+
+
 CHANNEL_ROWS = 8
 """Of the tiles with rows of channels of one tap."""
 
@@ -120,12 +124,11 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
 def pointwise(problem: Conv, direction: str) -> dict[str, float]:
     """Lanes over pixels: rows of a tile that have no channel work for nothing, and the first tile of channels packs.
 
-    So do lanes beyond the end of a plane.  In the weight's gradient lanes are over the fewer channels, of the inputs or the
-    outputs, and these are what is packed.
+    So do lanes beyond the end of the last plane: panels run on from image to image.  In the weight's gradient lanes are over
+    the fewer channels, of the inputs or the outputs, and these are what is packed.
     """
     deep, wide, pixels = _sides(problem, direction)
-    plane = problem.P * problem.Q
-    packed, waste = deep, _up(wide, LEAST_ROWS) / wide * _up(plane, _lanes(problem)) / plane
+    packed, waste = deep, _up(wide, LEAST_ROWS) / wide * _up(pixels, PANEL_VECTORS * _lanes(problem)) / max(1, pixels)
     if direction == "backward_weight":
         packed = min(deep, wide)
         waste = _up(packed, _lanes(problem)) / packed
