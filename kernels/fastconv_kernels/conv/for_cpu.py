@@ -20,6 +20,7 @@ from . import (
     pointwise_cpu,
     pointwise_weight_cpu,
     winograd_cpu,
+    winograd_dilated_cpu,
     winograd_phases_cpu,
     winograd_weight_cpu,
 )
@@ -80,6 +81,7 @@ def _winograd_plans(outputs: int) -> tuple[Any, Any, Any]:
     return forward, backward_input, backward_weight
 
 
+WINOGRAD_PLANS = _winograd_plans(4)
 WINOGRAD = _winograd(
     "winograd",
     4,
@@ -92,7 +94,7 @@ WINOGRAD_2X2 = _winograd(
 )
 
 RANKED = (
-    rows(plans=_winograd_plans(4), in_layout=(), **WINOGRAD),
+    rows(plans=WINOGRAD_PLANS, in_layout=(), **WINOGRAD),
     rows(plans=_winograd_plans(2), in_layout=(), **WINOGRAD_2X2),
     rows(
         "depthwise",
@@ -136,6 +138,23 @@ POINTWISE: dict[str, Any] = {
     "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
 }
 
+DILATED = rows(
+    "winograd_dilated",
+    "cpu",
+    (
+        partial(winograd_dilated_cpu.Forward, inner=WINOGRAD_PLANS[0]),
+        partial(winograd_dilated_cpu.BackwardInput, inner=WINOGRAD_PLANS[1]),
+        partial(winograd_dilated_cpu.BackwardWeight, inner=WINOGRAD_PLANS[2], plain=implicit_gemm_weight_cpu.BackwardWeight),
+    ),
+    layout="NHWC",
+    options=PACKING,
+    refuses=partial(winograd_dilated_cpu.refuses, undilated=WINOGRAD["refuses"]),
+    accuracy=winograd_cpu.ACCURACY[4],
+    summary="F(4x4) where the window is dilated: the phases of the pixels are images of their own, copied apart.",
+    source="Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016; "
+    "Yu & Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, 2016",
+)
+
 PHASES: dict[str, Any] = {
     "algorithm": "winograd_phases",
     "target": "cpu",
@@ -156,7 +175,7 @@ SMALL_PLANES: dict[str, Any] = {
     "source": "Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
 }
 
-FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, strict=True))
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(table) for table in zip(*RANKED, DILATED, strict=True))
 FORWARD[:0] = [
     Kernel("conv", "forward", plan=pointwise_cpu.Forward, refuses=pointwise_cpu.refuses, options=PACKING, **POINTWISE),
     Kernel(

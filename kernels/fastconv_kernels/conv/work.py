@@ -28,6 +28,7 @@ from ..cpu.workspace import caches, far_caches
 from ..problems import Conv
 from ..registry import Kernel
 from .winograd_blocks import filter_passes, keeps_filters
+from .winograd_dilated_cpu import as_images
 
 COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
 """Of each unit, by kernel."""
@@ -194,6 +195,11 @@ def winograd_phases(problem: Conv, direction: str, outputs: int) -> dict[str, fl
     }
 
 
+def winograd_dilated(problem: Conv, direction: str) -> dict[str, float]:
+    """Winograd's of the phases of the pixels as images, which are copied apart and together again."""
+    return {**winograd(as_images(problem), direction, outputs=4), "copied": problem.image_bytes}
+
+
 def direct(problem: Conv, direction: str) -> dict[str, float]:
     """Lanes over pixels: frames are filled row by row; rows end where lanes do not, tiles where channels do not."""
     inputs, wide, _ = _sides(problem, direction)
@@ -241,6 +247,7 @@ WORK: Mapping[str, Callable[..., Mapping[str, float]]] = {
     "winograd": partial(winograd, outputs=4),
     "winograd_2x2": partial(winograd, outputs=2),
     "winograd_phases": partial(winograd_phases, outputs=4),
+    "winograd_dilated": winograd_dilated,
     "direct": direct,
     "depthwise": depthwise,
     "depthwise_planes": depthwise_planes,
