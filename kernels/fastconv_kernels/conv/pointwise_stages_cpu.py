@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..cpu.accumulate import UNROLLED
 from ..cpu.compile import inlined, jit
 from ..cpu.places import between, block, columns, panel
-from ..cpu.simd import prefetch
+from ..cpu.simd import prefetch_further
 from ..cpu.tile import finish, prefetch_tile, rank1, spread_rows, store_tile
 from ..cpu.tile_rows import load_row, one_row, one_vector, rows_of_steps
 from .planes_cpu import gather_steps
@@ -45,9 +45,13 @@ LEAST_SUM, ONE_LINE, MOST_SUM = 32, 96, 192
 
 @inlined
 def ask(row, place):
-    """Bring the lines of a ``row`` of vectors at ``place`` nearer."""
+    """Bring the lines of a ``row`` of vectors at ``place`` into the second cache.
+
+    In the first one they drive out the panel that is met before them: on a Granite Rapids layers of 28x28 and 56x56 pixels and
+    128 to 512 channels took 1.02 to 1.05 times as long so.
+    """
     for j in range(row.vectors):
-        prefetch(place + j * row.lanes)
+        prefetch_further(place + j * row.lanes)
 
 
 @inlined
