@@ -89,12 +89,24 @@ def short(outputs, taps):
 def strided(outputs, taps, stride):
     """y[i] = sum over j of d[stride * i + j] g[j]: a correlation of each phase of d with the taps of that phase, added up.
 
+    All phases are evaluated at the points of the longest; one that lacks a tap is zero at infinity and leaves it out.  So
+    their products at a point can be added up before ``output``, whose columns for them agree and are side by side.
+
     >>> F = strided(2, 3, 2)
     >>> F.output @ ((F.taps @ [1, 2, 3]) * (F.input @ [0, 1, 2, 3, 4]))
     array([ 8., 20.])
+    >>> F.output
+    array([[1., 1., 1., 1., 0.],
+           [0., 0., 1., 1., 1.]])
     """
-    every = range(outputs)
-    return assembled([(short(outputs, len(of)), every, of, of.start) for of in phases(taps, stride)], stride)
+    longest, parts, places = short(outputs, -(-taps // stride)), [], []
+    for of in phases(taps, stride):
+        n = outputs + len(of) - 1
+        some = ToomCook(longest.output[:, :n], longest.taps[:n, : len(of)], longest.input[:n, :n])
+        parts.append((some, range(outputs), of, of.start))
+        places += [(point, of.start) for point in range(n)]
+    whole, order = assembled(parts, stride), sorted(range(len(places)), key=places.__getitem__)
+    return ToomCook(whole.output[:, order], whole.taps[order], whole.input[order])
 
 
 def dilated(outputs, taps, dilation):

@@ -6,11 +6,11 @@
     out[m x m pixels] = Aᵀ M A + bias …                                                                   write_images
 
 F(4x4, 3x3) multiplies 36 times where the definition does 144 times, F(2x2, 3x3) 16 instead of 36, F(4x4, 5x5) 64 instead of
-400; with a stride of 2, where even pixels meet even taps and odd pixels odd taps, F(2x2, 3x3) 25 instead of 36.  Lanes run
-over channels in all transforms, so that nothing is shuffled.  Images of planes (NCHW) are brought to channels last and back a
-row of patches at a time, as many channels as there are lanes.  The gradient with respect to the input is the same with the
-filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their maxima leave
-the registers.
+400; with a stride of 2, where even pixels meet even taps and odd pixels odd taps, F(2x2, 3x3) 25 instead of 36, added up to 9
+in M.  Lanes run over channels in all transforms, so that nothing is shuffled.  Images of planes (NCHW) are brought to channels
+last and back a row of patches at a time, as many channels as there are lanes.  The gradient with respect to the input is the
+same with the filters turned by 180 degrees.  Where max pooling follows, the m x m outputs are whole windows, and only their
+maxima leave the registers.
 
 Outputs seldom fill the last patches of an image.  These meet fewer points (``toom_cook.completion``): on a map of 14x14, 4 + 4
 + 4 + 2 outputs on a side, there are 484 products for a channel instead of 576.  Patches that meet the same points are taken
@@ -116,15 +116,15 @@ def meeting_table(meetings, window, reach, phases):
 class _Winograd:
     """What the plans of both directions share.  One call at a time.
 
-    method: the matrices, and for each output of a row the (tap, pixel) pairs that it sums; source: (rows, columns, channels,
-    top, left), top and left where the first patch begins; target: (rows, columns, channels); steps: pixels from one patch to
-    the next in source and target; turned: whether the filters are turned by 180 degrees.
+    method: the matrices, for each output of a row the (tap, pixel) pairs that it sums, and how many phases are added up;
+    source: (rows, columns, channels, top, left), top and left where the first patch begins; target: (rows, columns, channels);
+    steps: pixels from one patch to the next in source and target; turned: whether the filters are turned by 180 degrees.
     """
 
     def __init__(self, problem, threads, method, source, target, steps, turned, tile, prepared, most_bytes):
-        matrices, meetings = method
+        matrices, meetings, phases = method
         self.problem, self.window, self.turned, self.prepared = problem, problem.R, turned, prepared
-        depth, width, self.scheme = source[2], target[2], Scheme(*matrices)
+        depth, width, self.scheme = source[2], target[2], Scheme(matrices.output[:, ::phases], *matrices[1:])
         self.tile = tile or fitting(TILES, width, problem.dtype)
         lanes, points, self.planes = self.tile.lanes, self.scheme.points, problem.layout == "NCHW"
 
@@ -162,7 +162,7 @@ class _Winograd:
         # A plain sum needs a patch of all input channels and its outputs.
         v_size = max(points * sizes.v_point, points * sizes.v_row + outputs)
         u_size = points * sizes.u_point + self.window**2 * sizes.chunk * tile.columns + tile.lanes if sizes.chunk else 0
-        return v_size, points * sizes.m_point, u_size
+        return v_size, self.scheme.sums * sizes.m_point, u_size
 
     def _line(self, weight):
         """The weight as one line, and the strides from one tap row and column, input and output channel to the next."""
@@ -240,7 +240,7 @@ class Forward(_Winograd):
         meetings = [[(tap, stride * i + tap) for tap in range(problem.R)] for i in range(outputs)]
         images = (problem.H, problem.W, problem.C, -above, -beside), (problem.P, problem.Q, problem.K)
         steps, asked = (outputs * stride, outputs), (tile, prepared, most_bytes)
-        super().__init__(problem, threads, (matrices, meetings), *images, steps, False, *asked)
+        super().__init__(problem, threads, (matrices, meetings, stride), *images, steps, False, *asked)
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
         """Write activation(conv(x, weight) + bias + residual) into ``out``.
@@ -268,7 +268,7 @@ class BackwardInput(_Winograd):
         source = problem.P, problem.Q, problem.K, above // stride + first, beside // stride + first
         target = problem.H, problem.W, problem.C
         steps, asked = (outputs, outputs * stride), (tile, prepared, most_bytes)
-        super().__init__(problem, threads, (matrices, meetings), source, target, steps, True, *asked)
+        super().__init__(problem, threads, (matrices, meetings, 1), source, target, steps, True, *asked)
 
     def __call__(self, grad_output, packed, out):
         """Write the gradient of the input for that of the output into ``out``; both C-contiguous, in the problem's layout."""

@@ -69,22 +69,28 @@ def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
 def multiply_points(tile, scheme, v, u, m, depth, patches, adds, following):
     """m[point, t] (+)= v[point, t] @ u[point] for every point and one panel, zero where a patch does not meet the point.
 
+    Where the output's transform has fewer points, what the phases of the input have at one is added up (``strided``).
+
     u.row: to the panel that follows; patches: (first, end, source, ends), of those in ``v``; adds: to what ``m`` holds;
     following: images, their patches, and which of these (first, end) are brought nearer meanwhile
     """
     nr, (first, last, source, ends) = tile.columns, patches
-    kinds = kinds_of(source)
+    kinds, side, sums = kinds_of(source), scheme.input.outputs, scheme.output.inputs
+    phases = (side + sums - 1) // sums
     for point in range(scheme.points):
+        row, column = point // side, point % side
+        products = m.base + (row // phases * sums + column // phases) * m.point
+        added = adds or row % phases + column % phases > 0
         ask_for_images(tile, scheme.input, *following, point, scheme.points)
-        begin, end = meeting(kinds, ends, scheme.input.outputs, point, first, last)
+        begin, end = meeting(kinds, ends, side, point, first, last)
         begin, end = begin - first, end - first
-        if not adds and end - begin < last - first:
-            clear(tile, m.base + point * m.point, begin * m.row)
-            clear(tile, m.base + (point * m.point + end * m.row), (last - first - end) * m.row)
+        if not added and end - begin < last - first:
+            clear(tile, products, begin * m.row)
+            clear(tile, products + end * m.row, (last - first - end) * m.row)
         again = point + 1 < scheme.points
         weights, coming = u.base + point * u.point, u.base + ((point + 1) * u.point if again else u.row)
         for t in range(begin, end, tile.rows):
-            place = block(tile, m.base + (point * m.point + t * m.row), m.row, end - t, nr)
+            place = block(tile, products + t * m.row, m.row, end - t, nr)
             prefetch_tile(place)
             rows, asked = v.base + (point * v.point + t * v.row), (t - begin) // tile.rows * tile.lanes
             next_rows, step = rows + tile.rows * v.row, tile.lanes if asked < nr else 0
@@ -92,7 +98,7 @@ def multiply_points(tile, scheme, v, u, m, depth, patches, adds, following):
                 next_rows = v.base + ((point + 1 if again else 0) * v.point + begin * v.row)
             a = rows_apart(tile, rows, v.row, end - t)
             total = accumulate_ahead(tile, a, weights, depth, next_rows, v.row, coming + asked * depth, step)
-            if adds:
+            if added:
                 total = add_tile(total, load_tile(tile, place))
             store_tile(total, place)
 

@@ -43,12 +43,14 @@ class TransformType(types.Type):
 class Scheme:
     """The transforms of F(m x m, r x r), which computes m x m outputs from a patch of n x n pixels, n = m + r - 1.
 
+    sums: vectors that the output's transform reads, fewer than points where products of several are added up first.
+
     In compiled code ``scheme.output`` Aᵀ (m, n), ``scheme.taps`` G (n, r) and ``scheme.input`` Bᵀ (n, n) are transforms, with
     ``inputs`` and ``outputs``, and ``scheme.points`` is n * n.
     """
 
     def __init__(self, output, taps, input):
-        self.points = len(input) ** 2
+        self.points, self.sums = len(input) ** 2, np.shape(output)[1] ** 2
         self._numba_type_ = SchemeType(*map(TransformType, (output, taps, input)))
 
 
