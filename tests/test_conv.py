@@ -44,6 +44,7 @@ SMALL = {name: problem for name, problem in PROBLEMS.items() if problem.flops < 
 LARGER = {
     "large": LARGE,
     "large, other": Conv(3, 16, 30, 29, 32, 3, 3, groups=2),
+    "dilated": Conv(1, 24, 36, 52, 18, 3, 3, padding=((2, 2), (2, 2)), dilation=(2, 2)),
     "1x1": Conv(2, 28, 31, 30, 24, 1, 1),
     "1x1, one block of pixels": Conv(1, 64, 12, 12, 128, 1, 1),
     "one small image": Conv(1, 32, 7, 7, 220, 3, 3, padding=((1, 1), (1, 1))),
@@ -51,7 +52,15 @@ LARGER = {
     "depthwise": Conv(4, 60, 27, 32, 60, 3, 3, padding=((1, 1), (1, 1)), groups=60),
     "strided": Conv(2, 17, 61, 60, 20, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1))),
 }
-ORDINARY = "patches + 1", "primes", "stride 2, patches", "1x1 over the ends of images", "depthwise", "colours"
+ORDINARY = (
+    "patches + 1",
+    "dilated patches",
+    "primes",
+    "stride 2, patches",
+    "1x1 over the ends of images",
+    "depthwise",
+    "colours",
+)
 MIDDLE = {name: PROBLEMS[name] for name in ORDINARY if name in PROBLEMS}
 """Those of ``conv_cases`` that every kernel is compiled for in any case."""
 EPILOGUES = list(product([False, True], [False, True], [None, "relu"]))
@@ -183,6 +192,20 @@ def test_the_gradient_of_a_weight_asks_for_pixels_or_not(problem: Conv, far: boo
         monkeypatch.setattr(module, "far_caches", lambda: far)
     plan = implicit_gemm_weight_cpu.BackwardWeight(problem, 2, Tile(8, 2, problem.dtype))
     assert bool(plan.framing[-1]) == far
+    with guarded(problem.weight_shape, problem.dtype) as out:
+        plan(gradient, x, out)
+    same(out, truth("backward_weight", problem, gradient, x), repr(problem))
+
+
+@pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_groups_meet_blocks_of_pixels_together(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Conv(3, 40, 13, 12, 40, 3, 3, padding=((1, 1), (1, 1)), groups=2, layout="NHWC")
+    gradient, x = operands("backward_weight", problem, integers)
+    monkeypatch.setattr(weight_cuts, "caches", lambda: Caches(1 << 12, 1 << 17, 1 << 20))
+    plan = implicit_gemm_weight_cpu.BackwardWeight(problem, threads, Tile(8, 2, problem.dtype))
+    assert plan.framing[-2]
+    assert plan.cuts.images * plan.cuts.parts < problem.N
     with guarded(problem.weight_shape, problem.dtype) as out:
         plan(gradient, x, out)
     same(out, truth("backward_weight", problem, gradient, x), repr(problem))
