@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from fastconv.bench.cases import DIRECTIONS
+from fastconv.bench.suites import SUBNORMAL
 
 from . import bounds
 
@@ -176,6 +177,16 @@ FAMILIES = (
     Family("training step, mnist-cnn, batch 128", "training", 3.5, None, _model("mnist-cnn"), OURS),
     Family("training step, LeNet-5, batch 128", "training", 4.0, None, _model("lenet5"), OURS),
     Family("training step, ResNet-18 on 32x32, batch 64", "training", 1.8, None, _model("resnet18"), OURS),
+    Family(
+        "with subnormal operands, against the same without",
+        "subnormal",
+        None,
+        0.1,
+        _any,
+        (KERNELS[0] + SUBNORMAL,),
+        KERNELS[:1],
+    ),
+    Family("… PyTorch against the same", "subnormal", ours=(TORCH[1] + SUBNORMAL,), others=TORCH[1:]),
     *(
         Family(f"peak memory, {direction}, {layout}", f"memory_{direction}", None, 1.0, _any, (mine,), (theirs,), "memory")
         for direction in DIRECTIONS

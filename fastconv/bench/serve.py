@@ -51,10 +51,13 @@ class Desk:
     def prepare(self, case: Case | None, contestants: Sequence[Contestant], seconds: float) -> dict[str, Answer]:
         """Make, verify and rehearse every contestant that takes the case, and wait until their threads are asleep."""
         self.entries.clear()
-        operands = None if case is None else Operands(case)
-        right = None if case is None or operands is None else expected(case, operands)
+        made: dict[bool, tuple[Operands | None, Any]] = {}
+        for subnormal in {contestant.subnormal for contestant in contestants}:
+            operands = None if case is None else Operands(case, subnormal)
+            made[subnormal] = operands, None if case is None or operands is None else expected(case, operands)
         answers = {}
         for contestant in contestants:
+            operands, right = made[contestant.subnormal]
             try:
                 entry = library(contestant.library).entry(case, operands, self.threads, **contestant.options)
                 if entry is None:

@@ -42,6 +42,12 @@ ON_MATRICES: tuple[Contestant, ...] = (
 if llvm.get_host_cpu_features().get("avx512f"):  # which OpenBLAS does not find out by itself on every CPU
     ON_MATRICES += (Contestant("numpy SkylakeX", "numerical", {}, KEEP_MEMORY | {"OPENBLAS_CORETYPE": "SkylakeX"}),)
 ON_MATRICES += (Contestant("cupy", "on_gpu"),)
+SUBNORMAL = ", one in seven subnormal"
+ON_SUBNORMALS = tuple(
+    replace(each, name=each.name + SUBNORMAL * subnormal, subnormal=subnormal)
+    for each in (OUR_KERNELS[0], TORCH[1])
+    for subnormal in (False, True)
+)
 ON_ONE_IMAGE = (
     *(PEAK, *OUR_KERNELS, *TORCH),
     *(Contestant(f"scipy {name}", "scientific", {"function": name}) for name in ("ndimage.correlate", "signal.correlate2d")),
@@ -109,6 +115,7 @@ SUITES = {
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),
     "training": Suite("train", "step", (PEAK, Contestant("fastconv", "ours"), *TORCH, *TORCH_BY_DEFAULT), ("steps",)),
     "streams": Suite("stream", "", ON_STREAMS, ("memory",)),
+    "subnormal": Suite("conv", "forward", (PEAK, *ON_SUBNORMALS), ("subnormal",), threads=(1,)),
     "image": Suite("conv", "forward", ON_ONE_IMAGE, ("image",), threads=(1,)),
     "memory_forward": _memory("forward"),
     "memory_backward_input": _memory("backward_input"),

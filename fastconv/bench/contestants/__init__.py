@@ -37,12 +37,15 @@ class Contestant:
         For its ``entry``.
     environment : mapping
         Of its process.
+    subnormal : bool
+        Whether one element in seven of its operands is nearer to zero than the smallest normal number.
     """
 
     name: str
     library: str
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=lambda: KEEP_MEMORY)
+    subnormal: bool = False
 
 
 @dataclass

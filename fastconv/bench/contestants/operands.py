@@ -28,18 +28,27 @@ def empty(shape: tuple[int, ...], dtype: Any = "float32") -> Array:
     return array
 
 
-def noise(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Array:
-    """Standard normal numbers."""
+SUBNORMAL = 7
+"""One number in so many is, where some are."""
+
+
+def noise(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0, subnormal: bool = False) -> Array:
+    """Standard normal numbers, some of them ``subnormal``."""
     array = empty(shape, dtype)
     np.random.default_rng(seed).standard_normal(dtype=dtype, out=array)  # type: ignore[call-overload]
+    if subnormal:
+        array.reshape(-1)[::SUBNORMAL] *= np.finfo(dtype).smallest_normal / 16
     return array
 
 
 class Operands:
-    """What a case is computed from, made when first asked for and then kept.  Nobody writes into it."""
+    """What a case is computed from, made when first asked for and then kept.  Nobody writes into it.
 
-    def __init__(self, case: Case) -> None:
-        self._case = case
+    Of images and weights some are ``subnormal`` numbers, if asked.
+    """
+
+    def __init__(self, case: Case, subnormal: bool = False) -> None:
+        self._case, self._subnormal = case, subnormal
         self._kept: dict[Any, Any] = {}
 
     def kept(self, name: Any, make: Callable[[], Any]) -> Any:
@@ -67,7 +76,7 @@ class Operands:
         """Noise of ``shape``, channels last, with its axes permuted for NCHW."""
 
         def make() -> Array:
-            array = noise(shape, self._case.problem.dtype, len(name))
+            array = noise(shape, self._case.problem.dtype, len(name), self._subnormal)
             if layout == "NHWC":
                 return array
             turned = array.transpose(axes)

@@ -21,7 +21,7 @@ from typing import Any
 from numba import njit
 
 from .cache import KernelCache
-from .linked import KernelCompiler, LinkedDispatcher, executable, restored
+from .linked import GradualCompiler, KernelCompiler, LinkedDispatcher, executable, restored
 from .threads import parallel_launch, runs_parallel
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -97,10 +97,13 @@ class threaded:
 
     Called with one thread it runs as plain compiled code, which costs less to compile and nothing to start; with more it
     runs on Numba's threads.  Either way thread ``t`` of ``threads`` does the same work in the same order.
+
+    Subnormal numbers count as zero in it (``subnormals.py``), unless it is ``gradual``.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], gradual: bool = False) -> None:
         assert isinstance(function, FunctionType)
+        options = OPTIONS | EXECUTABLE | ({"pipeline_class": GradualCompiler} if gradual else {})
         # The cache tells functions apart by name and line, not by options: the second needs a name of its own.
         twin = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
@@ -108,8 +111,8 @@ class threaded:
         twin.__qualname__ = function.__qualname__ + "_parallel"
         twin.__module__ = function.__module__
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self.serial = apart(_cached(njit(**OPTIONS, **EXECUTABLE)(function)))
-        self.parallel = _cached(njit(**OPTIONS, **EXECUTABLE, parallel=True)(twin))
+        self.serial = apart(_cached(njit(**options)(function)))
+        self.parallel = _cached(njit(**options, parallel=True)(twin))
 
     def __call__(self, *arguments: Any) -> Any:
         threads = arguments[-1]
@@ -190,9 +193,9 @@ def _kinds(dispatcher: Any, examples: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @cache
-def filled(pattern: FunctionType, body: Callable[..., Any]) -> threaded:
+def filled(pattern: FunctionType, body: Callable[..., Any], gradual: bool = False) -> threaded:
     """A threaded function: the loop ``pattern``, in which the global name ``body`` stands for the function ``body``."""
     scope = {**pattern.__globals__, "body": inlined(body)}
     loop = FunctionType(pattern.__code__, scope, f"{pattern.__name__}_{body.__name__}")
     loop.__module__, loop.__qualname__ = pattern.__module__, loop.__name__  # Numba's cache tells them apart by this name
-    return threaded(loop)
+    return threaded(loop, gradual)

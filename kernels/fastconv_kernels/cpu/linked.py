@@ -24,9 +24,37 @@ from numba.core.compiler import Compiler, CompileResult
 from numba.core.registry import CPUDispatcher
 from numba.core.types.functions import BaseFunction
 
+from .subnormals import counted_as_zero, switchable
 
-class LinkedLibrary(JITCodeLibrary):
+PYTHON_WRAPPER, PARALLEL_WRAPPER = "_ZN7cpython", "__gufunc__."
+"""How the names begin of what Numba puts around a function that Python calls, and around the body of a parallel loop."""
+
+LAUNCH = ".kernel."
+"""How the name begins of what a function calls to launch a parallel loop: it sets no switches, which threads that are started
+there would inherit for good."""
+
+
+class KernelLibrary(JITCodeLibrary):
+    """Code of which a part is entered from outside: by Python, or by one of Numba's threads."""
+
+    def add_ir_module(self, module):
+        launches = any(name.startswith(LAUNCH) for name in module.globals)
+        if switchable() and not launches:
+            for function in module.functions:
+                if not function.is_declaration and self.entered(function.name):
+                    counted_as_zero(function)
+        super().add_ir_module(module)
+
+    def entered(self, name):
+        """Whether a function of this name is where a thread enters to compute: here what Python's wrapper calls."""
+        return not name.startswith(PYTHON_WRAPPER)
+
+
+class LinkedLibrary(KernelLibrary):
     """Code that becomes a part of another's: it is optimised there, and gets no addresses."""
+
+    def entered(self, name):
+        return name.startswith(PARALLEL_WRAPPER)
 
     def _optimize_final_module(self):
         pass
@@ -93,17 +121,31 @@ def operators_resolved_once():
         BaseFunction.get_call_type = before
 
 
-class KernelCompiler(Compiler):
-    """Numba's compiler, into a library of the class ``library``."""
+class GradualLibrary(LinkedLibrary):
+    """The same for functions that count subnormal numbers."""
 
-    library = JITCodeLibrary
+    def entered(self, name):
+        return False
+
+
+class KernelCompiler(Compiler):
+    """Numba's compiler, into a library of the class ``library``; what it makes on the way is of the class ``linked``."""
+
+    library: type[JITCodeLibrary] = KernelLibrary
+    linked = LinkedLibrary
 
     def _compile_core(self):
         codegen = self.state.targetctx.codegen()
         self.state.library = self.library(codegen, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
-        with libraries(codegen, LinkedLibrary), operators_resolved_once(), no_collection():
+        with libraries(codegen, self.linked), operators_resolved_once(), no_collection():
             return super()._compile_core()
+
+
+class GradualCompiler(KernelCompiler):
+    """Of functions that count subnormal numbers: results near zero lose their accuracy gradually."""
+
+    library, linked = JITCodeLibrary, GradualLibrary
 
 
 class LinkedCompiler(KernelCompiler):

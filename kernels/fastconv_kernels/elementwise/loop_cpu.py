@@ -1,4 +1,7 @@
-"""Activations on the CPU: two loops, compiled for each function that is used."""
+"""Activations on the CPU: two loops, compiled for each function that is used.
+
+Their accuracy is promised in units of the last place, also of results below the smallest normal number, which count here.
+"""
 
 from typing import Any
 
@@ -72,7 +75,7 @@ class Forward(_Loop):
 
     def __init__(self, problem: Elementwise, threads: int) -> None:
         super().__init__(problem, threads, 2)
-        self.loop = filled(forward, getattr(functions, problem.function))
+        self.loop = filled(forward, getattr(functions, problem.function), gradual=True)
 
     def __call__(self, x: Array, out: Array) -> Array:
         """Write the function of ``x`` into ``out``."""
@@ -85,7 +88,7 @@ class BackwardInput(_Loop):
 
     def __init__(self, problem: Elementwise, threads: int) -> None:
         super().__init__(problem, threads, 3)
-        self.loop = filled(backward, getattr(functions, problem.function + "_backward"))
+        self.loop = filled(backward, getattr(functions, problem.function + "_backward"), gradual=True)
 
     def __call__(self, grad_output: Array, x: Array, y: Array, out: Array) -> Array:
         """Write ``grad_output`` times the derivative at ``x`` into ``out``."""
