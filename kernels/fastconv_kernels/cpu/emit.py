@@ -15,6 +15,16 @@ def call(builder, name, result, *operands):
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
 
 
+def opaque(builder, value):
+    """``value``, which LLVM does not know to be that: it cannot take apart what ``value`` was computed from.
+
+    Of the sum of an address and two offsets it otherwise adds what stays the same before a loop, an address for each offset,
+    which then have to share a processor's few registers for them.
+    """
+    signature = ir.FunctionType(value.type, [value.type])
+    return builder.call(ir.InlineAsm(signature, "", "=r,0"), [value])
+
+
 def suffix(vector):
     """LLVM's mangled name of a vector type: ``v16f32``."""
     if isinstance(vector.element, ir.IntType):

@@ -1,6 +1,7 @@
 """Where the operands of a tile are in memory: the rows of A, the columns of B, the place of C.
 
     Rows     an address for each row: pixels of an image, rows of a matrix
+    Windows  an address for every four rows, the pixels of a window, and how far they are apart
     Columns  an address and a mask of existing lanes for each vector of a row
     Place    base + offset of row i + offset of vector j, with the rows and lanes that exist, and whether all do
 
@@ -14,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, overload, register_model
 
-from .emit import BIT, INT64, first_lanes, integer
+from .emit import BIT, INT64, first_lanes, integer, opaque
 from .simd import word
 
 
@@ -28,6 +29,10 @@ class _OfTile(types.Type):
 
 class Rows(_OfTile):
     """The type of ``rows`` addresses."""
+
+
+class Windows(_OfTile):
+    """The type of ``rows / 4`` addresses and of two distances."""
 
 
 class Columns(_OfTile):
@@ -50,6 +55,13 @@ def _masks(kind):
 class RowsModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
         super().__init__(manager, kind, ir.ArrayType(_element_pointer(manager, kind), kind.tile.rows))
+
+
+@register_model(Windows)
+class WindowsModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        pointers = ir.ArrayType(_element_pointer(manager, kind), kind.tile.rows // 4)
+        super().__init__(manager, kind, ir.LiteralStructType([pointers, INT64, INT64]))
 
 
 @register_model(Columns)
@@ -102,21 +114,38 @@ def rows_apart(builder, result, tile, base, stride, count):
 @word(lambda tile, base, table, count: Rows(tile))
 def rows_at(builder, result, tile, base, table, count):
     """Row i is ``table[i]`` after ``base``; rows from ``count`` on repeat the first."""
-    offsets = _table(builder, table, result.count)
-    with builder.if_else(builder.icmp_signed("<", count, INT64(result.count)), likely=False) as (some, all_of_them):
+    located = _located(builder, base, _table(builder, table, result.count), count)
+    return _filled(builder, ir.Constant(result, ir.Undefined), [], located)
+
+
+@word(lambda tile, base, table, count: Windows(tile))
+def windows_at(builder, result, tile, base, table, count):
+    """``rows_at`` where every four rows are the pixels of a window, each at the same places in it."""
+    first, across, down = _table(builder, table, 3)
+    windows = _table(builder, table, 4 * result.elements[0].count)[::4]
+    located = _located(builder, base, windows, builder.sdiv(count, INT64(4)))
+    filled = _filled(builder, ir.Constant(result, ir.Undefined), [0], located)
+    for field, offset in ((1, across), (2, down)):
+        filled = builder.insert_value(filled, builder.sub(offset, first), field)
+    return filled
+
+
+def _located(builder, base, offsets, count):
+    """The addresses ``offsets`` after ``base``; from ``count`` on the first again."""
+    with builder.if_else(builder.icmp_signed("<", count, INT64(len(offsets))), likely=False) as (some, all_of_them):
         with some:
-            exist = [builder.icmp_signed("<", INT64(i), count) for i in range(result.count)]
+            exist = [builder.icmp_signed("<", INT64(i), count) for i in range(len(offsets))]
             chosen = [builder.select(*pair, offsets[0]) for pair in zip(exist, offsets, strict=True)]
             from_some = builder.block
         with all_of_them:
             from_all = builder.block
-    pointers = []
+    merged = []
     for offset, choice in zip(offsets, chosen, strict=True):
-        merged = builder.phi(INT64)
-        merged.add_incoming(choice, from_some)
-        merged.add_incoming(offset, from_all)
-        pointers.append(merged)
-    return _filled(builder, ir.Constant(result, ir.Undefined), [], [builder.gep(base, [offset]) for offset in pointers])
+        either = builder.phi(INT64)
+        either.add_incoming(choice, from_some)
+        either.add_incoming(offset, from_all)
+        merged.append(either)
+    return [builder.gep(base, [offset]) for offset in merged]
 
 
 @word(lambda rows, offset: rows)
@@ -126,11 +155,30 @@ def shift_rows(builder, result, rows, offset):
     return _filled(builder, rows, [], moved)
 
 
+@word(lambda windows, offset: windows)
+def shift_windows(builder, result, windows, offset):
+    """The same windows ``offset`` elements further on; in code: ``windows + offset``."""
+    pointers = [builder.extract_value(windows, [0, i]) for i in range(result.elements[0].count)]
+    return _filled(builder, windows, [0], [opaque(builder, builder.gep(pointer, [offset])) for pointer in pointers])
+
+
 @overload(operator.add)
 def rows_plus_offset(rows, offset):
     if isinstance(rows, Rows) and isinstance(offset, types.Integer):
         return lambda rows, offset: shift_rows(rows, offset)
+    if isinstance(rows, Windows) and isinstance(offset, types.Integer):
+        return lambda rows, offset: shift_windows(rows, offset)
     return None
+
+
+def row_address(builder, rows, i):
+    """Emitter: the address of row i of ``Rows`` or ``Windows``."""
+    if isinstance(rows.type, ir.ArrayType):
+        return builder.extract_value(rows, i)
+    place = builder.extract_value(rows, [0, i // 4])
+    across, down = (builder.extract_value(rows, field) for field in (1, 2))
+    offset = (None, across, down, builder.add(down, across))[i % 4]
+    return builder.gep(place, [offset]) if offset else place
 
 
 # ------------------------------------------------------------------------------------------------------- words: columns

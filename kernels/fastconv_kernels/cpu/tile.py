@@ -25,7 +25,7 @@ from numba.extending import intrinsic, models, register_model
 from .compile import inlined
 from .dataless import dataless
 from .emit import INT64, fused_multiply_add, load_masked, prefetch_line, splat, store_masked, store_vector, stream_vector
-from .places import Columns, Place, Rows, address, existing, exists, whole
+from .places import Columns, Place, Rows, Windows, address, existing, exists, row_address, whole
 from .simd import Pointer, Vector, register_bytes, registers, word
 
 # --------------------------------------------------------------------------------------------------- the shape of a tile
@@ -180,7 +180,7 @@ def spread_columns(builder, result, tile, bias):
 
 def rank1_type(total, a, b):
     in_registers = isinstance(b, Sums) and b.tile.rows == 1
-    known = isinstance(total, Sums) and isinstance(a, (Pointer, Rows)) and (isinstance(b, Columns) or in_registers)
+    known = isinstance(total, Sums) and isinstance(a, (Pointer, Rows, Windows)) and (isinstance(b, Columns) or in_registers)
     return total if known else None
 
 
@@ -188,7 +188,7 @@ def rank1_type(total, a, b):
 def rank1(builder, result, total, a, b):
     """total + the outer product of ``rows`` elements and a row of columns ``b``.
 
-    ``a`` is either a Pointer to a packed panel, the elements side by side, or ``Rows``, each with an address of its own;
+    ``a`` is either a Pointer to a packed panel, the elements side by side, or ``Rows`` or ``Windows``, which know addresses;
     ``b`` is in memory, or a tile of one row.
     """
     vectors, vector = result.element.count, result.element.element
@@ -199,7 +199,7 @@ def rank1(builder, result, total, a, b):
         row = [load_masked(builder, vector, builder.extract_value(b, [0, j]), masks[j]) for j in range(vectors)]
     for i in range(result.count):
         packed = isinstance(a.type, ir.PointerType)
-        element = builder.gep(a, [INT64(i)]) if packed else builder.extract_value(a, i)
+        element = builder.gep(a, [INT64(i)]) if packed else row_address(builder, a, i)
         factor = splat(builder, builder.load(element), vector.count)
         for j in range(vectors):
             added = fused_multiply_add(builder, factor, row[j], builder.extract_value(total, [i, j]))
