@@ -23,6 +23,11 @@ def square(builder, result, tile):
     """The shape of a block of as many rows as a vector has lanes."""
 
 
+@word(lambda tile: TileType(1, tile.vectors, tile.vector))
+def one_row(builder, result, tile):
+    """The shape of one row of ``tile``."""
+
+
 @word(lambda tile: TileType(2, 1, tile.vector))
 def pair(builder, result, tile):
     """The shape of a vector of each of two phases."""

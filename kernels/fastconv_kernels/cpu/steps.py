@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from .compile import inlined, jit
 from .emit import INT32, first_lanes, fused_multiply_add, load_masked, load_vector
+from .pack import one_row
 from .places import Columns, Rows, block, panel, rows_apart
 from .simd import word
 from .tile import Sums, TileType, load_tile, store_tile
@@ -32,11 +33,6 @@ def rows_of_step(builder, result, tile):
 @word(lambda tile: TileType(GROUP * tile.vectors, 1, tile.vector))
 def columns_of_step(builder, result, tile):
     """The shape whose rows are the columns of B of all vectors of ``tile``."""
-
-
-@word(lambda tile: TileType(1, tile.vectors, tile.vector))
-def one_step(builder, result, tile):
-    """The shape of one row of the panel of B."""
 
 
 @word(lambda tile: TileType(tile.rows, 1, tile.vector))
@@ -155,7 +151,7 @@ def join_steps(builder, result, total):
 @jit
 def pack_steps(tile, b, along, across, count, depth, room):
     """``count`` columns of B, element (k, c) at ``b + k * along + c * across``, one of the strides being 1, in ``room``."""
-    steps, line = tile.lanes // GROUP, one_step(tile)
+    steps, line = tile.lanes // GROUP, one_row(tile)
     for k in range(0, depth, steps):
         place = block(line, room + k * (GROUP * tile.vectors), 0, 1, line.columns)
         if across == 1:

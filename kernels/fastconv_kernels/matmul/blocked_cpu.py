@@ -6,24 +6,29 @@
           for jr in nc by nr   one panel of B (kc x nr) meets every panel of A:           level-2 cache
             for ir in mc by mr   the tile:                                                registers
 
-Only B is packed.  A tile has few rows, which are read side by side where they are, each a stream: to pack A too took 2 to 3%
-of the time of large cubes.  An A that is there as its transpose is turned, block by block.  A C that only a far cache
-would hold is written past the caches.
+Only B is packed, by the first tiles that meet it, on the way: a pass of its own took 5 to 10% of the time of products with 64
+to 256 rows.  A tile has few rows, which are read side by side where they are, each a stream: to pack A too took 2 to 3% of the
+time of large cubes.  What is there as its transpose is turned, block by block.  The last columns have a tile of as few vectors
+as they need.  A C that only a far cache would hold is written past the caches.
 
 Sources: Goto & van de Geijn 2008; Van Zee & van de Geijn 2015; Low et al., "Analytical Modeling Is Enough for
 High-Performance BLIS", 2016, for the block sizes.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
 
-from ..cpu.accumulate import UNROLLED, accumulate_rows_ahead
+from ..cpu.accumulate import UNROLLED, accumulate_packing, accumulate_rows_ahead
 from ..cpu.compile import inlined, jit, threaded
-from ..cpu.pack import pack, turn_rows
+from ..cpu.pack import turn_rows
 from ..cpu.places import block, columns, rows_apart
 from ..cpu.tile import add_tile, fitting, load_tile, prefetch_tile, rectify, spread_columns, store_tile, stream_tile, streamed
 from ..cpu.workspace import caches, even, far_caches
 from .operands import (
+    PACKING,
+    PASSING,
     Epilogue,
     Matrix,
     Product,
@@ -39,14 +44,23 @@ from .operands import (
     products_of,
 )
 
-TILES = (6, 4), (8, 3), (14, 2), (14, 1), (6, 2), (12, 1)
+TILES = (6, 4), (8, 3), (6, 2)
 """(rows, vectors) whose panels keep both multipliers busy, for 32 and for 16 registers."""
 
 
+class Fresh(NamedTuple):
+    """A panel of B in memory, its rows ``row`` apart; ``here``: whether it is to be packed, and not a transpose."""
+
+    start: Any
+    row: int
+    here: bool
+
+
 @jit
-def multiply(tile, blocks, past, shape, a, b, c, epilogue, a_block, b_block):
+def multiply(tile, last, blocks, past, shape, a, b, c, epilogue, a_block, b_block):
     """C = epilogue(A @ B) for one thread: ``shape`` is (M, N, K); ``a_block`` and ``b_block`` are the packing buffers.
 
+    last : the tile of the last columns where they need fewer vectors than ``tile`` has, or None
     past : whether C goes past the caches; K is then not cut
     """
     M, N, K = shape
@@ -63,24 +77,30 @@ def multiply(tile, blocks, past, shape, a, b, c, epilogue, a_block, b_block):
                     for ir in range(0, mc, tile.lanes):
                         turn_rows(tile, at(a, ic + ir, pc), a.column, min(tile.lanes, mc - ir), kc, KC, at(near, ir, 0))
                 for jr in range(0, nc, nr):
-                    # Packed just before its first use, a panel is still near when the tiles read it.  If A is a
+                    # Packed just before or on its first use, a panel is still near when the tiles read it.  If A is a
                     # single block no panel is used twice, and all can take the same place.
                     packed = b_block + (jr * kc if M > MC else 0)
-                    if ic == 0:
-                        pack(tile, nr, at(b, pc, jc + jr), b.column, b.row, min(nr, nc - jr), kc, packed)
+                    fresh = Fresh(at(b, pc, jc + jr), b.row, ic == 0 and b.column == 1)
+                    if ic == 0 and b.column != 1:
+                        width = nr if last is None or nc - jr >= nr else last.columns
+                        turn_rows(tile, fresh.start, b.column, kc, min(nr, nc - jr), width, packed)
                     # The last panel is followed by the first, which the next block of A meets.
                     following = b_block if jr + nr >= nc else packed + nr * kc
                     if M <= MC and b.row == N and pc + kc < K:  # no panel is met again: a part of the next slice of B
                         following = at(b, pc + kc, 0) + jr * kc
-                    ends = pc == 0, pc + kc == K
-                    meet(tile, past, (ic, mc, jc + jr, N, kc), ends, near, packed, following, c, epilogue)
+                    ends, bounds = (pc == 0, pc + kc == K), (ic, mc, jc + jr, N, kc)
+                    if last is None or nc - jr >= nr:
+                        meet(tile, past, bounds, ends, near, fresh, packed, following, c, epilogue)
+                    else:
+                        meet(last, past, bounds, ends, near, fresh, packed, following, c, epilogue)
 
 
 @inlined
-def meet(tile, past, bounds, ends, a, packed, following, c, epilogue):
+def meet(tile, past, bounds, ends, a, fresh, packed, following, c, epilogue):
     """A block of A with a panel of B: rows from ``top`` on, columns from ``left`` on, the first and the last of K or not.
 
-    Meanwhile each tile asks for a piece of the panel that follows; after the last piece for that one again.
+    A panel that is still where ``fresh`` says is packed by the first tile.  Meanwhile each other asks for a piece of the panel
+    that follows; after the last piece for that one again.
     """
     top, height, left, N, kc = bounds
     first, last = ends
@@ -94,7 +114,11 @@ def meet(tile, past, bounds, ends, a, packed, following, c, epilogue):
             prefetch_tile(place)
         ahead = following + min(ir // tile.rows, last_piece) * piece
         own = rows_apart(tile, at(a, ir, 0), a.row, rows)
-        total = accumulate_rows_ahead(tile, spread_columns(tile, bias), own, packed, kc, ahead)
+        total = spread_columns(tile, bias)
+        if fresh.here and ir == 0:
+            total = accumulate_packing(tile, total, own, fresh.start, fresh.row, count, kc, packed)
+        else:
+            total = accumulate_rows_ahead(tile, total, own, packed, kc, ahead)
         if not first:  # what the slices of K before this one have summed
             total = add_tile(total, load_tile(tile, place))
         total = begin(tile, total, epilogue, first, top + ir, left, rows, count)
@@ -107,41 +131,43 @@ def meet(tile, past, bounds, ends, a, packed, following, c, epilogue):
 
 
 @jit
-def part_of(tile, blocks, past, shape, table, buffers, located, epilogue, thread, threads):
+def part_of(tile, last, blocks, past, shape, table, buffers, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
-    top, bottom, left, right = part(tile, shape, True, cut, cuts)
+    top, bottom, left, right = part(tile, shape, PACKING if located[1].column != 1 else PASSING, cut, cuts)
     a_block, b_block = buffer(tile, buffers[0], thread), buffer(tile, buffers[1], thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
         own = Epilogue(located[4] + left, beyond(addend, top, left), epilogue[0], epilogue[1])
         size = bottom - top, right - left, shape[2]
         a, b, c = beyond(a, top, 0), beyond(b, 0, left), beyond(c, top, left)
-        multiply(tile, blocks, past, size, a, b, c, own, a_block, b_block)
+        multiply(tile, last, blocks, past, size, a, b, c, own, a_block, b_block)
     if past:
         streamed(tile)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (blocks, line), facts = machinery
+    tile, (last, blocks, line), facts = machinery
     past = line > 0 and operands[2].address % line == 0
     for thread in prange(threads):
         shape, table, a_blocks, b_blocks = facts_at(tile, facts)
         located, buffers = matrices(tile, operands, shape[1]), (a_blocks, b_blocks)  # a parallel loop takes no tuple of tuples
-        part_of(tile, blocks, past, shape, table, buffers, located, epilogue, np.intp(thread), threads)
+        part_of(tile, last, blocks, past, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 
 
 class BlockedMatmul(Product):
-    """A plan: the tile, the block sizes and the packing buffers for products of one shape."""
+    """A plan: the tiles, the block sizes and the packing buffers for products of one shape."""
 
     run = forward
 
     def __init__(self, problem, threads=1, tile=None):
-        tile = tile or fitting(TILES, max(1, problem.N), problem.dtype)
+        tile = tile or fitting(TILES, max(1, problem.N), problem.dtype, max(1, problem.M), narrows=True)
+        last = tile.of_last(problem.N)
+        last = last if tile.columns < problem.N and last.vectors < tile.vectors else None
         mc, kc, nc = blocks_for(tile, problem.M, problem.N, problem.K)
         line = tile.lanes * tile.itemsize if kc >= problem.K and goes_past(problem, tile) else 0
-        super().__init__(problem, threads, tile, ((mc, kc, nc), line), mc * kc, nc * kc + tile.lanes)
+        super().__init__(problem, threads, tile, (last, (mc, kc, nc), line), mc * kc, nc * kc + tile.lanes)
 
 
 def goes_past(problem, tile):

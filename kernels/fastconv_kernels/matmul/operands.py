@@ -105,8 +105,8 @@ def products_of(thread, threads, products):
     return first, end, 0, 1
 
 
-PACKING = 30
-"""Rows of A whose multiply-adds with a B take as long as to pack it: 0.2 ns an element on a Zen 5."""
+PACKING, PASSING = 30, 4
+"""Rows of A whose multiply-adds take as long as to pack B: before, 0.2 ns an element on a Zen 5, and on the way."""
 
 
 @inlined
@@ -116,17 +116,18 @@ def largest(length, unit, threads):
 
 
 @inlined
-def part(tile, shape, packs, thread, threads):
+def part(tile, shape, packing, thread, threads):
     """(top, bottom, left, right) of a thread's part of C: a stripe of rows, or one of columns.
 
-    Who has rows needs all of B: where threads ``pack`` what they need of it, columns are better unless they cannot be cut as
-    evenly.  Otherwise the longer side is cut, or rows where of columns some thread would have a tenth more: 128 x 400 x 120 on
-    two threads took 31 µs for 38 by rows, and with the transpose of B, which is packed, 44 for 40.
+    Who has rows needs all of B: where threads pack what they need of it, which takes as long as ``packing`` rows, columns are
+    better unless they cannot be cut as evenly.  Otherwise the longer side is cut, or rows where of columns some thread would
+    have a tenth more: 128 x 400 x 120 on two threads took 31 µs for 38 by rows, and with the transpose of B, which is packed,
+    44 for 40.
     """
     M, N, _ = shape
-    once = PACKING if packs else 0
-    by_rows, by_columns = (largest(M, tile.rows, threads) + once) * N, largest(N, tile.columns, threads) * (M + once)
-    tall = by_rows < by_columns if packs else (M >= N or 10 * by_columns > 11 * by_rows)
+    by_rows = (largest(M, tile.rows, threads) + packing) * N
+    by_columns = largest(N, tile.columns, threads) * (M + packing)
+    tall = by_rows < by_columns if packing else (M >= N or 10 * by_columns > 11 * by_rows)
     top, bottom = stripe(thread if tall else 0, threads if tall else 1, M, tile.rows)
     left, right = stripe(0 if tall else thread, 1 if tall else threads, N, tile.columns)
     return top, bottom, left, right

@@ -25,6 +25,7 @@ from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
 from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, load_tile, spread_columns, store_tile, zero
 from ..cpu.workspace import caches, even, far_caches
 from .operands import (
+    PACKING,
     Epilogue,
     Matrix,
     Product,
@@ -145,7 +146,7 @@ def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
 def part_of(tile, wide, few, blocks, shape, table, buffers, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
-    bounds = part(tile, shape, located[1].column != 1, cut, cuts)
+    bounds = part(tile, shape, PACKING if located[1].column != 1 else 0, cut, cuts)
     rooms = buffer(tile, buffers[0], thread), buffer(tile, buffers[1], thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
@@ -257,18 +258,24 @@ the size: 0.63 for 16 x 4096 x 4096, 1.19 for 16 x 4096 x 1024.
 """
 
 
-PANEL, PACKED_ROWS, PACKED_DEPTH = 64, 64, 32
-"""Columns of B's usual panel; rows of A and steps of K from which on packing pays where level 2 is slow.
+PACKED_ROWS, PACKED_COLUMNS, PACKED_DEPTH = 48, 49, 16
+"""Rows of A, columns of B and steps of K from which on packing pays where level 2 is slow.
 
-Where the last panel is nearly full, that is: on a Granite Rapids the blocked kernel took 0.95 of the time for 128 cubed, 0.87
-for 64 x 64 x 16384, 0.94 for 384 cubed, 0.88 for 3136 x 128 x 128; but 1.18 for 128 x 100 x 4096, 1.06 for 64 x 784 x 128.
+On a Granite Rapids the blocked kernel took 0.87 to 0.98 of the time for nearly all products of 48 to 400 rows, 57 to 784
+columns and 16 to 700 steps, whatever was transposed, but 1.0 to 1.1 with 32 rows; 1.05 to 1.25 with 48 columns and A
+transposed, 0.9 to 1.0 otherwise.
+"""
+
+LITTLE = 104
+"""Columns below which the tile of few columns saves more than packing: 1.06 for 64 x 72 x 128, 1.03 to 1.1 for 64 x 100 x 300,
+where 117 columns took 0.8.
 """
 
 
 def packs_early(problem):
-    """Whether level 2 is slow, A has rows enough for what packing costs and B columns that fill panels."""
-    empty = -problem.N % PANEL
-    return far_caches() and problem.M >= PACKED_ROWS and problem.K >= PACKED_DEPTH and empty <= problem.N // 32
+    """Whether level 2 is slow and the product large enough for packing, with no columns that another tile computes in less."""
+    large = problem.M >= PACKED_ROWS and problem.N >= PACKED_COLUMNS and problem.K >= PACKED_DEPTH
+    return far_caches() and large and (problem.N >= LITTLE or tile_of_few(problem) is None)
 
 
 def declines(problem):
