@@ -149,6 +149,20 @@ def finish(total, epilogue, place):
     store_tile(total, place)
 
 
+@inlined
+def leave(tile, total, ends, i, j, rows, count, c, epilogue):
+    """What this slice of K adds to ``rows`` x ``count`` elements of C."""
+    first, last = ends
+    place = block(tile, at(c, i, j), c.row, rows, count)
+    if not first:  # what the slices of K before this one have summed
+        total = add_tile(total, load_tile(tile, place))
+    total = begin(tile, total, epilogue, first, i, j, rows, count)
+    if last:
+        finish(total, epilogue, place)
+    else:
+        store_tile(total, place)
+
+
 # --------------------------------------------------------------------------------------------------------------- plans
 
 DEALT = 4

@@ -20,21 +20,21 @@ from numba import prange
 from ..cpu.accumulate import accumulate
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
-from ..cpu.places import block, columns, rows_apart
+from ..cpu.places import columns, rows_apart
 from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
-from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, load_tile, spread_columns, store_tile, zero
+from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, spread_columns, zero
 from ..cpu.workspace import caches, even, far_caches
+from .few_rows_cpu import meet_few_rows, tile_of_few_rows
 from .operands import (
     PACKING,
     Epilogue,
     Matrix,
     Product,
     at,
-    begin,
     beyond,
     buffer,
     facts_at,
-    finish,
+    leave,
     matrices,
     of_product,
     part,
@@ -55,18 +55,30 @@ On a Granite Rapids 152 x 330 x 234 took 0.8 of the time so, 196 x 105 x 286 0.8
 """
 
 
+TURNED_DEPTH = 32
+"""Steps of K from which on few rows of A meet the rows of a transpose of B as they are (``few_rows_cpu.py``).
+
+On a Granite Rapids 2 x 300 x 200 took 0.26 of the time so, 8 x 300 x 200 0.46, 12 x 300 x 200 0.52, 8 x 100 x 32 0.81; but 9 x
+300 x 16 1.2.
+"""
+
+
 @jit
-def multiply(tile, few, blocks, shape, bounds, a, b, c, epilogue, rooms):
+def multiply(tile, few, turned, blocks, shape, bounds, a, b, c, epilogue, rooms):
     """The part of C = epilogue(A @ B) within ``bounds`` for one thread.
 
-    Either tile may be None: ``tile`` without whole vectors, ``few`` where masks do for the last columns.
-    blocks : steps of K and rows of A at once
+    Each tile may be None: ``tile`` without whole vectors, ``few`` where masks do for the last columns, ``turned`` where A's
+    rows are not so few that a B that is there as its transpose needs one of its own.
+    blocks : steps of K and rows of A at once, steps of K for ``turned``
     rooms : for a panel of B, or what ``few`` needs; for a block of A that is turned
     """
     _, N, K = shape
-    slice_, height = blocks
+    slice_, height, long = blocks
     top, bottom, left, right = bounds
     whole = right if few is None else min(right, N - N % few.lanes)
+    if turned is not None and b.column != 1 and K >= TURNED_DEPTH:
+        meet_few_rows(turned, long, shape, left, right, a, b, c, epilogue, rooms[0])
+        return
     turns = a.column != 1 and right - left >= TURNED
     if not turns:
         height = max(1, bottom - top)
@@ -108,20 +120,6 @@ def meet(tile, across, step, depth, ends, j, bounds, a, c, epilogue):
         leave(tile, total, ends, i, j, rows, count, c, epilogue)
 
 
-@inlined
-def leave(tile, total, ends, i, j, rows, count, c, epilogue):
-    """What this slice of K adds to ``rows`` x ``count`` elements of C."""
-    first, last = ends
-    place = block(tile, at(c, i, j), c.row, rows, count)
-    if not first:  # what the slices of K before this one have summed
-        total = add_tile(total, load_tile(tile, place))
-    total = begin(tile, total, epilogue, first, i, j, rows, count)
-    if last:
-        finish(total, epilogue, place)
-    else:
-        store_tile(total, place)
-
-
 @jit
 def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
     """The last columns of B, that would fill little of a vector, with all of A."""
@@ -143,7 +141,7 @@ def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
 
 
 @jit
-def part_of(tile, wide, few, blocks, shape, table, buffers, located, epilogue, thread, threads):
+def part_of(tile, wide, few, turned, blocks, shape, table, buffers, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
     bounds = part(tile, shape, PACKING if located[1].column != 1 else 0, cut, cuts)
@@ -151,16 +149,16 @@ def part_of(tile, wide, few, blocks, shape, table, buffers, located, epilogue, t
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
         own = Epilogue(located[4], addend, epilogue[0], epilogue[1])
-        multiply(wide, few, blocks, shape, bounds, a, b, c, own, rooms)
+        multiply(wide, few, turned, blocks, shape, bounds, a, b, c, own, rooms)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (wide, few, blocks), facts = machinery
+    tile, (wide, few, turned, blocks), facts = machinery
     for thread in prange(threads):
-        shape, table, rooms, turned = facts_at(tile, facts)
-        located, buffers = matrices(tile, operands, shape[1]), (rooms, turned)  # a parallel loop takes no tuple of tuples
-        part_of(tile, wide, few, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
+        shape, table, b_rooms, a_rooms = facts_at(tile, facts)
+        located, buffers = matrices(tile, operands, shape[1]), (b_rooms, a_rooms)  # a parallel loop takes no tuple of tuples
+        part_of(tile, wide, few, turned, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 
 
 SHORT = 768
@@ -188,15 +186,17 @@ class UnpackedMatmul(Product):
     run = forward
 
     def __init__(self, problem, threads=1, tile=None):
-        few = tile_of_few(problem)
+        few, turned = tile_of_few(problem), tile_of_few_rows(problem)
         columns = problem.N - problem.N % few.lanes if few else problem.N
         wide = None if few and not columns else tile or tile_of_whole(problem, columns)
         tile = wide or few
         slice_ = even(problem.K, STREAMS if reads_once(problem) else SHORT, tile.lanes)
         height = even(problem.M, caches().level2 // 4 // (slice_ * tile.itemsize), tile.rows)
         width = max(tile.columns, tile.lanes + GROUP * few.vectors if few else 0)
-        sizes = slice_ * width + tile.lanes, slice_ * height
-        super().__init__(problem, threads, tile, (wide, few, (slice_, height)), *sizes)
+        across = GROUP * turned.vectors if turned else 0
+        long = even(problem.K, caches().level2 // 4 // (max(1, across) * tile.itemsize), tile.lanes)  # runs of B as long
+        sizes = max(slice_ * width, long * across) + tile.lanes, slice_ * height
+        super().__init__(problem, threads, tile, (wide, few, turned, (slice_, height, long)), *sizes)
 
 
 FAR_VECTOR = 2
