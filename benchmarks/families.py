@@ -177,6 +177,7 @@ FAMILIES = (
     Family("training step, mnist-cnn, batch 128", "training", 3.5, None, _model("mnist-cnn"), OURS),
     Family("training step, LeNet-5, batch 128", "training", 4.0, None, _model("lenet5"), OURS),
     Family("training step, ResNet-18 on 32x32, batch 64", "training", 1.8, None, _model("resnet18"), OURS),
+    *(Family(f"layers of other networks, {direction}", f"unseen_{direction}") for direction in DIRECTIONS),
     Family(
         "with subnormal operands, against the same without",
         "subnormal",

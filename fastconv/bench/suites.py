@@ -105,11 +105,18 @@ def _memory(direction: str) -> Suite:
     return Suite("conv", direction, frugal, ("largest",), threads=(2,), unit="bytes")
 
 
+def _unseen(direction: str) -> Suite:
+    return Suite("conv", direction, (*OF_PRODUCTS, *OUR_KERNELS, *TORCH), ("unseen",), threads=(1,))
+
+
 SUITES = {
     "forward": Suite("conv", "forward", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
     "backward_input": Suite("conv", "backward_input", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
     "backward_weight": Suite("conv", "backward_weight", (*OF_PRODUCTS, *ON_IMAGES), NETWORKS),
     "batch1": Suite("conv", "forward", (*OF_PRODUCTS, *PREPARED), NETWORKS, packed=True, batch=1),
+    "unseen_forward": _unseen("forward"),
+    "unseen_backward_input": _unseen("backward_input"),
+    "unseen_backward_weight": _unseen("backward_weight"),
     "pool": Suite("pool", "forward", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "pool_backward": Suite("pool", "backward_input", (COPY, *ON_IMAGES), (*NETWORKS, "average")),
     "matmul": Suite("matmul", "forward", ON_MATRICES, ("large", "skinny", "small")),

@@ -58,6 +58,24 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
             clear(tile, target, pitch)
 
 
+@jit
+def frame_groups(tile, image, extent, groups, top, left, height, width, frame):
+    """``frame_band`` for each of ``groups`` apart: frame[g, f, t] has the channels of group g alone."""
+    rows, columns, channels = extent
+    first, depth = max(0, -left), channels // groups
+    count, step = min(width - first, columns - max(0, left)), height * width * depth
+    for f in range(height):
+        target, y = frame + f * width * depth, top + f
+        if 0 <= y < rows:
+            for t in range(count):
+                source, place = image + (y * columns + max(0, left) + t) * channels, target + (first + t) * depth
+                for g in range(groups):
+                    copy(tile, source + g * depth, place + g * step, depth)
+        else:
+            for g in range(groups):
+                clear(tile, target + g * step, width * depth)
+
+
 @inlined
 def copy_pairs(tile, source, count, target, apart):
     """target[t] = source[2 * t], target[apart + t] = source[2 * t + 1]: both phases of a row of ``count`` elements."""

@@ -161,12 +161,14 @@ class Tables(NamedTuple):
     taps: list[np.ndarray]
 
 
-def tables_of(vertical, horizontal, bands, source_channels, target_channels, groups, slice_rows, tile_rows=None):
+def tables_of(vertical, horizontal, bands, source_channels, target_channels, groups, slice_rows, tile_rows=None, apart=False):
     """The tables of one direction; ``slice_rows`` bounds the weight rows that one pass over a band uses.
 
     tile_rows: those of the tile that runs over the pixels, if it may leave out taps that lie in the padding
+    apart: whether each group has a frame of its own, in which its channels alone lie side by side
     """
     depth = source_channels // groups
+    pitch = depth if apart else source_channels
     phases, classes, sources, targets, slices, segments, taps = [], [], [], [], [], [], []
     rows_before = 0
     for (i, vertical_taps), (j, horizontal_taps) in product(enumerate(vertical.taps), enumerate(horizontal.taps)):
@@ -174,7 +176,7 @@ def tables_of(vertical, horizontal, bands, source_channels, target_channels, gro
         columns = len(range(j, horizontal.target, horizontal.step))
         row, column = y // vertical.step * vertical.advance, x // horizontal.step * horizontal.advance
         first_slice, first_class, first_pixel = len(slices), len(classes), sum(map(len, sources))
-        sources.append((row * bands.width + column) * source_channels)
+        sources.append((row * bands.width + column) * pitch)
         targets.append((y * horizontal.target + x) * target_channels)
         taps.append(integer([(r, s) for (r, _), (s, _) in product(vertical_taps, horizontal_taps)], 2))
         alike = _rows_alike(vertical, i, bands, columns, tile_rows)
@@ -182,8 +184,8 @@ def tables_of(vertical, horizontal, bands, source_channels, target_channels, gro
         for _, up in vertical_taps:
             starts.append(len(segments) + len(runs))
             for _, across in horizontal_taps:
-                offset = ((up - bands.top) * bands.width + across - bands.left) * source_channels
-                joins = groups == 1 and runs and sum(runs[-1]) == offset and runs[-1][1] + depth <= max(slice_rows, depth)
+                offset = ((up - bands.top) * bands.width + across - bands.left) * pitch
+                joins = pitch == depth and runs and sum(runs[-1]) == offset and runs[-1][1] + depth <= max(slice_rows, depth)
                 if joins and (len(alike) == 1 or starts[-1] < len(segments) + len(runs)):
                     runs[-1][1] += depth
                 else:

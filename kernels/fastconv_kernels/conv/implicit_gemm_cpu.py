@@ -6,6 +6,7 @@ small image is enough for many.  The sum runs over the taps of the window and th
 Weights that are not prepared each thread packs for itself, as many panels at a time as stay in its second cache: what another
 core has packed comes slowly where the two share no cache.
 Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
+Each group of channels has a frame of its own: its few channels between those of others would be in few sets of a cache.
 In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products.
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
 Results that the caches do not hold are written past them.
@@ -21,9 +22,17 @@ from ..cpu.compile import jit, threaded
 from ..cpu.share import THREAD_FLOPS, share_of_bands, threads_for
 from ..cpu.tile import fitting, pointer, streamed
 from ..cpu.workspace import caches, even, unwritten, workspace, workspace_bytes
-from .frame_cpu import flat, frame_band, pack_panels
+from .frame_cpu import flat, frame_band, frame_groups, pack_panels
 from .geometry import band_pixels, bands_of, forward_axes, parts_of, pixels_as_rows, tables_of, transposed_axes
-from .implicit_gemm_stages_cpu import PIXELS_AHEAD, convolve_band, first_channel, panels_met, panels_of, weights_of
+from .implicit_gemm_stages_cpu import (
+    PIXELS_AHEAD,
+    convolve_band,
+    first_channel,
+    frames_apart,
+    panels_met,
+    panels_of,
+    weights_of,
+)
 from .planes_cpu import frame_planes, scatter_pixels
 from .walk import exceed_caches
 
@@ -62,8 +71,11 @@ def convolve_bands(tile, narrow, tables, bands, extents, shape, operands, flags,
         if framed:
             source = frame if whole else frame + (task - before) * height * width * source_channels
             if first:
-                extent = source_rows, source_columns, source_channels
-                frame_band(tile, image, extent, band * advance + top, left, height, width, source)
+                extent, place = (source_rows, source_columns, source_channels), (band * advance + top, left, height, width)
+                if frames_apart(shape):
+                    frame_groups(tile, image, extent, shape[0], *place, source)
+                else:
+                    frame_band(tile, image, extent, *place, source)
         if stretch[0] >= stretch[1]:
             continue
         line = n * target_rows + band * band_rows
@@ -119,9 +131,10 @@ def convolve_planes_share(
     while item < end:
         task, panel = item // panels, item % panels
         n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))
-        extent = source_rows, source_columns, source_channels
-        image = inputs + n * source_plane * source_channels
-        frame_planes(tile, image, extent, band * advance + top, left, height, width, frame)
+        image, parts = inputs + n * source_plane * source_channels, shape[0] if frames_apart(shape) else 1
+        extent, place = (source_rows, source_columns, source_channels // parts), (band * advance + top, left, height, width)
+        for g in range(parts):
+            frame_planes(tile, image + g * source_plane * extent[2], extent, *place, frame + g * shape[3])
         rows = min(band_rows, target_rows - band * band_rows)
         convolve_band(tile, narrow, tables, shape, rows, stretch, frame, weights, epilogue, result, flags[3:])
         begin, stop = first_channel(tile, shape, stretch[0]), first_channel(tile, shape, stretch[1])
@@ -156,10 +169,12 @@ class _Tabled:
         pixels = band_pixels(problem.N * target[0] * target[1], source[2] + target[2], self.tile.itemsize, threads)
         unit = self.tile.rows if horizontal.target == 1 else 1  # in maps of one column a band ends with a tile
         images, vertical = (problem.N, vertical) if self.planes else parts_of(problem, vertical, threads, unit)
-        self.bands = bands_of(vertical, horizontal, pixels, unit, framed=self.planes)
+        apart = problem.groups > 1 and problem.R * problem.S > 1
+        self.bands = bands_of(vertical, horizontal, pixels, unit, framed=self.planes or apart)
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
-        shape = problem.groups, source[2], target[2]
-        tables = tables_of(vertical, horizontal, self.bands, source[2], target[2], problem.groups, slice_rows, self.tile.rows)
+        channels = source[2], target[2], problem.groups
+        shape = problem.groups, source[2], target[2], self.depth * (self.bands.height * self.bands.width if apart else 1)
+        tables = tables_of(vertical, horizontal, self.bands, *channels, slice_rows, self.tile.rows, apart)
         self.taps = tables.taps
         panels = problem.groups * -(-self.width // self.tile.columns)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), images * self.bands.number * panels))

@@ -109,8 +109,9 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, weights, epilogu
 def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, epilogue, target, asks):
     """Target pixels of one band: for each phase, group, slice of the sum, panel of channels and tile of pixels.
 
-    narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels); rows: target rows that
-    exist; stretch: panels from, to; source, packed, target: pointers, of the frame, of the weights, of the band in the target;
+    narrow: the tile of the last panel of a group; shape: (groups, source channels, target channels, elements of the frame from
+    one group to the next); rows: target rows that exist; stretch: panels from, to; source, packed, target: pointers, of the
+    frame, of the weights, of the band in the target;
     epilogue: (bias, residual band, adds, rectifies, streams); asks: (how many elements ahead pixels are asked for, while the
     first panel is met, or 0; whether the weights of the next panel are, else; elements from one pixel of the target to the
     next if places of results are, else, or 0)
@@ -119,9 +120,9 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
     to 0.9 times as long, 2 MB of weights 0.94 times, results of short sums 0.87 to 0.92, whose lines came all at once before.
     """
     phases, classes, sources, targets, slices, segments = tables
-    groups, source_channels, target_channels = shape
+    groups, _, target_channels, group_step = shape
     bias, residual, adds, rectifies, streams = epilogue
-    depth, width, nr = source_channels // groups, target_channels // groups, tile.columns
+    width, nr = target_channels // groups, tile.columns
     panels, alike, runs = (width + nr - 1) // nr, pointer(tile, classes, 0), pointer(tile, segments, 0)
     for phase in range(phases.shape[0]):
         first_pixel, line, row_phase, row_step, rows_before, panel_rows, first_slice, last_slice = phases[phase, :8]
@@ -138,7 +139,7 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
                     ahead = asks[0] if j == first_panel else 0, asks[1] and end_panel - first_panel > 1, asks[2], following
                     k, count = g * width + j * nr, width - j * nr
                     ending = bias + k, residual + k, adds, rectifies, streams
-                    about = places, slice_, pixels, count, source + g * depth, first_rows, ending, target + k, ahead
+                    about = places, slice_, pixels, count, source + g * group_step, first_rows, ending, target + k, ahead
                     if count < nr:
                         convolve_panel(narrow, *about)
                     else:
@@ -146,8 +147,14 @@ def convolve_band(tile, narrow, tables, shape, rows, stretch, source, packed, ep
 
 
 @inlined
+def frames_apart(shape):
+    """Whether each group has a frame of its own."""
+    return shape[3] > shape[1] // shape[0]
+
+
+@inlined
 def panels_of(tile, shape):
-    """Panels of target channels, those of all groups; shape: (groups, source channels, target channels)."""
+    """Panels of target channels, those of all groups; shape: as in ``convolve_band``."""
     return shape[0] * ((shape[2] // shape[0] + tile.columns - 1) // tile.columns)
 
 
@@ -173,7 +180,7 @@ def weights_of(tile, narrow, taps, shape, packing, weight, begin, end, room):
 
     packing: how many panels each thread packs for itself at a time, or 0; strides of the weight, see ``pack_panels``
     """
-    groups, source_channels, target_channels = shape
+    groups, source_channels, target_channels, _ = shape
     if packing[0] == 0:
         return pointer(tile, weight, 0)
     depth, width = source_channels // groups, target_channels // groups

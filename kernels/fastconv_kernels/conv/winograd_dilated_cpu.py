@@ -16,12 +16,12 @@ Sources: Holschneider et al., "A real-time algorithm for signal analysis with th
 phases; Yu & Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016, for the use.
 """
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ..cpu.workspace import workspace
+from .dilated import as_images, sizes_of
 
 
 def refuses(problem, undilated):
@@ -40,24 +40,6 @@ def refuses(problem, undilated):
     if top % down or left % across:
         return ("the dilation must divide the padding above and on the left",)
     return undilated(as_images(problem))
-
-
-def as_images(problem):
-    """The convolution of all phases of ``problem`` as images, the window not dilated."""
-    gaps, kernel = problem.dilation, (problem.R, problem.S)
-    source, target = ([-(-size // gap) for size, gap in zip(sizes, gaps, strict=True)] for sizes in _sizes(problem))
-    before = [pad // gap for (pad, _), gap in zip(problem.padding, gaps, strict=True)]
-    padding = tuple(
-        (pad, outputs + taps - 1 - inputs - pad)
-        for pad, outputs, taps, inputs in zip(before, target, kernel, source, strict=True)
-    )
-    images = problem.N * gaps[0] * gaps[1]
-    return replace(problem, N=images, H=source[0], W=source[1], padding=padding, dilation=(1, 1))
-
-
-def _sizes(problem):
-    """(rows, columns) of the input and of the output."""
-    return (problem.H, problem.W), (problem.P, problem.Q)
 
 
 class _Phases:
@@ -154,7 +136,7 @@ class BackwardWeight(_Phases):
     def __init__(self, problem, threads=1, *, inner, plain):
         super().__init__(problem, lambda phases, _: inner(phases, threads))
         self.plain = partial(plain, problem, threads)
-        self.lacks = any(size % gap for sizes in _sizes(problem) for size, gap in zip(sizes, problem.dilation, strict=True))
+        self.lacks = any(size % gap for sizes in sizes_of(problem) for size, gap in zip(sizes, problem.dilation, strict=True))
 
     def __call__(self, grad_output, x, out):
         """Write the gradient (R, R, C, K) into ``out``, for grad_output (N, P, Q, K) and x (N, H, W, C)."""

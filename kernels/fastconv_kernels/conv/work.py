@@ -27,8 +27,8 @@ from ..cpu.simd import register_bytes
 from ..cpu.workspace import caches, far_caches
 from ..problems import Conv
 from ..registry import Kernel
+from .dilated import as_images
 from .winograd_blocks import filter_passes, keeps_filters
-from .winograd_dilated_cpu import as_images
 
 COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
 """Of each unit, by kernel."""
