@@ -89,7 +89,7 @@ if SIMULATED:  # a pixel; tails of every kind; 16 bytes at a time with padding a
     }
 DENSE = "one", "primes", "tile + 1", "1x1 over the ends of images", "patches + 1", "patches of 5x5", "stride 2, patches"
 DEPTHWISE = "depthwise", "depthwise, tall", "depthwise, two each"
-SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "wide padding", *DEPTHWISE
+SPECIAL = "colours", "stride 3 in groups", "dilated, stride 2", "dilated patches", "wide padding", *DEPTHWISE
 FEW = (*PROBLEMS,) if SIMULATED else (*DENSE, *SPECIAL, "no image")
 """What is enough where vectors have fewer lanes than the machine's: each shape of a tile compiles."""
 DOUBLE = FEW if SIMULATED else ("primes", DENSE[3], "patches + 1", "stride 2, patches", "colours", "depthwise, tall")
