@@ -43,8 +43,8 @@ A ratio is another's time over ours: above 1 we are faster. Rows are the distinc
   as it comes, and with its OpenBLAS told that there is AVX-512 (`OPENBLAS_CORETYPE=SkylakeX`).
 - **training step**: a batch taken from an array, forward, loss, backward and Adam (PyTorch: its fused form); `model.fit` on
   fastconv's side.
-- **layers of other networks**: of some twenty networks to which no kernel was tuned, with odd sizes, few channels, groups,
-  dilated and single-row windows, and from 1 to 128 images.
+- **layers of other networks**: of some twenty more, with odd sizes, few channels, groups, dilated and single-row windows,
+  and from 1 to 128 images: by them no bar is set, and most of them no kernel was tuned to.
 - **subnormal**: one element in seven of images and weights is nearer to zero than the smallest normal number, which takes
   processors up to 200 times as long unless they are told to count it as zero.
 - **memory**: how far a new process's resident memory rises at most while a call is made, above operands and result, with

@@ -43,6 +43,7 @@ if llvm.get_host_cpu_features().get("avx512f"):  # which OpenBLAS does not find 
     ON_MATRICES += (Contestant("numpy SkylakeX", "numerical", {}, KEEP_MEMORY | {"OPENBLAS_CORETYPE": "SkylakeX"}),)
 ON_MATRICES += (Contestant("cupy", "on_gpu"),)
 SUBNORMAL = ", one in seven subnormal"
+"""After the name of who is given such operands (``operands.SUBNORMAL``)."""
 ON_SUBNORMALS = tuple(
     replace(each, name=each.name + SUBNORMAL * subnormal, subnormal=subnormal)
     for each in (OUR_KERNELS[0], TORCH[1])

@@ -5,7 +5,7 @@ for it.  Output channels are the columns of B, in panels; threads share the pane
 small image is enough for many.  The sum runs over the taps of the window and the channels of each.
 Weights that are not prepared each thread packs for itself, as many panels at a time as stay in its second cache: what another
 core has packed comes slowly where the two share no cache.
-Strides, padding, dilation, groups and the transpose are all in the tables (``geometry``): this kernel knows none of them.
+Strides, padding, dilation and the transpose are all in the tables (``geometry``): this kernel knows none of them.
 Each group of channels has a frame of its own: its few channels between those of others would be in few sets of a cache.
 In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products.
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.

@@ -45,10 +45,10 @@ def refuses(problem, undilated):
 class _Phases:
     """What the plans of all directions share, for images in NHWC.  One call at a time.
 
-    made: a function of the problem of the phases and of the bytes that its plan's workspace may take, that makes the plan
+    inner: the plan of windows that are not dilated, told what ``told`` says
     """
 
-    def __init__(self, problem, made, most_bytes=None):
+    def __init__(self, problem, threads, inner, most_bytes=None, **told):
         self.problem, phases = problem, as_images(problem)
         shapes = phases.x_shape, phases.out_shape
         self.buffers = [workspace(1, int(np.prod(shape)), problem.dtype) for shape in shapes]
@@ -56,7 +56,9 @@ class _Phases:
         self.inputs, self.outputs = (
             buffer[0, : int(np.prod(shape))].reshape(shape) for buffer, shape in zip(self.buffers, shapes, strict=True)
         )
-        self.plan = made(phases, None if most_bytes is None else most_bytes - own)
+        if most_bytes is not None:
+            told["most_bytes"] = most_bytes - own
+        self.plan = inner(phases, threads, **told)
         self.tile, self.threads, self.workspace_bytes = self.plan.tile, self.plan.threads, self.plan.workspace_bytes + own
 
     def _pairs(self, images, phases):
@@ -81,15 +83,16 @@ class _Phases:
         return images
 
 
-class Forward(_Phases):
-    """A plan for the convolution of images of one shape; inner: the plan of windows that are not dilated."""
+class _Filtered(_Phases):
+    """The same of both directions that take weights."""
 
     def __init__(self, problem, threads=1, *, inner, prepared=False, most_bytes=None):
-        def made(phases, limit):
-            return inner(phases, threads, prepared=prepared, most_bytes=limit)
-
-        super().__init__(problem, made, most_bytes)
+        super().__init__(problem, threads, inner, most_bytes, prepared=prepared)
         self.pack = self.plan.pack
+
+
+class Forward(_Filtered):
+    """A plan for the convolution of images of one shape."""
 
     def __call__(self, x, packed, out, bias=None, residual=None, activation=None):
         """Write activation(conv(x, weight) + bias + residual) into ``out``.
@@ -111,15 +114,8 @@ class Forward(_Phases):
         return out
 
 
-class BackwardInput(_Phases):
-    """A plan for the gradient with respect to the input; inner: the plan of windows that are not dilated."""
-
-    def __init__(self, problem, threads=1, *, inner, prepared=False, most_bytes=None):
-        def made(phases, limit):
-            return inner(phases, threads, prepared=prepared, most_bytes=limit)
-
-        super().__init__(problem, made, most_bytes)
-        self.pack = self.plan.pack
+class BackwardInput(_Filtered):
+    """A plan for the gradient with respect to the input."""
 
     def __call__(self, grad_output, packed, out):
         """Write the gradient (N, H, W, C) of the input for that of the output, (N, P, Q, K), into ``out``."""
@@ -130,11 +126,11 @@ class BackwardInput(_Phases):
 class BackwardWeight(_Phases):
     """A plan for the gradient with respect to the weight.
 
-    inner: the plan of windows that are not dilated; plain: one that only sums, of dilated windows
+    plain: a plan that only sums, of dilated windows
     """
 
     def __init__(self, problem, threads=1, *, inner, plain):
-        super().__init__(problem, lambda phases, _: inner(phases, threads))
+        super().__init__(problem, threads, inner)
         self.plain = partial(plain, problem, threads)
         self.lacks = any(size % gap for sizes in sizes_of(problem) for size, gap in zip(sizes, problem.dilation, strict=True))
 
