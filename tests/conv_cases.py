@@ -71,7 +71,7 @@ PROBLEMS = {
     "kernel = image": Conv(2, 3, 7, 7, 5, 7, 7),
     "unlike sides": Conv(1, 3, 9, 8, 5, 3, 4, padding=((0, 1), (2, 1))),
     "wide padding": Conv(1, 2, 3, 4, 5, 2, 3, padding=((4, 0), (1, 5))),
-    "one row": Conv(2, 5, 1, 33, 7, 1, 3, padding=_sides(0, 1)),
+    "one row": Conv(2, 9, 1, 33, 7, 1, 3, padding=((0, 0), (2, 1))),
     "one column": Conv(2, 5, 33, 1, 7, 3, 1, padding=_sides(1, 0)),
     "no image": Conv(0, 3, 7, 7, 5, 3, 3),
 }

@@ -250,6 +250,14 @@ def pixels_as_rows(problem):
     return replace(problem, N=images, H=problem.N // images * problem.H * problem.W, W=1)
 
 
+def upright(problem):
+    """Images of one row as images of one column, which in memory are the same: bands and blocks are some of their rows."""
+    if problem.P * problem.H * problem.R > 1 or problem.stride != (1, 1):
+        return problem
+    turned = {name: getattr(problem, name)[::-1] for name in ("padding", "dilation")}
+    return replace(problem, H=problem.W, W=1, R=problem.S, S=1, **turned)
+
+
 def parts_of(problem, vertical, threads, unit):
     """The images of ``pixels_as_rows(problem)`` and their axis, with an only one cut into a part for each thread.
 

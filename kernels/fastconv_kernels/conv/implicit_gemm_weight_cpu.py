@@ -26,7 +26,7 @@ from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.workspace import LINE_BYTES, apart, far_caches, workspace
 from .frame_cpu import copy, frame_band
-from .geometry import pixels_as_rows
+from .geometry import pixels_as_rows, upright
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
 from .weight_cuts import asks_of_frames, cuts_of, groups_together, tiles_for
 from .weight_panels_cpu import asked_in, coming, copy_rows, line_after, pack_columns
@@ -217,9 +217,9 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        whole = pixels_as_rows(problem)
+        few, self.planes = of_few_channels(problem), problem.layout == "NCHW"
+        whole = pixels_as_rows(problem) if few or self.planes else upright(pixels_as_rows(problem))
         channels, width = whole.C // whole.groups, whole.K // whole.groups
-        few, self.planes = of_few_channels(whole), whole.layout == "NCHW"
         run = whole.S * channels if few else channels
         self.tile = tile or fitting(tiles_for(whole, width, run if few else 0), width, whole.dtype, run, narrows=True)
         self.narrow = self.tile.of_last(width)

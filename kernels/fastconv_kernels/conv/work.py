@@ -47,13 +47,23 @@ CHANNEL_ROWS = 8
 
 
 FAR = 3
-"""Times what a number of U takes where it comes from beyond a second cache behind which all is far, and to transform filters
-where the second cache is slow.
+"""Times what a number of U takes where it comes from beyond a second cache behind which all is far.
 
 On a Granite Rapids a single image of 7x7 with 160 and 320 channels, 7 MB of U, took 320 µs, 254 of them for U at 29 GB/s.
-What was chosen there for weights that are not prepared took 1.010 times as long as the fastest forward and 1.016 in the
-gradient of the input, with filters as cheap as on a Zen 5 1.014 and 1.021.
 """
+
+
+SLOW = 2
+"""Times what it takes to transform filters where the second cache is slow.
+
+What was chosen on a Granite Rapids for weights that are not prepared took 1.010 times as long as the fastest forward and 1.015
+in the gradient of the input, with filters as cheap as on a Zen 5 1.014 and 1.021; in 44 problems of small maps
+1.06 times, with filters 3 times as dear, panels of them excepted, 1.15.
+"""
+
+
+FAR_PIXELS = 16
+"""That at least take as long as to meet weights beyond such a second cache, which all come again for every image."""
 
 
 EVERY_CALL = {"calls": 1, "runs": 1}
@@ -115,16 +125,20 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
     """
     deep, wide, pixels = _sides(problem, direction)
     lanes, taps = _lanes(problem), problem.R * problem.S
+    weights = problem.K * (problem.C // problem.groups) * taps
     waste = _up(wide, lanes) / wide
     if direction == "backward_weight" and (problem.groups > 1 or problem.S == 1):
         waste *= _up(deep, CHANNEL_ROWS) / deep
     if problem.groups > 1:
         waste *= OF_A_GROUP[direction]
+    beyond = far_caches() and weights * np.dtype(problem.dtype).itemsize > caches().level2
+    if beyond and direction != "backward_weight":
+        waste *= max(1, FAR_PIXELS * problem.N / max(1, pixels))
     return {
         "products": problem.flops / 2 * waste,
         "stores": pixels * problem.groups * _up(wide, lanes),
         "images": problem.image_bytes,
-        "weights": problem.K * (problem.C // problem.groups) * taps,
+        "weights": weights,
         **_turned(problem),
     }
 
@@ -176,12 +190,12 @@ def winograd(problem: Conv, direction: str, outputs: int) -> dict[str, float]:
     passes = 1 if direction == "backward_weight" else filter_passes(u_bytes, patches)
     ordered = {"ordered": passes * problem.K * problem.C * problem.R**2} if problem.layout == "NCHW" else {}
     far = FAR if far_caches() and u_bytes > caches().level2 else 1
-    slow = FAR if far_caches() and direction != "backward_weight" else 1
+    slow = SLOW if far_caches() and direction != "backward_weight" else 1
     met = {"met": far * side**2 * inputs * channels} if kept and direction != "backward_weight" else {}
     return {
         "products": problem.N * down * across * inputs * channels,
         "patches": side**3 * patches * (inputs + channels),
-        "filters" if kept else "panels": (slow if kept else 1) * passes * side**3 * inputs * channels,
+        "filters" if kept else "panels": slow * passes * side**3 * inputs * channels,
         "images": problem.image_bytes,
         **met,
         **_turned(problem),
