@@ -198,13 +198,13 @@ def test_the_gradient_of_a_weight_asks_for_pixels_or_not(problem: Conv, far: boo
 
 
 @pytest.mark.skipif(SIMULATED, reason="a kernel of the CPU")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_groups_meet_blocks_of_pixels_together(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Conv(3, 40, 13, 12, 40, 3, 3, padding=((1, 1), (1, 1)), groups=2, layout="NHWC")
+@pytest.mark.parametrize(("threads", "C", "groups"), [(1, 40, 2), (2, 40, 2), (2, 128, 8)])
+def test_groups_meet_blocks_of_pixels_together(threads: int, C: int, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Conv(3, C, 13, 12, C, 3, 3, padding=((1, 1), (1, 1)), groups=groups, layout="NHWC")
     gradient, x = operands("backward_weight", problem, integers)
     monkeypatch.setattr(weight_cuts, "caches", lambda: Caches(1 << 12, 1 << 17, 1 << 20))
     plan = implicit_gemm_weight_cpu.BackwardWeight(problem, threads, Tile(8, 2, problem.dtype))
-    assert plan.framing[-2]
+    assert (plan.framing[0] == implicit_gemm_weight_cpu.FRAMED, plan.framing[-2]) == (groups == 8, True)
     assert plan.cuts.images * plan.cuts.parts < problem.N
     with guarded(problem.weight_shape, problem.dtype) as out:
         plan(gradient, x, out)

@@ -59,6 +59,25 @@ def frame_band(tile, image, extent, top, left, height, width, frame):
 
 
 @jit
+def frame_group(tile, image, extent, top, left, height, width, frame):
+    """``frame_band`` of some channels; extent: (rows, columns, channels of the image, of the frame)."""
+    rows, columns, channels, depth = extent
+    if depth == channels:
+        frame_band(tile, image, (rows, columns, channels), top, left, height, width, frame)
+        return
+    first = max(0, -left)
+    count = min(width - first, columns - max(0, left))
+    for f in range(height):
+        target, y = frame + f * width * depth, top + f
+        if 0 <= y < rows:
+            source = image + (y * columns + max(0, left)) * channels
+            for t in range(count):
+                copy(tile, source + t * channels, target + (first + t) * depth, depth)
+        else:
+            clear(tile, target, width * depth)
+
+
+@jit
 def frame_groups(tile, image, extent, groups, top, left, height, width, frame):
     """``frame_band`` for each of ``groups`` apart: frame[g, f, t] has the channels of group g alone."""
     rows, columns, channels = extent
@@ -139,6 +158,13 @@ def bring(tile, source, size):
     """Read ``size`` elements from first to last for the sake of their cache lines alone: as the processor foresees best."""
     for t in range(0, size, tile.lanes):
         touch(source + t)
+
+
+@jit
+def bring_runs(tile, source, run, pitch, count):
+    """``bring`` ``count`` runs of ``run`` elements, ``pitch`` apart."""
+    for t in range(count):
+        bring(tile, source + t * pitch, run)
 
 
 @jit

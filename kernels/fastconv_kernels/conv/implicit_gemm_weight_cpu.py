@@ -4,8 +4,8 @@
 
 The sum runs over pixels, block by block: some channels of one tap, side by side in a pixel of the image, are the rows of A;
 channels of the gradient, packed once a block, are the columns of B.  A tap that reaches beyond the image leaves out the
-pixels where it does.  Images of few channels are copied into frames of zeros, where the taps of a row are side by side and
-count as one tap; those may be planes, NCHW, which are transposed in registers on the way.
+pixels where it does.  Images of few channels, and groups of few among many, are copied into frames of zeros, where the taps of
+a row are side by side and count as one tap; images may be planes, NCHW, which are transposed in registers on the way.
 
 The weight is cut into pieces that stay in the second cache while all pixels pass through; where these are few, the pixels are
 divided into *parts*, whose sums are kept apart and added in order at the end.  Pieces and parts depend on the problem alone,
@@ -25,10 +25,10 @@ from ..cpu.simd import entry, prefetch_further
 from ..cpu.sums import add_parts
 from ..cpu.tile import add_tile, fitting, load_tile, pointer, prefetch_tile, rank1, store_tile, zero
 from ..cpu.workspace import LINE_BYTES, apart, far_caches, workspace
-from .frame_cpu import copy, frame_band
+from .frame_cpu import bring_runs, copy, frame_group
 from .geometry import pixels_as_rows, upright
 from .planes_cpu import frame_planes, gather_pixels, turn_weight
-from .weight_cuts import asks_of_frames, cuts_of, groups_together, tiles_for
+from .weight_cuts import asks_of_frames, cuts_of, frames_groups, groups_together, tiles_for
 from .weight_panels_cpu import asked_in, coming, copy_rows, line_after, pack_columns
 from .weight_tables import TAP_NUMBERS, TILE_NUMBERS, frame_extent, tables_of_frames, tables_of_images
 
@@ -154,6 +154,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
     # Addresses before the loop: an array used in it would count its references, which takes longer than some tiles.
     gradients, inputs, results = pointer(tile, operands[0], 0), pointer(tile, operands[1], 0), pointer(tile, operands[2], 0)
     places, targets, tiles = pointer(tile, tables[1], 0), pointer(tile, tables[2], 0), tables[4].shape[0]
+    depth = C // groups
     origins, numbers = pointer(tile, tables[0], 0), (places, targets, pointer(tile, tables[3], 0), pointer(tile, tables[4], 0))
     item, end_item = share(thread, threads, parts * groups * pieces)
     while item < end_item:
@@ -164,6 +165,13 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
         index = begin
         while index < stop:
             images, rows = min(most_images, stop - index), min(most_rows, P - index % bands * most_rows)
+            if together and copies == FRAMED:
+                n, top = index // bands, index % bands * most_rows
+                first, some = item // pieces % groups, (last - 1) // pieces % groups - item // pieces % groups + 1
+                begins = gradients + ((n * P + top) * Q * K + first * (K // groups))
+                bring_runs(tile, begins, some * (K // groups), K, images * rows * Q)
+                begins = inputs + ((n * H + top * down) * W * C + first * depth)
+                bring_runs(tile, begins, some * depth, C, ((images - 1) * H + min(rows * down, H - top * down)) * W)
             for each in range(item, last):
                 n, top = index // bands, index % bands * most_rows
                 g, piece = each // pieces % groups, each % pieces
@@ -172,19 +180,20 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
                 sums = results + (part * size * K + g * (K // groups))
                 gradient = gradients + (n * P * Q * K + top * Q * (1 if plane else K) + g * (K // groups))
                 x, image, panel_size = inputs + n * H * W * C, H * W * C, 0
-                channel = g * (C // groups)
+                channel = g * depth
                 source = x + (top * down * W * C + channel)
                 if copies >= FRAMED:
-                    for i in range(images):
-                        frame, place = copied + i * height * width * C, (top * down - above, -beside, height, width)
+                    framed = height * width * depth
+                    for i in range(images if piece == 0 or each == item else 0):
+                        frame, place = copied + i * framed, (top * down - above, -beside, height, width)
                         if plane:
                             frame_planes(tile, x + i * image, (H, W, C), *place, frame)
                         else:
-                            frame_band(tile, x + i * image, (H, W, C), *place, frame)
-                    source, image = copied, height * width * C
+                            frame_group(tile, x + (i * image + channel), (H, W, C, depth), *place, frame)
+                    source, image = copied, framed
                 elif copies == COPIED:
                     pixels = images, top, rows, rows * Q, width
-                    about = (tables[0], tables[1], tables[3], tables[4]), (first_tile, end_tile), C // groups, pixels
+                    about = (tables[0], tables[1], tables[3], tables[4]), (first_tile, end_tile), depth, pixels
                     copy_rows(tile, *about, source, image, copied)
                     source, image, panel_size = copied, rows * Q * tile.rows, width
                 elif copies == LAST_COPIED and index + images == N * bands:  # a last tile reads beyond the last channel
@@ -194,7 +203,7 @@ def add_share(tile, narrow, tables, cuts, extents, framing, operands, buffers, t
                 pixels, right = (images, top, rows, image, rows * Q), min(left + step, K // groups)
                 asks = index + images < stop or (groups * pieces == 1 and last < end_item)
                 n, top = (index + images) // bands, (index + images) % bands * most_rows
-                low, high = first_tile * tile.rows, min(end_tile * tile.rows, C // groups)
+                low, high = first_tile * tile.rows, min(end_tile * tile.rows, depth)
                 begins, run = inputs + ((n * H + top * down) * W * C + channel + low), 0 if copies >= FRAMED else high - low
                 along = g * (K // groups) + left, right - left, K
                 count, side = coming(gradients + n * P * Q * K, numbers[1], (top, P, Q, most_rows), along, plane)
@@ -217,7 +226,7 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        few, self.planes = of_few_channels(problem), problem.layout == "NCHW"
+        few, self.planes = of_few_channels(problem) or frames_groups(problem), problem.layout == "NCHW"
         whole = pixels_as_rows(problem) if few or self.planes else upright(pixels_as_rows(problem))
         channels, width = whole.C // whole.groups, whole.K // whole.groups
         run = whole.S * channels if few else channels
@@ -243,13 +252,13 @@ class BackwardWeight:
         extents = whole.N, whole.H, whole.W, whole.C, whole.P, whole.Q, whole.K
         self.extents = whole.groups, *extents, whole.stride[0], whole.depth
         (above, _), (beside, _) = whole.padding
-        asks = asks or (few and asks_of_frames(whole, self.tile))
+        asks = asks or (few and whole.groups == 1 and asks_of_frames(whole, self.tile))
         line = LINE_BYTES // self.tile.itemsize if asks else 0
         self.framing = mode, above, beside, height, pitch, groups_together(whole), line
         pixels = images * rows * whole.Q
         above_last = max(0, (whole.P - 1) // rows * rows * whole.stride[0] - above)
         last = (images * whole.H - above_last) * whole.W * whole.C
-        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * whole.C] * 2)[mode] + self.tile.rows
+        copied = (0, last, -(-tiles // pieces_down) * pitch, *[images * height * pitch * channels] * 2)[mode] + self.tile.rows
         sizes = copied, pixels * self.tile.columns + self.tile.lanes
         self.buffers = tuple(workspace(self.threads, size, whole.dtype) for size in sizes)
         self.sums = np.zeros((parts if parts > 1 or self.planes else 0, whole.depth * whole.K), whole.dtype)

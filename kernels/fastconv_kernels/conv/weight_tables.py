@@ -48,10 +48,11 @@ def tables_of_images(problem, tile, rows, copied):
 
 def tables_of_frames(problem, tile, rows):
     """The tables for frames, in which the taps of a row are side by side: one tap for each row, of many channels."""
-    width, run = frame_extent(problem, rows)[1], problem.S * problem.C
+    channels, width = problem.C // problem.groups, frame_extent(problem, rows)[1]
+    run = problem.S * channels
     p, q = np.mgrid[:rows, : problem.Q]
-    places = ((p * problem.stride[0] * width + q * problem.stride[1]) * problem.C).ravel()
-    taps = [(r * problem.dilation[0] * width * problem.C, 0, problem.Q, 0, problem.P) for r in range(problem.R)]
+    places = ((p * problem.stride[0] * width + q * problem.stride[1]) * channels).ravel()
+    taps = [(r * problem.dilation[0] * width * channels, 0, problem.Q, 0, problem.P) for r in range(problem.R)]
     targets = np.arange(rows * problem.Q)
     return Tables(places, places, targets, integer(taps, 5), tile_table(tile, problem.R, run))
 
