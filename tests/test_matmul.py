@@ -247,6 +247,7 @@ def test_vectors_times_a_matrix_near_and_far(size: tuple[int, int, int], monkeyp
     """How many rows are read at once depends on the cache that holds the matrix, the order of no sum does."""
     problem, rng, found = Matmul(*size), np.random.default_rng(12), []
     a, b = normal(rng, problem.a_shape, "float32"), normal(rng, problem.b_shape, "float32")
+    monkeypatch.setattr(vector_cpu, "far_caches", lambda: False)
     for sizes in (Caches(level3=1 << 30), Caches(level3=0)):
         monkeypatch.setattr(vector_cpu, "caches", lambda sizes=sizes: sizes)
         with guarded(problem.out_shape, "float32") as out:

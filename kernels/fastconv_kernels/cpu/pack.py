@@ -71,6 +71,31 @@ def transpose(builder, result, total):
     return square
 
 
+def across_type(total):
+    return Sums(TileType(1, 1, total.tile.vector)) if turned(total) else None
+
+
+@word(across_type)
+def add_across(builder, result, total):
+    """The sums of the lanes of each row, one after the other; lanes that no row has are unspecified.
+
+    A round exchanges as ``transpose`` does, and then adds: each has half as many rows as the one before, 30 shuffles of 16.
+    """
+    lanes = result.element.element.count
+    rows = [builder.extract_value(total, [i, 0]) for i in range(total.type.count)]
+    distance = 1
+    while distance < lanes:
+        upper = [lane if not lane & distance else lanes + lane - distance for lane in range(lanes)]
+        lower = [lane + distance if not lane & distance else lanes + lane for lane in range(lanes)]
+        orders, halved = [ir.Constant(ir.VectorType(INT32, lanes), order) for order in (upper, lower)], []
+        for i in range(0, len(rows), 2):
+            pair = rows[i], rows[min(i + 1, len(rows) - 1)]
+            halved.append(builder.fadd(*(builder.shuffle_vector(*pair, order) for order in orders)))
+        rows, distance = halved, distance * 2
+    line = ir.Constant(result, ir.Undefined)
+    return builder.insert_value(line, rows[0], [0, 0])
+
+
 def _permuted(builder, vectors, origin):
     """As many vectors as ``vectors``: element e of all, one after the other, is their element ``origin(e)``."""
     lanes, permuted = vectors[0].type.count, []

@@ -15,25 +15,28 @@ import numpy as np
 from numba import prange
 
 from ..cpu.compile import apart, inlined, jit, threaded
-from ..cpu.pack import transpose
+from ..cpu.pack import add_across
 from ..cpu.places import block, columns, panel, rows_apart
 from ..cpu.share import share, stripe, threads_for
 from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, load_tile, rank1, rectify, room, spread_columns, spread_rows, store_tile, zero
-from ..cpu.tile_rows import add_rows, along
-from ..cpu.workspace import caches
+from ..cpu.tile_rows import along
+from ..cpu.workspace import caches, far_caches
 from .operands import Epilogue, Matrix, Product, at, begin, beyond, buffer, facts_at, finish, matrices, of_product, products_of
 
 FEW = 4
 """With more rows there is arithmetic enough to do something else."""
 
-NEAR_ROWS, FAR_ROWS, COLUMNS_TOGETHER = 4, 8, 4
+NEAR_ROWS, FAR_ROWS, COLUMNS_TOGETHER, SHORT_TOGETHER = 4, 8, 4, 8
 """Rows or columns of B that are read side by side.
 
 Each is a stream, which the processor fetches ahead of its own accord if it is read by instructions of its own, and without a
 mask.  On a Zen 5 a vector times 4096 x 4096 elements, from memory, took 1230 µs with eight rows, 1400 to 1500 with one or two.
 From level 3 a vector times 2000 x 1000 took 72 µs with four rows, 78 with eight; and 1000 x 2000 took 68 with the next four
 fetched ahead, 72 without, which from memory costs a tenth.
+
+Where caches are far no B is near: on a Granite Rapids 1 x 4096 x 64 took 0.55 of the time with eight rows and nothing fetched
+ahead, 1 x 2048 x 128 0.55, 1 x 1000 x 500 1.0, 2 x 1000 x 1000 0.8, 4 x 1000 x 2048 0.5.
 """
 
 SLICE = 128
@@ -59,6 +62,12 @@ VECTORS = 4
 STRETCH = 4
 """Vectors of each column at once, each read by an instruction of its own: 57 GB/s for 43."""
 
+SHORT = 128
+"""Elements up to which twice as many columns are read together, a vector at a time, whose sums are then added across.
+
+On a Granite Rapids 4096 x 1 x 64 took 0.85 of the time so, 16384 x 1 x 32 0.76, 1000 x 1 x 100 0.9; but 3136 x 1 x 256 1.05.
+"""
+
 AHEAD = 128
 """How far ahead, in elements, a column of B is fetched: the processor sees too late where a short one goes."""
 
@@ -75,8 +84,8 @@ def biases(tile, bias, bias_step, j, count):
 def by_rows(tile, narrow, near, K, bounds, ends, own, epilogue, bias_step):
     """The columns from ``bounds[0]`` to ``bounds[1]`` of C, row by row of B; C holds the sums meanwhile.
 
-    ``narrow`` is the tile of one vector; ``near``: whether B is in level 3; ``ends``: whether these rows of B are the first,
-    to whose products bias and addend belong, and whether they are the last.
+    ``narrow`` is the tile of one vector; ``near``: whether B is in a level 3 that is not far; ``ends``: whether these rows of
+    B are the first, to whose products bias and addend belong, and whether they are the last.
     """
     (left, right), (starts, ends_here), (a, b, c) = bounds, ends, own
     width = NEAREST if near else NEARBY
@@ -153,7 +162,7 @@ def by_columns(tile, line, shape, bounds, a, b, c, epilogue, bias_step):
     """The same, column by column of B: ``tile`` has a row for each of the columns read together, ``line`` is their sums."""
     M, _, K = shape
     left, right = bounds
-    stretch = STRETCH * tile.lanes
+    stretch = (STRETCH if tile.rows <= COLUMNS_TOGETHER else 1) * tile.lanes
     whole = K - K % stretch
     for j in range(left, right, tile.rows):
         count = min(tile.rows, right - j)
@@ -167,7 +176,7 @@ def by_columns(tile, line, shape, bounds, a, b, c, epilogue, bias_step):
                     total = along(total, beside + (k + step), panel(line, x + (k + step)))
             for k in range(whole, K, tile.lanes):
                 total = along(total, beside + k, columns(line, x + k, K - k))
-            sums = add_tile(add_rows(transpose(total)), biases(line, epilogue.bias, bias_step, j, count))
+            sums = add_tile(add_across(total), biases(line, epilogue.bias, bias_step, j, count))
             place = block(line, at(c, i, j), c.row, 1, count)
             finish(begin(line, sums, epilogue, True, i, j, 1, count), epilogue, place)
 
@@ -264,8 +273,9 @@ class VectorMatmul(Product):
         rows, dtype = max(1, min(problem.M, FEW)) if problem.N != 1 else 1, problem.dtype
         shapes = (Tile(rows, vectors, dtype) for vectors in range(VECTORS, 0, -1))
         wide, narrow, line = next(filter(Tile.fits, shapes)), Tile(rows, 1, dtype), Tile(1, 1, dtype)
-        tall = Tile(min(COLUMNS_TOGETHER, line.lanes), 1, dtype)  # the sums of its rows become one vector
-        near = problem.N * problem.K * line.itemsize <= caches().level3 // 2
+        together = SHORT_TOGETHER if problem.K <= SHORT else COLUMNS_TOGETHER
+        tall = Tile(min(together, line.lanes), 1, dtype)  # the sums of its rows become one vector
+        near = not far_caches() and problem.N * problem.K * line.itemsize <= caches().level3 // 2
         columns = problem.M if problem.N == 1 else problem.N
         cuts = columns <= NEAREST and problem.flops >= 2 * self.grain and len(problem.out_shape) == 2
         pieces = PIECES if cuts else 1
