@@ -60,6 +60,7 @@ ORDINARY = (
     "1x1 over the ends of images",
     "depthwise",
     "colours",
+    "several slices",
 )
 MIDDLE = {name: PROBLEMS[name] for name in ORDINARY if name in PROBLEMS}
 """Those of ``conv_cases`` that every kernel is compiled for in any case."""

@@ -17,6 +17,7 @@ from . import (
     direct_weight_cpu,
     implicit_gemm_cpu,
     implicit_gemm_weight_cpu,
+    matmul_cpu,
     pointwise_cpu,
     pointwise_weight_cpu,
     winograd_cpu,
@@ -127,6 +128,23 @@ RANKED = (
         "Georganas et al., Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures, 2018",
     ),
 )
+
+MATMUL = [
+    Kernel(
+        "conv",
+        direction,
+        "matmul",
+        "cpu",
+        plan,
+        refuses=matmul_cpu.refuses,
+        declines=partial(matmul_cpu.declines, direction=direction),
+        summary="A 1x1 window, few channels on one side: the plain product of matrices, for a vector, few rows or columns.",
+        source="Goto & van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008",
+    )
+    for direction, plan in zip(
+        DIRECTIONS, (matmul_cpu.Forward, matmul_cpu.BackwardInput, matmul_cpu.BackwardWeight), strict=True
+    )
+]
 
 POINTWISE: dict[str, Any] = {
     "algorithm": "pointwise",
@@ -244,5 +262,8 @@ BACKWARD_WEIGHT[:0] = [
     ),
     Kernel("conv", "backward_weight", plan=winograd_weight_cpu.PhasesBackwardWeight, layout="NHWC", **PHASES),
 ]
+
+for table, kernel in zip((FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT), MATMUL, strict=True):
+    table.insert(0, kernel)
 
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = (list(map(modelled, table)) for table in (FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT))
