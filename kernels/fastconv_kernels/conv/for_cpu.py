@@ -260,7 +260,7 @@ BACKWARD_WEIGHT[:0] = [
         summary="Lanes over pixels, a sum for each tap of a vector of gradients: for groups of few channels.",
         source="Zhang, Lo & Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, 2020",
     ),
-    Kernel("conv", "backward_weight", plan=winograd_weight_cpu.PhasesBackwardWeight, layout="NHWC", **PHASES),
+    Kernel("conv", "backward_weight", plan=winograd_weight_cpu.PhasesBackwardWeight, **PHASES),
 ]
 
 for table, kernel in zip((FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT), MATMUL, strict=True):

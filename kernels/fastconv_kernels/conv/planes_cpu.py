@@ -4,15 +4,16 @@ A kernel with lanes over channels wants the channels of a pixel side by side.  S
 registers on their way into its frame, and those of the result on their way out: the images as a whole are never converted.
 """
 
+import numpy as np
 from numba import prange
 
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import colours, in_line, interleave, square, transpose
 from ..cpu.places import block
-from ..cpu.share import share
+from ..cpu.share import share, stripe
 from ..cpu.simd import load_alternate, prefetch, store_first
 from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rectify, store_tile, stream_tile
-from .frame_cpu import clear, copy_phase
+from .frame_cpu import clear, copy, copy_phase
 
 AHEAD = 64
 """So many pixels before they are read those of all planes are asked for: the processor does not foresee so many streams."""
@@ -172,3 +173,21 @@ def turn_weight(tile, weight, turned, shape, threads):
         for c in range(first, end):
             epilogue, place = (target, False, False), target + c * taps
             scatter_pixels(tile, source + c * width, channels * width, taps, width, channels * taps, epilogue, place)
+
+
+@threaded
+def turn_strips(tile, weight, shape, rooms, threads):
+    """weight[k, c, tap], where it was weight[k // lanes, c, tap, k % lanes]: of ``lanes`` output channels strip by strip.
+
+    In one as in the other these have a room of their own, so that nothing is needed but a copy of it.
+
+    weight: a line; shape: (taps, C, K); rooms: for a strip, a row for each thread
+    """
+    for thread in prange(threads):
+        taps, channels, width = shape
+        lanes, depth, room = tile.lanes, taps * channels, pointer(tile, rooms, np.intp(thread) * rooms.shape[1])
+        first, end = stripe(thread, threads, width, lanes)
+        for k in range(first, end, lanes):
+            count, strip = min(lanes, width - k), pointer(tile, weight, k * depth)
+            copy(tile, strip, room, count * depth)
+            scatter_pixels(tile, room, count, depth, count, depth, (strip, False, False), strip)

@@ -105,41 +105,26 @@ def multiply_points(tile, scheme, v, d, m, shape, patches, first, following, tur
 def write_gradient(tile, scheme, m, addend, result, begin, shape, corner, extent, marks):
     """Transform a block of M to ``result``, from element ``begin`` on; addend: ``result``, or None if nothing is added.
 
-    shape: of the weight, (C, K); corner, extent: (input, output channels) before the block and in it; marks: of the weight
+    shape: of the weight, (C, K), and whether it is in strips (``turn_strips``); corner, extent: (input, output channels)
+    before the block and in it; marks: of the weight
 
     Returns how many vectors of the gradient were marked because they may not be finite.
     """
-    inputs, outputs = shape
+    inputs, outputs, strips = shape
     window, size, vectors = scheme.output.outputs, inputs * outputs, (outputs + tile.lanes - 1) // tile.lanes
     marked, addend, result = 0, pointer(tile, addend, begin), pointer(tile, result, begin)
     for c in range(extent[0]):
         for k in range(0, extent[1], tile.lanes):
             row, column = corner[0] + c, corner[1] + k
-            place = row * outputs + column
+            place, tap = row * outputs + column, size
+            if strips:
+                tap = min(tile.lanes, outputs - column)
+                place = window * window * (column * inputs + row * tap)
             epilogue, targets = (None, advance(addend, place), False), (result + place, None, False)
-            strides, exists = (window * size, size), (window, window, outputs - column)
+            strides, exists = (window * tap, tap), (window, window, outputs - column)
             if transform_points(scheme.output, m.base + (c * m.row + k), m.point, epilogue, targets, strides, exists):
                 marks[row * vectors + column // tile.lanes] = 1
                 marked += 1
-    return marked
-
-
-@jit
-def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks, following):
-    """The blocks of M from V and D of a group, added to the gradient; returns how many of its vectors were marked.
-
-    points: (V, D, M) of the thread; patches, following: see ``multiply_points``; the others: see ``write_gradient``
-    """
-    (v, d, m), marked, call = points, 0, 0
-    calls = ((extent[0] + sizes.rows - 1) // sizes.rows) * ((extent[1] + sizes.columns - 1) // sizes.columns)
-    for top in range(0, extent[0], sizes.rows):
-        for left in range(0, extent[1], sizes.columns):
-            size = min(sizes.rows, extent[0] - top), min(sizes.columns, extent[1] - left)
-            rows, columns = Points(v.base + top, v.point, v.row), Points(d.base + left, d.point, d.row)
-            multiply_points(tile, scheme, rows, columns, m, size, patches, True, following, (call, calls))
-            call += 1
-            place = corner[0] + top, corner[1] + left
-            marked += write_gradient(tile, scheme, m, addend, result, begin, shape, place, size, marks)
     return marked
 
 
@@ -174,8 +159,8 @@ def transform_bands(tile, transform, planes, channels, patches, points, first, e
 def transform_inputs(tile, transform, x, channels, source, ends, cells, planes, buffers, framed, v, patches, thread):
     """V of the ``patches`` (first, end), of the input ``channels`` (first, end) or of all cells.
 
-    planes: whether images are NCHW, and not cut into cells; framed: which row of patches the thread's frame, the last of its
-    buffers, holds; returns which it holds in the end
+    planes: whether images are NCHW, where they are not cut into cells; framed: which row of patches the thread's frame holds;
+    returns which it holds in the end
     """
     first, end = patches
     if cells is None:
@@ -196,13 +181,38 @@ def transform_inputs(tile, transform, x, channels, source, ends, cells, planes, 
 @jit
 def transform_gradients(tile, transform, grad_output, channels, gradient, planes, buffers, d, patches, thread):
     """D of the ``patches`` (first, end) and the output ``channels`` (first, end); planes: whether gradients are NCHW."""
-    (first, end), count = patches, channels[1] - channels[0]
+    (first, end), count, rooms = patches, channels[1] - channels[0], buffers[-1]
     images = pointer(tile, grad_output, channels[0] * (gradient.rows * gradient.columns if planes else 1))
     if planes:
-        room = pointer(tile, buffers[3], thread * buffers[3].shape[1])
+        room = pointer(tile, rooms, thread * rooms.shape[1])
         transform_bands(tile, transform, images, count, gradient, d, first, end, ALL_MEET, room, None)
     else:
         transform_images(tile, transform, images, count, gradient, d, first, end, ALL_MEET)
+
+
+@jit
+def add_blocks(tile, scheme, points, patches, addend, result, begin, shape, corner, extent, sizes, marks, following, grads):
+    """The blocks of M from V of a group, added to the gradient; returns how many of its vectors were marked.
+
+    D is formed of the output channels of a block at a time, for all blocks of these.
+
+    points: (V, D, M) of the thread; patches, following: see ``multiply_points``; grads: what
+    ``transform_gradients`` needs; the others: see ``write_gradient``
+    """
+    (v, d, m), marked, call = points, 0, 0
+    (grad_output, gradient, planes, buffers, thread), (first, stop, _, _) = grads, patches
+    calls = ((extent[0] + sizes.rows - 1) // sizes.rows) * ((extent[1] + sizes.columns - 1) // sizes.columns)
+    for left in range(0, extent[1], sizes.columns):
+        width, k = min(sizes.columns, extent[1] - left), corner[1] + left
+        place = planes, buffers, d, (first, stop), thread
+        transform_gradients(tile, scheme.taps, grad_output, (k, k + width), gradient, *place)
+        for top in range(0, extent[0], sizes.rows):
+            size, rows = (min(sizes.rows, extent[0] - top), width), Points(v.base + top, v.point, v.row)
+            multiply_points(tile, scheme, rows, d, m, size, patches, True, following, (call, calls))
+            call += 1
+            place = corner[0] + top, corner[1] + left
+            marked += write_gradient(tile, scheme, m, addend, result, begin, shape, place, size, marks)
+    return marked
 
 
 @jit
@@ -221,22 +231,24 @@ def add_task(tile, scheme, operands, source, gradient, ends, cells, sizes, buffe
     k, k_end = stripe(place % sizes.outputs, sizes.outputs, shape[1], tile.columns)
     begin, stop = share(part, sizes.parts, sizes.patches)
     extent, result = (c_end - c, k_end - k), part * window * window * shape[0] * shape[1]
-    where, own = (result, shape, (c, k), extent), marks[part * (marks.size // sizes.parts) :]
+    strips = planes and cells is None
+    where, own = (result, (*shape, strips), (c, k), extent), marks[part * (marks.size // sizes.parts) :]
     for first in range(begin, stop, sizes.group):
         end = min(stop, first + sizes.group)
         these = first, end
         about, place = (source, ends, cells, planes), (v, these, thread)
         framed = transform_inputs(tile, scheme.input, x, (c, c_end), *about, buffers, framed, *place)
-        transform_gradients(tile, scheme.taps, grad_output, (k, k_end), gradient, planes, buffers, d, these, thread)
         next_end = min(stop, end + sizes.group) if streamed else end
         following = pointer(tile, x, c), source, pointer(tile, grad_output, k), gradient, (end, next_end)
         those = first, end, source, ends
+        gradients = grad_output, gradient, planes, buffers, thread
         if sizes.stays:
+            transform_gradients(tile, scheme.taps, grad_output, (k, k_end), gradient, planes, buffers, d, these, thread)
             multiply_points(tile, scheme, v, d, m, extent, those, first == begin, following, (0, 1))
         elif first == begin:
-            marked += add_blocks(tile, scheme, (v, d, m), those, None, sums, *where, sizes, own, following)
+            marked += add_blocks(tile, scheme, (v, d, m), those, None, sums, *where, sizes, own, following, gradients)
         else:
-            marked += add_blocks(tile, scheme, (v, d, m), those, sums, sums, *where, sizes, own, following)
+            marked += add_blocks(tile, scheme, (v, d, m), those, sums, sums, *where, sizes, own, following, gradients)
     if sizes.stays:
         marked += write_gradient(tile, scheme, m, None, sums, *where, own)
     return marked
@@ -249,7 +261,7 @@ def add_tasks(tile, scheme, operands, source, gradient, ends, cells, sizes, buff
     operands : gradient, input, the sums of the parts, marks
     source, gradient : how the images, in pixels, and the gradients are cut into patches
     cells : how the images are cut into cells, or None
-    buffers : V, D and M, and the frames of cells or room for a row of patches of planes, a row for each thread
+    buffers : V, D and M, the frames of cells, if there are any, and room for a row of patches of planes, a row for each thread
     flags : whether images and gradients are fetched ahead of time, whether both are planes
     """
     marked = 0
