@@ -174,7 +174,7 @@ def offset_of(patches, n, y, x):
 
 @inlined
 def room_for_patch(tile, transform, buffer, thread):
-    """At the end of the thread's V: for a vector of each pixel of a patch."""
+    """At the end of the thread's row of a buffer: for a vector of each pixel of a patch."""
     return pointer(tile, buffer, (thread + 1) * buffer.shape[1] - transform.inputs * transform.inputs * tile.lanes)
 
 

@@ -70,7 +70,7 @@ Measured on two cores of a Granite Rapids, gradients of 14x14, 5x5, with 32 and 
 and 128 0.55, 3x3 with 16 and 48 0.85; 7x7 with 32 and 128, 32 patches for each, 1.25.
 """
 
-GROUPS = (128, 128), (64, 128), (32, 64), (12, 32)
+GROUPS = (128, 128), (128, 64), (96, 64), (64, 64), (32, 64), (12, 32)
 """(most patches in a block, most input channels in a chunk) where filters are transformed anew for each block.
 
 The more, the more memory and the less time.  Measured on one thread, 13x13 with 384 and 256 channels: blocks of 86, 51 and 32
@@ -78,8 +78,18 @@ patches took 0.95, 0.99 and 1.03 times as long as with U kept, 28x28 with 512 an
 long as of 98; to take 64 input channels at a time took 1.0 to 1.08 times as long as 128.
 """
 
-FILTERS = 5
-"""Patches whose products take as long as the transforms of all filters."""
+MODEST_GROUP, MODEST = 64, 0.6
+"""Patches that a block may have in any case; of input, weight and output together, what more of them may take.
+
+That is about what PyTorch takes, for images and filters that it converts.
+"""
+
+LARGE = 1.25
+"""Times input, weight and output together: U is not kept by several threads where it is larger and filters are not prepared.
+
+They share V then.  On two threads of a Granite Rapids 13x13 with 384 and 256 channels took 1.09 to 1.15 times as long, with 6
+MB instead of 25; 7x7 with 512 and 512, of whose V each thread had one for itself, 0.91 to 0.93 times with 7 MB instead of 14.
+"""
 
 WORTH = 1.15
 """How many times as fast ranges of panels must be predicted to be where U is kept.
@@ -135,11 +145,12 @@ def filter_passes(size, patches):
     return 1 if keeps_unprepared(size, patches) else ceiling(patches, GROUPS[0][0])
 
 
-def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, together=1):
+def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, together=1, operands=0, chunks=True):
     """``Sizes`` for ``patches`` of ``points`` points, ``depth`` input channels and ``panels`` of output channels.
 
     They come from those that take the least time to those that need the least memory.  prepared: whether filters are packed
-    once for many calls; together: patches of which no block has a part alone
+    once for many calls; together: patches of which no block has a part alone; operands: bytes of input, weight and output;
+    chunks: whether sums are the same, whatever chunks of channels they are formed of
     """
     unit = lcm(tile.rows, together)
     memory, u_bytes = caches(), points * tile.itemsize * depth * panels * tile.columns
@@ -151,16 +162,22 @@ def sizes_for(tile, points, patches, panels, depth, threads, prepared=True, toge
         return Sizes(patches, unit, blocks, panels, ranges, chunk, u_point, v_point, v_row, m_point, m_row)
 
     small, few = keeps_unprepared(u_bytes, patches), FAR_FEW if far_caches() else FEW
-    if keeps_filters(u_bytes) if prepared else small and (threads == 1 or patches > few * threads):
+    alone = threads == 1 or (patches > few * threads and u_bytes <= LARGE * operands)
+    if keeps_filters(u_bytes) if prepared else small and alone:
         rows_bytes = points * tile.itemsize * (v_row + tile.columns)
         far = far_caches() and u_bytes > memory.level2
         fewest = ceiling(FAR_BLOCK if far else BLOCK, tile.rows) * tile.rows
-        limit = max(fewest, memory.level2 // 2 // rows_bytes)
+        share = 4 if u_bytes <= memory.level2 // 4 else 2  # more patches at a time gain nothing where U is always near
+        limit = max(fewest, memory.level2 // share // rows_bytes)
         yield cut(*blocks_for(tile, unit, patches, panels, depth, threads, limit, PASSING, WORTH), 0)
+    units = ceiling(patches, unit)
     for group, chunk in GROUPS:
-        # Where one thread would keep U, sums must be formed as it does: over all channels.
-        blocks = blocks_for(tile, unit, patches, panels, depth, threads, group, FILTERS, 1)
-        yield cut(*blocks, depth if small else even(depth, chunk, 1))
+        blocks = ceiling(units, ceiling(group, unit))
+        # Where one thread would keep U, sums must be formed as it does.
+        sizes = cut(blocks, ceiling(units, blocks) * unit, 1, even(depth, chunk, 1) if chunks or not small else depth)
+        taken = sizes.v_point + threads * (sizes.m_point + sizes.u_point)
+        if group <= MODEST_GROUP or taken * points * tile.itemsize <= MODEST * operands:
+            yield sizes
 
 
 def streams(problem, target, tile):

@@ -18,9 +18,8 @@ together, so that for each point they are a run of rows of V and M.
 
 U is n² / r² times as large as the filters.  Where it is kept (``convolve``), patches are taken in blocks so small that V and,
 of a panel of outputs, M stay in the second cache while U passes.  Where it would not stay in the third, or is large and needed
-for a single call (``convolve_panels``), it never exists as a whole: V of a larger block is kept in the third cache, and for
-each block the filters of each panel of outputs are transformed anew, a chunk of input channels at a time that stays in the
-second.  A thread then reads nothing that another has written.
+for a single call (``convolve_panels``), it never exists as a whole: V of a larger block is kept in the third cache, which all
+threads share, and for it the filters of each panel of outputs are transformed anew, as many channels as stay in the second.
 
 A NaN or an infinity spreads over its patch, and large numbers may overflow on the way: vectors of outputs that are not
 finite are marked, and ``spoilt_cpu`` sums them as the definition says.
@@ -43,7 +42,8 @@ from .spoilt_cpu import sum_marked
 from .toom_cook import strided, transposed
 from .winograd_blocks import ceiling, outputs_leave, sizes_for, streams
 from .winograd_filters_cpu import Filters, pack_filters
-from .winograd_stages_cpu import convolve, convolve_panels
+from .winograd_panels_cpu import convolve_panels
+from .winograd_stages_cpu import convolve
 
 TILES = (6, 4), (8, 2), (8, 3), (8, 1), (6, 2), (4, 3)
 """(rows, vectors) of the products.
@@ -143,27 +143,27 @@ class _Winograd:
         self.streamed, together = streams(problem, self.target, self.tile)
         # Not where the third cache is far: images that come meanwhile hold up U, which comes from there too.
         self.asks = self.streamed and not self.planes and not far_caches()
-        for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together):
-            v_size, *others = self._lengths(sizes, steps[1] ** 2 * lanes)
-            lengths = v_size + reach**2 * lanes, *others, row_of_patches * lanes
+        bounds = problem.image_bytes + problem.weight_bytes, self.scheme.sums == points
+        for sizes in sizes_for(self.tile, points, patches, panels, depth, self.threads, prepared, together, *bounds):
+            v_size, m_size, u_size = self._lengths(sizes, steps[1] ** 2 * lanes)
+            rows, lengths = 1 if sizes.chunk else self.threads, (m_size + reach**2 * lanes, u_size, row_of_patches * lanes)
             self.workspace_bytes = workspace_bytes(self.threads, lengths, problem.dtype) + marks
+            self.workspace_bytes += workspace_bytes(rows, (v_size,), problem.dtype)
             if most_bytes is None or self.workspace_bytes <= most_bytes:
                 break
         self.sizes, self.leave = sizes, outputs_leave(self.target, self.tile, points * depth * width)
         *buffers, self.room = (workspace(self.threads, length, problem.dtype) for length in lengths)
-        self.buffers = tuple(buffers)
+        self.buffers = workspace(rows, v_size, problem.dtype), *buffers
         self.strip = Tile(outputs, 1, problem.dtype, lanes)
-        table = meeting_table(meetings, self.window, reach, steps[1] // outputs)
-        self.meetings = table, steps[0] // outputs
+        self.meetings = meeting_table(meetings, self.window, reach, steps[1] // outputs), steps[0] // outputs
         self.no_bias, self.marks = np.zeros(width, problem.dtype), np.zeros(marks, np.uint8)
 
     def _lengths(self, sizes, outputs):
-        """Elements of V, M and U for one thread; outputs: of a patch, a vector of channels."""
+        """Elements of V, and of M and U for one thread; outputs: of a patch, a vector of channels."""
         points, tile = self.scheme.points, self.tile
-        # A plain sum needs a patch of all input channels and its outputs.
-        v_size = max(points * sizes.v_point, points * sizes.v_row + outputs)
         u_size = points * sizes.u_point + self.window**2 * sizes.chunk * tile.columns + tile.lanes if sizes.chunk else 0
-        return v_size, self.scheme.sums * sizes.m_point, u_size
+        # A plain sum needs a patch of all input channels and its outputs.
+        return max(points * sizes.v_point, points * sizes.v_row + outputs), self.scheme.sums * sizes.m_point, u_size
 
     def _line(self, weight):
         """The weight as one line, and the strides from one tap row and column, input and output channel to the next."""
@@ -181,8 +181,8 @@ class _Winograd:
 
     def _packed(self, weight, packed=None):
         """The filters, and U if it is kept."""
-        depth, width, sizes = self.source.channels, self.target.channels, self.sizes
-        points, (line, strides) = 0 if sizes.chunk else self.scheme.points, self._line(weight)
+        depth, width, sizes, (line, strides) = self.source.channels, self.target.channels, self.sizes, self._line(weight)
+        points = 0 if sizes.chunk else self.scheme.points
         if packed is None:
             filters = self.window**2 * sizes.panels * depth * self.tile.columns
             packed = unwritten(filters + points * sizes.u_point, self.problem.dtype)

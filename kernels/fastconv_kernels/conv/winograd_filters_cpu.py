@@ -57,8 +57,10 @@ def copy_filters(tile, weight, strides, window, turned, count, depth, pitch, cop
     down, right, row, along = strides
     nr, taps = tile.columns, window * window
     if right == 1 and down == window:  # the taps of a filter lie side by side, KCRS
-        for c in range(depth):
-            turn_taps(tile, weight + c * row, along, count, nr, taps, turned, copied + c * nr, pitch)
+        for k in range(0, nr, tile.lanes):  # no more streams at a time than the processor follows
+            for c in range(depth):
+                source, target = weight + (c * row + k * along), copied + (c * nr + k)
+                turn_taps(tile, source, along, count - k, tile.lanes, taps, turned, target, pitch)
         return
     for tap in range(taps):
         read = taps - 1 - tap if turned else tap

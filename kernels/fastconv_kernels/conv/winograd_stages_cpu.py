@@ -5,7 +5,7 @@
     multiply_points     M from V and U
     write_images        outputs from M, with bias, residual and relu, or their maxima
 
-``convolve`` chains them block of patches by block of patches, where U is kept; ``convolve_panels`` has the filters of each
+``convolve`` chains them block of patches by block of patches, where U is kept; ``winograd_panels_cpu`` has the filters of each
 panel transformed for each block.
 """
 
@@ -17,7 +17,7 @@ from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block, panel, rows_apart
 from ..cpu.share import share, stripe
 from ..cpu.simd import advance, prefetch, prefetch_further
-from ..cpu.tile import add_tile, load_tile, pointer, prefetch_tile, rank1, room, store_tile, streamed, zero
+from ..cpu.tile import load_tile, pointer, prefetch_tile, rank1, room, store_tile, streamed, zero
 from ..cpu.transform import transform_points
 from .frame_cpu import clear
 from .patches_cpu import (
@@ -35,12 +35,11 @@ from .patches_cpu import (
     transform_planes,
 )
 from .planes_cpu import scatter_row, stream_row
-from .winograd_filters_cpu import transform_panel
 
 
 @inlined
-def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
-    """A @ B as ``accumulate_rows`` has it from zero; what is multiplied next is brought nearer meanwhile.
+def accumulate_ahead(tile, total, a, b, depth, rows, pitch, columns, step):
+    """total + A @ B as ``accumulate_rows`` has it; what is multiplied next is brought nearer meanwhile.
 
     rows, pitch: of A, to the first cache: where they begin and from one to the next; columns, step: of B, to the second: from
     one vector to the next, 0 if they have been asked for
@@ -48,7 +47,7 @@ def accumulate_ahead(tile, a, b, depth, rows, pitch, columns, step):
     Where the third cache is far away, on a Granite Rapids, the processor alone foresees too little: products took up to 1.25
     times as long.
     """
-    total, whole = zero(tile), depth // 4 * 4
+    whole = depth // 4 * 4
     for k in range(0, whole, 4):
         ahead = rows + (k // 4 % 4 * 2 * pitch + k)  # a line holds 16 steps: two rows in each of the four turns
         prefetch(ahead)
@@ -96,10 +95,10 @@ def multiply_points(tile, scheme, v, u, m, depth, patches, adds, following):
             next_rows, step = rows + tile.rows * v.row, tile.lanes if asked < nr else 0
             if t + tile.rows >= end:
                 next_rows = v.base + ((point + 1 if again else 0) * v.point + begin * v.row)
-            a = rows_apart(tile, rows, v.row, end - t)
-            total = accumulate_ahead(tile, a, weights, depth, next_rows, v.row, coming + asked * depth, step)
-            if added:
-                total = add_tile(total, load_tile(tile, place))
+            a, total = rows_apart(tile, rows, v.row, end - t), zero(tile)
+            if added:  # the same sums, then, whatever chunks of channels they are formed of
+                total = load_tile(tile, place)
+            total = accumulate_ahead(tile, total, a, weights, depth, next_rows, v.row, coming + asked * depth, step)
             store_tile(total, place)
 
 
@@ -195,7 +194,7 @@ def task_of(tile, sizes, task):
 @jit
 def transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end):
     """V of the patches ``first`` … ``end``."""
-    images, patch = pointer(tile, operands[0], 0), room_for_patch(tile, scheme.input, buffers[0], thread)
+    images, patch = pointer(tile, operands[0], 0), room_for_patch(tile, scheme.input, buffers[1], thread)
     if staging is None:
         transform_images(tile, scheme.input, images, source.channels, source, v, first, end, ends)
         if ends.rows or ends.columns:
@@ -258,43 +257,4 @@ def convolve(tile, scheme, operands, flags, source, target, ends, sizes, buffers
         number = np.intp(thread)
         cut = source, target, ends, sizes
         marked += convolve_share(tile, scheme, operands, flags, *cut, buffers, staging, number, threads)
-    return marked
-
-
-@jit
-def convolve_panels_share(
-    tile, scheme, operands, flags, source, target, ends, filters, sizes, buffers, staging, thread, threads
-):
-    """What is this thread's: blocks of patches, each with a range of the panels, whose filters are transformed for it."""
-    nr, depth, marked = tile.columns, source.channels, 0
-    v, m = points_of(tile, buffers, sizes, thread)
-    u = Points(pointer(tile, buffers[2], thread * buffers[2].shape[1]), sizes.u_point, 0)
-    first_task, end_task = share(thread, threads, sizes.ranges * sizes.blocks)
-    for task in range(first_task, end_task):
-        (j, j_end), (first, end) = task_of(tile, sizes, task)
-        nothing = pointer(tile, operands[0], 0), source, (end, end)
-        transform_block(tile, scheme, operands, source, ends, buffers, staging, thread, v, first, end)
-        for column in range(j, j_end):
-            for c in range(0, depth, sizes.chunk):
-                stop = min(depth, c + sizes.chunk)
-                transform_panel(tile, scheme, filters, column, c, stop, u.base + scheme.points * sizes.u_point, u)
-                these = Points(v.base + c, v.point, v.row)
-                multiply_points(tile, scheme, these, u, m, stop - c, (first, end, source, ends), c > 0, nothing)
-            channels = column * nr, min(target.channels, (column + 1) * nr)
-            marked += write_outputs(tile, scheme, m, operands, flags, target, channels, first, end, staging, thread)
-    streamed(tile)
-    return marked
-
-
-@threaded
-def convolve_panels(tile, scheme, operands, flags, source, target, ends, filters, sizes, buffers, staging, threads):
-    """``convolve`` with filters that are transformed panel by panel, a chunk of their input channels at a time.
-
-    filters : where they are
-    buffers : V, M, and U with room for the filters of a chunk, a row for each thread
-    """
-    marked = 0
-    for thread in prange(threads):
-        number, cut = np.intp(thread), (source, target, ends, filters, sizes)
-        marked += convolve_panels_share(tile, scheme, operands, flags, *cut, buffers, staging, number, threads)
     return marked
