@@ -17,7 +17,7 @@ import numpy as np
 from .. import matmul
 from ..cpu.simd import register_bytes
 from ..cpu.workspace import caches, workspace
-from ..matmul import few_rows_cpu, vector_cpu
+from ..matmul import few_rows_cpu, operands
 from ..problems import Matmul
 from ..registry import select
 
@@ -168,7 +168,7 @@ def declines(problem, direction):
             return ("planes are turned for so many rows",)
         if planes and problem.N > 1 and pixels * many < LEAST_OF_MANY:
             return ("each image is a product of its own",)
-    elif planes and few > vector_cpu.FEW and problem.N * many * pixels * itemsize > caches().level2 // 2:
+    elif planes and few > operands.FEW and problem.N * many * pixels * itemsize > caches().level2 // 2:
         return ("images come from far, and are read in pieces",)
     elif not planes and few > 1 and problem.image_bytes > caches().level2:
         return ("images come from far, and are not asked for",)

@@ -23,6 +23,9 @@ from ..problems import Matmul
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+FEW = 4
+"""Rows of A for which memory sets the pace: with more there is arithmetic enough to do something else."""
+
 # ------------------------------------------------------------------------------------------------------- in compiled code
 
 

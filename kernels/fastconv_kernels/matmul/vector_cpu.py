@@ -22,10 +22,21 @@ from ..cpu.simd import prefetch
 from ..cpu.tile import Tile, add_tile, load_tile, rank1, rectify, room, spread_columns, spread_rows, store_tile, zero
 from ..cpu.tile_rows import along
 from ..cpu.workspace import caches, far_caches
-from .operands import Epilogue, Matrix, Product, at, begin, beyond, buffer, facts_at, finish, matrices, of_product, products_of
-
-FEW = 4
-"""With more rows there is arithmetic enough to do something else."""
+from .operands import (
+    FEW,
+    Epilogue,
+    Matrix,
+    Product,
+    at,
+    begin,
+    beyond,
+    buffer,
+    facts_at,
+    finish,
+    matrices,
+    of_product,
+    products_of,
+)
 
 NEAR_ROWS, FAR_ROWS, COLUMNS_TOGETHER, SHORT_TOGETHER = 4, 8, 4, 8
 """Rows or columns of B that are read side by side.
