@@ -57,10 +57,10 @@ ORDINARY = (
     "dilated patches",
     "primes",
     "stride 2, patches",
+    "tile + 1",
     "1x1 over the ends of images",
     "depthwise",
     "colours",
-    "several slices",
 )
 MIDDLE = {name: PROBLEMS[name] for name in ORDINARY if name in PROBLEMS}
 """Those of ``conv_cases`` that every kernel is compiled for in any case."""
