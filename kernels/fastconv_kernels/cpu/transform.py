@@ -175,6 +175,7 @@ def transform_patch(_context, transform, source, strides, bounds, count, target,
 
     def generate(context, builder, signature, values):
         _, source, strides, bounds, count, target, step = values
+        # Otherwise the address of every pixel and point is computed before a loop over channels, which may run once.
         source, target = opaque(builder, source), opaque(builder, target)
         vector, matrix = words_of(transform, signature.args[1])
         row, column = (builder.extract_value(strides, i) for i in range(2))
