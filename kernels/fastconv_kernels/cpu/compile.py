@@ -21,7 +21,7 @@ from typing import Any
 from numba import njit
 
 from .cache import KernelCache
-from .linked import EarlyCompiler, GradualCompiler, KernelCompiler, LinkedCompiler, LinkedDispatcher, executable, restored
+from .linked import GradualCompiler, KernelCompiler, LinkedDispatcher, executable, restored
 from .threads import parallel_launch, runs_parallel
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -50,18 +50,15 @@ def jit(function: Callable[..., Any]) -> Any:
     return _linked(function)
 
 
-def _linked(function: Any, compiler: Any = LinkedCompiler, **options: Any) -> Any:
-    dispatcher = LinkedDispatcher(function, {"nopython": True, **OPTIONS, **options}, compiler)
+def _linked(function: Any, **options: Any) -> Any:
+    dispatcher = LinkedDispatcher(function, {"nopython": True, **OPTIONS, **options})
     dispatcher._cache = KernelCache(function, restored)
     return dispatcher
 
 
 def alone(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` as one of its own that stays so: an inner loop which finds too few registers beside outer ones.
-
-    It is optimised before it is linked: seeing all at once, LLVM moves more out of its loops than registers hold.
-    """
-    dispatcher = _linked(function, EarlyCompiler)
+    """Compile ``function`` as one of its own that stays so: an inner loop which finds too few registers beside outer ones."""
+    dispatcher = _linked(function)
     dispatcher._compiler.alone = True
     return dispatcher
 

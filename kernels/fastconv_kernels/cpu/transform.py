@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload_attribute
 
 from .dataless import dataless
 from .emit import (
@@ -22,7 +22,6 @@ from .emit import (
     fused_multiply_add,
     load_masked,
     load_vector,
-    opaque,
     splat,
     store_masked,
     store_vector,
@@ -65,7 +64,37 @@ class SchemeType(types.Type):
 
 
 dataless(TransformType, "inputs", "outputs")
-dataless(SchemeType, "points", "output", "taps", "input", value=Scheme)
+dataless(SchemeType, "points", value=Scheme)
+
+
+@word(lambda scheme: scheme.output)
+def output_of(builder, result, scheme):
+    """Aᵀ: from products to outputs; in code: ``scheme.output``."""
+
+
+@word(lambda scheme: scheme.taps)
+def taps_of(builder, result, scheme):
+    """G: from the filter's taps to its values at the points; in code: ``scheme.taps``."""
+
+
+@word(lambda scheme: scheme.input)
+def input_of(builder, result, scheme):
+    """Bᵀ: from pixels to their values at the points; in code: ``scheme.input``."""
+
+
+@overload_attribute(SchemeType, "output")
+def scheme_output(scheme):
+    return lambda scheme: output_of(scheme)
+
+
+@overload_attribute(SchemeType, "taps")
+def scheme_taps(scheme):
+    return lambda scheme: taps_of(scheme)
+
+
+@overload_attribute(SchemeType, "input")
+def scheme_input(scheme):
+    return lambda scheme: input_of(scheme)
 
 
 @word(lambda transform: TransformType(np.eye(transform.inputs)))
@@ -175,8 +204,6 @@ def transform_patch(_context, transform, source, strides, bounds, count, target,
 
     def generate(context, builder, signature, values):
         _, source, strides, bounds, count, target, step = values
-        # Otherwise the address of every pixel and point is computed before a loop over channels, which may run once.
-        source, target = opaque(builder, source), opaque(builder, target)
         vector, matrix = words_of(transform, signature.args[1])
         row, column = (builder.extract_value(strides, i) for i in range(2))
         lanes = first_lanes(builder, count, vector.count)
@@ -220,7 +247,6 @@ def transform_points(_context, transform, source, step, epilogue, targets, strid
         vector, matrix = words_of(transform, signature.args[1])
         bias, residual, rectifies = (builder.extract_value(epilogue, i) for i in range(3))
         target, positions, keeps = (builder.extract_value(targets, i) for i in range(3))
-        source, target = opaque(builder, source), opaque(builder, target)
         row, column = (builder.extract_value(strides, i) for i in range(2))
         bottom, right, count = (builder.extract_value(extent, i) for i in range(3))
         lanes, nothing = first_lanes(builder, count, vector.count), ir.Constant(vector, None)
