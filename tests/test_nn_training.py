@@ -12,7 +12,7 @@ import pytest
 
 from fastconv import nn
 from fastconv.nn.network import ORDER, generator
-from fastconv.nn.training import Batch, Data
+from fastconv.nn.training import Data
 from networks import digits, small_cnn, trained
 
 
@@ -75,7 +75,7 @@ def test_a_step_allocates_no_arrays() -> None:
     model.compile(target="cpu")
     trainer = model._ready(x)
     data = Data(x, y)
-    batch = Batch(model.network, trainer.loss, trainer.accuracy, images, data, trainer.updates)
+    batch = trainer.batches(data, images, trainer.updates)[images]
     order = np.arange(images)
 
     def steps() -> None:

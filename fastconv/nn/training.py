@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from math import isfinite
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,27 +13,42 @@ from fastconv.errors import TrainingError
 
 from .batches import Data
 from .history import History
-from .losses import Loss
-from .network import Network
+from .losses import CrossEntropy, Loss
+from .network import PLANS, Network
 from .optimizers import Updates
-from .place import Array, Tally, Unusable
+from .place import Array, Input, Tally, Unusable
 from .progress import Progress
 
 
+class Ends(NamedTuple):
+    """What comes before and after the network for one batch size and one type of images."""
+
+    input: Input
+    loss: CrossEntropy
+    tally: Tally
+
+
+def ends(network: Network, loss: Loss, accuracy: bool, size: int, dtype: Any) -> Ends:
+    """New ones."""
+    memory, engine, place = network.memory, network.engine, network.place
+    return Ends(
+        place.input(memory, size, network.input_shape, dtype, engine),
+        loss.plan(engine, memory, size, network.output_shape[0]),
+        place.tally(memory, size, accuracy),
+    )
+
+
 class Batch:
-    """The network, its input, its loss and its metrics for one batch size: everything one step needs.
+    """The network and its ends for one batch size: everything one step needs.
 
     ``updates`` are the optimizer's; without them nothing is learned.
     """
 
-    def __init__(self, network: Network, loss: Loss, accuracy: bool, size: int, data: Data, updates: Updates | None) -> None:
-        memory, engine, place = network.memory, network.engine, network.place
+    def __init__(self, network: Network, around: Ends, size: int, data: Data, updates: Updates | None) -> None:
         self.state, self.data, self._updates = network.state, data, updates
         self.plan = network.plan(size, updates is not None, logits=True)
-        self.input = place.input(memory, size, network.input_shape, data.x.dtype, engine)
-        self.loss = loss.plan(engine, memory, size, network.output_shape[0])
-        self.tally = place.tally(memory, size, accuracy)
-        self.step = place.repeated(self._step)
+        self.input, self.loss, self.tally = around
+        self.step = network.place.repeated(self._step)
 
     def measure(self) -> None:
         """Add the losses of the loaded batch, and the images classified right, to the tally."""
@@ -95,6 +111,7 @@ class Trainer:
     def __init__(self, network: Network, loss: Loss, accuracy: bool, updates: Updates, order: np.random.Generator) -> None:
         self.network, self.loss, self.accuracy = network, loss, accuracy
         self.updates, self._order = updates, order
+        self._ends: dict[tuple[int, Any], Ends] = {}
 
     def fit(
         self,
@@ -131,8 +148,17 @@ class Trainer:
         """By size: the batches into which ``data`` falls, all equal but for the last."""
         sizes = {min(batch_size, len(data.x)), len(data.x) % batch_size} - {0}
         return {
-            size: Batch(self.network, self.loss, self.accuracy, size, data, updates) for size in sorted(sizes, reverse=True)
+            size: Batch(self.network, self._ends_for(size, data.x.dtype), size, data, updates)
+            for size in sorted(sizes, reverse=True)
         }
+
+    def _ends_for(self, size: int, dtype: Any) -> Ends:
+        """Those of earlier calls: to plan them takes as long as a step of a small network."""
+        found = self._ends.pop((size, dtype), None) or ends(self.network, self.loss, self.accuracy, size, dtype)
+        self._ends[size, dtype] = found  # the one used last is the last
+        if len(self._ends) > PLANS:
+            del self._ends[next(iter(self._ends))]
+        return found
 
     def _brought(self, data: Data) -> Data:
         """The data set where the network is."""
