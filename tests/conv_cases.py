@@ -63,6 +63,7 @@ PROBLEMS = {
     "dilated": Conv(1, 2, 17, 19, 7, 3, 3, padding=_sides(4, 2), dilation=(2, 3)),
     "dilated, stride 2": Conv(1, 2, 17, 19, 7, 3, 3, stride=(2, 2), padding=_sides(4, 2), dilation=(2, 3)),
     "dilated patches": Conv(1, 24, 18, 26, 18, 3, 3, padding=_sides(2, 2), dilation=(2, 2)),
+    "dilated far": Conv(2, 20, 9, 11, 35, 3, 3, padding=_sides(6, 5), dilation=(6, 5)),
     "depthwise": Conv(2, 19, 9, 8, 19, 3, 3, padding=ONE, groups=19),
     "depthwise, stride 2": Conv(2, 40, 9, 11, 40, 3, 3, stride=(2, 2), padding=ONE, groups=40),
     "depthwise, tall": Conv(1, 33, 12, 17, 33, 5, 2, stride=(1, 3), padding=((2, 1), (0, 1)), dilation=(2, 1), groups=33),

@@ -2,6 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
+
+FEW_SETS_BYTES, FEW_SETS = 4096, 1.2
+"""Pixels a multiple of so many bytes apart are in few sets of a cache; times what Winograd's phases of them take.
+
+On a Granite Rapids the gradient of the weight of 28x28 pixels, dilated by 6, took 18.8 ms with 960 and 256 channels and 23.0
+with 1024, where implicit matrix products took 23.5 and 21.3.
+"""
+
+
+def dearer(problem, direction):
+    """Times what the phases of ``problem`` take because of the distance of the pixels that are read."""
+    channels = problem.K if direction == "backward_input" else problem.C
+    return FEW_SETS if channels * np.dtype(problem.dtype).itemsize % FEW_SETS_BYTES == 0 else 1
+
 
 def as_images(problem):
     """The convolution of all phases of ``problem`` as images, the window not dilated.

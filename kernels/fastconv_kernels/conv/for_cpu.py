@@ -15,7 +15,7 @@ from . import (
     depthwise_weight_cpu,
     direct_cpu,
     direct_weight_cpu,
-    implicit_gemm_cpu,
+    implicit_gemm_chunks_cpu,
     implicit_gemm_weight_cpu,
     matmul_cpu,
     pointwise_cpu,
@@ -118,7 +118,7 @@ RANKED = (
     rows(
         "implicit_gemm",
         "cpu",
-        (implicit_gemm_cpu.Forward, implicit_gemm_cpu.BackwardInput, implicit_gemm_weight_cpu.BackwardWeight),
+        (implicit_gemm_chunks_cpu.forward, implicit_gemm_chunks_cpu.backward_input, implicit_gemm_weight_cpu.BackwardWeight),
         layout="NHWC",
         in_layout=("backward_weight",),
         as_it_is=implicit_gemm_weight_cpu.of_few_channels,

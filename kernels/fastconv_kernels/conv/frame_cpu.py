@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 from numba import prange
+from numpy.lib.stride_tricks import as_strided
 
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import in_line, pack, pair, part, square, transpose
@@ -198,9 +199,11 @@ def pack_turned(tile, weight, strides, taps, extents, first, end, backwards, pac
     for panel in range(first, end):
         g, j = panel // panels, panel % panels * nr
         columns, target = last if width - j < nr else nr, packed + (panel - first) * count * depth * nr
-        for c in range(depth):
-            source = pointer(tile, weight, g * group + j * column + c * row)
-            turn_taps(tile, source, column, width - j, columns, count, backwards, target + c * columns, depth * columns)
+        for i in range(0, columns, tile.lanes):  # no more streams at a time than the processor follows
+            for c in range(depth):
+                source = pointer(tile, weight, g * group + (j + i) * column + c * row)
+                place, lines = target + (c * columns + i), depth * columns
+                turn_taps(tile, source, column, width - j - i, tile.lanes, count, backwards, place, lines)
 
 
 @jit
@@ -250,11 +253,14 @@ def pack_panels(tile, weight, strides, taps, depth, width, groups, packed, first
 
 
 def flat(weight):
-    """``weight`` as one contiguous line, and its strides in elements: a view if its axes are a permutation of that line."""
+    """``weight`` as one contiguous line, and its strides in elements: a view, of what lies between its elements too."""
     order, steps = _order(weight.strides, weight.itemsize)
     line = weight.transpose(order)
     if line.flags.c_contiguous:
         return line.reshape(-1), steps
+    if weight.size and min(weight.strides) >= 0 and not any(stride % weight.itemsize for stride in weight.strides):
+        reach = sum((length - 1) * step for length, step in zip(weight.shape, steps, strict=True))
+        return as_strided(weight, (reach + 1,), (weight.itemsize,)), steps
     copied = np.ascontiguousarray(weight)
     return copied.reshape(-1), _order(copied.strides, copied.itemsize)[1]
 

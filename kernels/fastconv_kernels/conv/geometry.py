@@ -136,7 +136,7 @@ def bands_of(vertical, horizontal, pixels=BAND_PIXELS, unit=1, framed=False):
 
 
 SPARE = 32
-"""More than the rows of any tile."""
+"""More than the rows of any tile: the last one reads on behind the last pixel."""
 
 
 class Tables(NamedTuple):
@@ -198,8 +198,7 @@ def tables_of(vertical, horizontal, bands, source_channels, target_channels, gro
         rows, places = len(taps[-1]) * depth, (first_slice, len(slices), first_class, len(classes))
         phases.append((first_pixel, columns, i, vertical.step, rows_before, rows, *places))
         rows_before += rows
-    beyond = np.zeros(SPARE, np.intp)  # the last tile reads on behind the last pixel
-    sources, targets = np.concatenate([*sources, beyond]), np.concatenate([*targets, beyond])
+    sources, targets = (np.concatenate([*table, np.zeros(SPARE, np.intp)]) for table in (sources, targets))
     segments = integer([*segments, (0, 0, 0)], 3)
     return Tables(integer(phases, 10), integer(classes, 4), sources, targets, integer(slices, 2), segments, taps)
 
@@ -209,21 +208,26 @@ def _rows_alike(vertical, phase, bands, columns, tile_rows):
 
     All rows are alike where an image has several bands, or where tiles that end with each class would be more work.
     """
-    reaches = [reach for _, reach in vertical.taps[phase]]
-    rows = -(-max(0, bands.rows - phase) // vertical.step)
-    whole = [(0, rows * columns, 0, len(reaches))]
+    rows, taps = -(-max(0, bands.rows - phase) // vertical.step), len(vertical.taps[phase])
+    whole = [(0, rows * columns, 0, taps)]
     if tile_rows is None or bands.number > 1:
         return whole
-    alike = []
-    for row in range(rows):
-        meets = [tap for tap, reach in enumerate(reaches) if 0 <= row * vertical.advance + reach < vertical.source]
-        taps = (meets[0], meets[-1] + 1) if meets else (0, 0)
-        if alike and tuple(alike[-1][2:]) == taps:
-            alike[-1][1] += columns
-        else:
-            alike.append([row * columns, (row + 1) * columns, *taps])
+    alike = [(from_ * columns, to * columns, *taps) for from_, to, *taps in runs_alike(vertical, phase, rows)]
     work = [sum(-(-(to - from_) // tile_rows) * (last - first) for from_, to, first, last in rows) for rows in (alike, whole)]
     return alike if work[0] < work[1] else whole
+
+
+def runs_alike(axis, phase, count):
+    """(pixels from, to, taps from, to) of ``count`` pixels of a phase: runs of those that meet the same taps in the image."""
+    alike = []
+    for i in range(count):
+        meets = [t for t, (_, reach) in enumerate(axis.taps[phase]) if 0 <= i * axis.advance + reach < axis.source]
+        taps = (meets[0], meets[-1] + 1) if meets else (0, 0)
+        if alike and alike[-1][2:] == taps:
+            alike[-1] = (alike[-1][0], i + 1, *taps)
+        else:
+            alike.append((i, i + 1, *taps))
+    return alike
 
 
 def integer(rows, width):

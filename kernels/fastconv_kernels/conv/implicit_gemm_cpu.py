@@ -7,7 +7,8 @@ Weights that are not prepared each thread packs for itself, as many panels at a 
 core has packed comes slowly where the two share no cache.
 Strides, padding, dilation and the transpose are all in the tables (``geometry``): this kernel knows none of them.
 Each group of channels has a frame of its own: its few channels between those of others would be in few sets of a cache.
-In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products.
+In small maps the taps that lie in the padding for a whole row of pixels are left out: of 3x3 on 7x7 a tenth of the products;
+of a window that is dilated far all of them are (``inside``).
 Images in NCHW are brought to channels last band by band (``planes_cpu``), and the result back: never as a whole.
 Results that the caches do not hold are written past them.
 
@@ -24,16 +25,16 @@ from ..cpu.tile import fitting, pointer, streamed
 from ..cpu.workspace import caches, even, unwritten, workspace, workspace_bytes
 from .frame_cpu import flat, frame_band, frame_groups, pack_panels
 from .geometry import band_pixels, bands_of, forward_axes, parts_of, pixels_as_rows, tables_of, transposed_axes
+from .implicit_gemm_planes_cpu import convolve_planes
 from .implicit_gemm_stages_cpu import (
     PIXELS_AHEAD,
     convolve_band,
-    first_channel,
     frames_apart,
     panels_met,
     panels_of,
     weights_of,
 )
-from .planes_cpu import frame_planes, scatter_pixels
+from .inside import inside, tables_inside
 from .walk import exceed_caches
 
 TILES = (8, 2), (6, 4), (8, 3), (10, 1), (6, 2), (4, 3)
@@ -110,47 +111,6 @@ def convolve(tile, narrow, tables, taps, bands, extents, shape, packing, operand
         convolve_share(tile, narrow, tables, taps, bands, extents, shape, packing, operands, flags, buffers, number, threads)
 
 
-@jit
-def convolve_planes_share(
-    tile, narrow, tables, taps, bands, extents, shape, packing, operands, flags, buffers, thread, threads
-):
-    """``convolve_share`` for images of planes: a band is framed with channels last, convolved, and written plane by plane."""
-    x, packed, bias, residual, out = operands
-    frames, rooms, results = buffers
-    images, source_rows, source_columns, target_rows, target_columns = extents
-    count, band_rows, advance, top, left, height, width, _ = bands
-    source_channels, target_channels = shape[1], shape[2]
-    source_plane, target_plane = source_rows * source_columns, target_rows * target_columns
-    frame, room = pointer(tile, frames, thread * frames.shape[1]), pointer(tile, rooms, thread * rooms.shape[1])
-    result = pointer(tile, results, thread * results.shape[1])
-    epilogue = pointer(tile, bias, 0), result, False, False, False
-    inputs, addends, outputs = pointer(tile, x, 0), pointer(tile, residual, 0), pointer(tile, out, 0)
-    panels = panels_of(tile, shape)
-    item, end = share_of_bands(thread, threads, images, target_rows, band_rows, panels)
-    weights = weights_of(tile, narrow, taps, shape, packing, packed, *panels_met(item, end, panels), room)
-    while item < end:
-        task, panel = item // panels, item % panels
-        n, band, stretch = task // count, task % count, (panel, min(panels, panel + end - item))
-        image, parts = inputs + n * source_plane * source_channels, shape[0] if frames_apart(shape) else 1
-        extent, place = (source_rows, source_columns, source_channels // parts), (band * advance + top, left, height, width)
-        for g in range(parts):
-            frame_planes(tile, image + g * source_plane * extent[2], extent, *place, frame + g * shape[3])
-        rows = min(band_rows, target_rows - band * band_rows)
-        convolve_band(tile, narrow, tables, shape, rows, stretch, frame, weights, epilogue, result, flags[3:])
-        begin, stop = first_channel(tile, shape, stretch[0]), first_channel(tile, shape, stretch[1])
-        origin = (n * target_channels + begin) * target_plane + band * band_rows * target_columns
-        finish, pixels = (addends + origin, flags[0], flags[1]), rows * target_columns
-        scatter_pixels(tile, result + begin, target_channels, pixels, stop - begin, target_plane, finish, outputs + origin)
-        item += stretch[1] - stretch[0]
-
-
-@threaded
-def convolve_planes(tile, narrow, tables, taps, bands, extents, shape, packing, operands, flags, buffers, threads):
-    for thread in prange(threads):
-        number, about = np.intp(thread), (tile, narrow, tables, taps, bands, extents, shape, packing)
-        convolve_planes_share(*about, operands, flags, buffers, number, threads)
-
-
 class _Tabled:
     """What the plans of both directions share: bands, tables, frames, packed weights.  One call at a time.
 
@@ -174,7 +134,10 @@ class _Tabled:
         slice_rows = caches().level2 // 4 // (self.tile.columns * self.tile.itemsize)
         channels = source[2], target[2], problem.groups
         shape = problem.groups, source[2], target[2], self.depth * (self.bands.height * self.bands.width if apart else 1)
-        tables = tables_of(vertical, horizontal, self.bands, *channels, slice_rows, self.tile.rows, apart)
+        if inside(problem, vertical, horizontal):
+            self.bands, tables = tables_inside(vertical, horizontal, *channels[:2], self.planes)
+        else:
+            tables = tables_of(vertical, horizontal, self.bands, *channels, slice_rows, self.tile.rows, apart)
         self.taps = tables.taps
         panels = problem.groups * -(-self.width // self.tile.columns)
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), images * self.bands.number * panels))
@@ -239,8 +202,13 @@ class _Tabled:
             return line, (down, right, outputs, inputs, outputs * self.depth)
         return line, (down, right, inputs, outputs, outputs * self.width)
 
-    def _run(self, x, packed, bias, residual, activation, out):
-        line, strides = self._line(packed) if self.together else (packed, NO_STRIDES)
+    def weights(self, packed):
+        """What ``pack`` returned as ``run`` takes it: a line, and its strides where each call packs what it meets."""
+        return self._line(packed) if self.together else (packed, NO_STRIDES)
+
+    def run(self, x, weights, bias, residual, activation, out):
+        """The convolution, or its transpose; ``residual`` may be ``out``."""
+        line, strides = weights
         operands = (
             x.reshape(-1),
             line,
@@ -277,7 +245,7 @@ class Forward(_Tabled):
         bias : (K,)
         activation : None or "relu"
         """
-        return self._run(x, packed, bias, residual, activation, out)
+        return self.run(x, self.weights(packed), bias, residual, activation, out)
 
 
 class BackwardInput(_Tabled):
@@ -293,4 +261,4 @@ class BackwardInput(_Tabled):
 
     def __call__(self, grad_output, packed, out):
         """Write the gradient of the input for that of the output into ``out``; both C-contiguous, in the problem's layout."""
-        return self._run(grad_output, packed, None, None, None, out)
+        return self.run(grad_output, self.weights(packed), None, None, None, out)

@@ -44,14 +44,14 @@ def products(tile, total, rows, weights, segments, first, end, asked):
     ahead, step, left, places = asked
     for segment in range(first, end):
         offset, length = segments[3 * segment], segments[3 * segment + 1]
+        panels = weights + segments[3 * segment + 2] * tile.columns
         if places:
             steps = min(length, left) // UNROLLED * UNROLLED
-            total = accumulate_placing(tile, total, rows + offset, weights, steps, ahead, step)
+            total = accumulate_placing(tile, total, rows + offset, panels, steps, ahead, step)
         else:
             steps = min(length, left) // 2 * 2
-            total = accumulate_asking(tile, total, rows + offset, weights, steps, ahead, step)
-        total = accumulate_rows(tile, total, rows + (offset + steps), weights + steps * tile.columns, length - steps)
-        weights = weights + length * tile.columns
+            total = accumulate_asking(tile, total, rows + offset, panels, steps, ahead, step)
+        total = accumulate_rows(tile, total, rows + (offset + steps), panels + steps * tile.columns, length - steps)
         ahead, left = ahead + steps // 2 * step, left - steps
     return total
 
@@ -97,7 +97,7 @@ def convolve_panel(tile, tables, slice_, pixels, count, source, weights, epilogu
                 ahead = source + (sources[p] + pixels_ahead)
             a = rows_at(tile, source, sources + p, to - p)
             asked = ahead, step, steps, places_ahead
-            total = products(tile, spread_columns(tile, start), a, weights + skipped, segments, low, high, asked)
+            total = products(tile, spread_columns(tile, start), a, weights, segments, low, high, asked)
             ahead = ahead + steps // 2 * step
             if not first:
                 total = add_tile(total, load_tile(tile, place))

@@ -28,7 +28,8 @@ from ..cpu.tile import LATENCY_SUMS
 from ..cpu.workspace import caches, far_caches
 from ..problems import Conv
 from ..registry import Kernel
-from .dilated import as_images
+from .dilated import as_images, dearer
+from .inside import computed
 from .winograd_blocks import filter_passes, keeps_filters
 
 COSTS: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("costs.json").read_text())["nanoseconds"]
@@ -140,6 +141,8 @@ def implicit_gemm(problem: Conv, direction: str) -> dict[str, float]:
         waste *= _up(deep, CHANNEL_ROWS) / deep
     elif direction == "backward_weight" and deep < CHANNEL_ROWS:  # framed: rows are the taps of a row
         waste *= max(1, LATENCY_SUMS / (problem.S * deep * -(-wide // lanes)))
+    if problem.dilation != (1, 1):
+        waste *= computed(problem, direction)
     if problem.groups > 1:
         waste *= OF_A_GROUP[direction] * (TURNED_GROUPS if problem.layout == "NCHW" else 1)
     beyond = far_caches() and weights * np.dtype(problem.dtype).itemsize > caches().level2
@@ -230,7 +233,8 @@ def winograd_phases(problem: Conv, direction: str, outputs: int) -> dict[str, fl
 
 def winograd_dilated(problem: Conv, direction: str) -> dict[str, float]:
     """Winograd's of the phases of the pixels as images, which are copied apart and together again."""
-    return {**winograd(as_images(problem), direction, outputs=4), "copied": problem.image_bytes}
+    times, work = dearer(problem, direction), winograd(as_images(problem), direction, outputs=4)
+    return {**{unit: times * amount for unit, amount in work.items()}, "copied": problem.image_bytes}
 
 
 def direct(problem: Conv, direction: str) -> dict[str, float]:
