@@ -261,7 +261,10 @@ def test_vectors_times_a_matrix_near_and_far(size: tuple[int, int, int], monkeyp
 @pytest.mark.skipif(SIMULATED, reason="of the CPU")
 @pytest.mark.parametrize("far", [False, True])
 def test_few_rows_times_a_matrix_near_and_far(far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many rows of B are read at once depends on how far it is, and the tile on the second cache."""
+    """How many rows of B are read at once depends on how far it is, and the tile on the second cache.
+
+    The same product as one of transposes has few columns.
+    """
     monkeypatch.setattr(unpacked_cpu, "far_caches", lambda: far)
     monkeypatch.setattr(unpacked_cpu, "caches", lambda: Caches(level2=1 << 14))
     problem, rng = Matmul(7, 290, 61), np.random.default_rng(13)
@@ -270,6 +273,10 @@ def test_few_rows_times_a_matrix_near_and_far(far: bool, monkeypatch: pytest.Mon
     with guarded(problem.out_shape, "float32") as out:
         unpacked_cpu.UnpackedMatmul(problem)(a, b, out)
     same(out, a @ b, f"far: {far}")
+    turned = Matmul(problem.N, problem.M, problem.K)
+    with guarded(turned.out_shape, "float32") as out:
+        unpacked_cpu.UnpackedMatmul(turned)(b.T, a.T, out)
+    same(out, (a @ b).T, f"few columns, far: {far}")
 
 
 @pytest.mark.skipif(SIMULATED, reason="of the CPU")

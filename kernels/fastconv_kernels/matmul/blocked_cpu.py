@@ -170,15 +170,20 @@ class BlockedMatmul(Product):
         super().__init__(problem, threads, tile, (last, (mc, kc, nc), line), mc * kc, nc * kc + tile.lanes)
 
 
-def goes_past(problem, tile):
-    """Whether C is larger than a near cache before a far one, and vectors fill its lines.
+DEEP_ENOUGH = 100
+"""Steps of K that hide what it takes to write C past the caches that hold it."""
 
-    On a Granite Rapids 2048 x 2048 x 128 took 0.82 of the time so, 0.92 on two threads, 1024 x 4096 x 512 0.98 and 0.96,
-    1024 x 1024 x 32 0.96 and 0.90, 2048 x 2048 x 32 0.99; on two threads 128 x 128 x 3136, whose C stays in the second cache,
-    1.13.
+
+def goes_past(problem, tile):
+    """Whether C is larger than a share of the third cache, a far one, and vectors fill its lines.
+
+    What the caches have of C, which somebody has read or written before, must then leave them first: on a Granite Rapids
+    1024 x 1024 x 32 took 1.02 of the time when all wrote it so, and 2.2 when it had been read; 2048 x 2048 x 32 1.0 and 1.5,
+    2048 x 2048 x 128 0.86 and 0.98, 1024 x 4096 x 512 0.98 both times, 4096 x 4096 x 32 0.91 and 0.97.
     """
     size = problem.M * problem.N * tile.itemsize
-    return far_caches() and size > caches().level2 and problem.N % tile.lanes == 0
+    large = size > caches().level3 or (size > caches().level3 // 4 and problem.K >= DEEP_ENOUGH)
+    return far_caches() and large and problem.N % tile.lanes == 0
 
 
 LONGEST = 1024

@@ -24,7 +24,8 @@ from ..cpu.places import columns, rows_apart
 from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
 from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, spread_columns, zero
 from ..cpu.workspace import caches, even, far_caches
-from .few_rows_cpu import meet_few_rows, tile_of_few_rows
+from .few_columns_cpu import height_of, lines_of, meet_few_columns, tile_of_few_columns
+from .few_rows_cpu import groups_of, meet_few_rows, tile_of_few_rows
 from .operands import (
     PACKING,
     Epilogue,
@@ -55,29 +56,25 @@ On a Granite Rapids 152 x 330 x 234 took 0.8 of the time so, 196 x 105 x 286 0.8
 """
 
 
-TURNED_DEPTH = 32
-"""Steps of K from which on few rows of A meet the rows of a transpose of B as they are (``few_rows_cpu.py``).
-
-On a Granite Rapids 2 x 300 x 200 took 0.26 of the time so, 8 x 300 x 200 0.46, 12 x 300 x 200 0.52, 8 x 100 x 32 0.81; but 9 x
-300 x 16 1.2.
-"""
-
-
 @jit
-def multiply(tile, few, turned, blocks, shape, bounds, a, b, c, epilogue, rooms):
+def multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, rooms):
     """The part of C = epilogue(A @ B) within ``bounds`` for one thread.
 
     Each tile may be None: ``tile`` without whole vectors, ``few`` where masks do for the last columns, ``turned`` where A's
-    rows are not so few that a B that is there as its transpose needs one of its own.
-    blocks : steps of K and rows of A at once, steps of K for ``turned``
-    rooms : for a panel of B, or what ``few`` needs; for a block of A that is turned
+    rows are not so few that a B that is there as its transpose needs one of its own, ``tall`` where C's columns are not so few
+    that an A that is there as its transpose does.
+    blocks : steps of K and rows of A at once, steps of K for ``turned``, steps of K and rows of A for ``tall``
+    rooms : for a panel of B, or what ``few``, ``turned`` or ``tall`` need; for a block of A that is turned
     """
     _, N, K = shape
-    slice_, height, long = blocks
+    slice_, height, long, run, stretch = blocks
     top, bottom, left, right = bounds
     whole = right if few is None else min(right, N - N % few.lanes)
-    if turned is not None and b.column != 1 and K >= TURNED_DEPTH:
+    if turned is not None and b.column != 1:
         meet_few_rows(turned, long, shape, left, right, a, b, c, epilogue, rooms[0])
+        return
+    if tall is not None and a.column != 1:
+        meet_few_columns(tall, run, stretch, shape, bounds, a, b, c, epilogue, rooms[0])
         return
     turns = a.column != 1 and right - left >= TURNED
     if not turns:
@@ -141,7 +138,7 @@ def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
 
 
 @jit
-def part_of(tile, wide, few, turned, blocks, shape, table, buffers, located, epilogue, thread, threads):
+def part_of(tile, wide, few, turned, tall, blocks, shape, table, buffers, located, epilogue, thread, threads):
     """What thread ``thread`` of ``threads`` does of all products."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
     bounds = part(tile, shape, PACKING if located[1].column != 1 else 0, cut, cuts)
@@ -149,16 +146,16 @@ def part_of(tile, wide, few, turned, blocks, shape, table, buffers, located, epi
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
         own = Epilogue(located[4], addend, epilogue[0], epilogue[1])
-        multiply(wide, few, turned, blocks, shape, bounds, a, b, c, own, rooms)
+        multiply(wide, few, turned, tall, blocks, shape, bounds, a, b, c, own, rooms)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (wide, few, turned, blocks), facts = machinery
+    tile, (wide, few, turned, tall, blocks), facts = machinery
     for thread in prange(threads):
         shape, table, b_rooms, a_rooms = facts_at(tile, facts)
         located, buffers = matrices(tile, operands, shape[1]), (b_rooms, a_rooms)  # a parallel loop takes no tuple of tuples
-        part_of(tile, wide, few, turned, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
+        part_of(tile, wide, few, turned, tall, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 
 
 SHORT = 768
@@ -193,10 +190,15 @@ class UnpackedMatmul(Product):
         slice_ = even(problem.K, STREAMS if reads_once(problem) else SHORT, tile.lanes)
         height = even(problem.M, caches().level2 // 4 // (slice_ * tile.itemsize), tile.rows)
         width = max(tile.columns, tile.lanes + GROUP * few.vectors if few else 0)
-        across = GROUP * turned.vectors if turned else 0
+        across = groups_of(turned, problem) * GROUP * turned.vectors if turned else 0
         long = even(problem.K, caches().level2 // 4 // (max(1, across) * tile.itemsize), tile.lanes)  # runs of B as long
-        sizes = max(slice_ * width, long * across) + tile.lanes, slice_ * height
-        super().__init__(problem, threads, tile, (wide, few, turned, (slice_, height, long)), *sizes)
+        tall, run, stretch, sums = tile_of_few_columns(problem), 0, 0, 0
+        if tall:
+            far = far_caches() and problem.M * problem.K * tile.itemsize > caches().level2
+            run, stretch = STREAMS if far else max(1, problem.K), height_of(tall, problem)
+            sums = lines_of(tall, problem) * stretch
+        sizes = max(slice_ * width, long * across, sums) + tile.lanes, slice_ * height
+        super().__init__(problem, threads, tile, (wide, few, turned, tall, (slice_, height, long, run, stretch)), *sizes)
 
 
 FAR_VECTOR = 2
@@ -207,18 +209,19 @@ with 8 x 3, 68% with 8 x 2; 128 x 100 x 4096 at 66% and 63%, 61% with what the m
 """
 
 
-HIGH, FILLED = (10, 2), (10, 20)
-"""A tile for these numbers of rows of A, which no other fills with as few passes over B's panel.
+FILLED = {2: (2, 4), 10: (10, 2), 20: (10, 2)}
+"""Tiles for some numbers of rows of A, which no other fills with as few passes over B's panel.
 
-On a Granite Rapids 20 x 500 x 300 took 0.8 of the time so, 10 x 1000 x 1000 0.83, 10 x 128 x 10000 0.92 to 0.98; 12 x 300 x
-1500 with twelve rows 1.02, and with fourteen, for whose addresses there are no registers, any product twice as long.
+On a Granite Rapids 20 x 500 x 300 took 0.8 of the time so, 10 x 1000 x 1000 0.83, 10 x 128 x 10000 0.92 to 0.98, 2 x 256 x 784
+0.73, 2 x 64 x 64 0.85; 12 x 300 x 1500 with twelve rows 1.02, and with fourteen, for whose addresses there are no registers,
+any product twice as long.
 """
 
 
 def tile_of_whole(problem, columns):
     """The tile for the first ``columns`` columns."""
     vector_cost = FAR_VECTOR if far_caches() else LOAD_COST
-    shapes = (*TILES, HIGH) if problem.M in FILLED else TILES
+    shapes = (*TILES, FILLED[problem.M]) if problem.M in FILLED else TILES
     return fitting(shapes, max(1, columns), problem.dtype, max(1, problem.M), vector_cost=vector_cost)
 
 
@@ -263,7 +266,7 @@ PACKED_ROWS, PACKED_COLUMNS, PACKED_DEPTH = 48, 49, 16
 
 On a Granite Rapids the blocked kernel took 0.87 to 0.98 of the time for nearly all products of 48 to 400 rows, 57 to 784
 columns and 16 to 700 steps, whatever was transposed, but 1.0 to 1.1 with 32 rows; 1.05 to 1.25 with 48 columns and A
-transposed, 0.9 to 1.0 otherwise.
+transposed, 0.9 to 1.0 otherwise.  With fewer steps and 100 columns or more it was 0.56 to 0.95, with a C from far 0.43.
 """
 
 LITTLE = 104
@@ -274,7 +277,8 @@ where 117 columns took 0.8.
 
 def packs_early(problem):
     """Whether level 2 is slow and the product large enough for packing, with no columns that another tile computes in less."""
-    large = problem.M >= PACKED_ROWS and problem.N >= PACKED_COLUMNS and problem.K >= PACKED_DEPTH
+    deep = problem.K >= PACKED_DEPTH or problem.N >= TURNED
+    large = problem.M >= PACKED_ROWS and problem.N >= PACKED_COLUMNS and deep
     return far_caches() and large and (problem.N >= LITTLE or tile_of_few(problem) is None)
 
 
