@@ -29,6 +29,8 @@ class Geometry(NamedTuple):
     line : from one row of a window of the convolution to the next
     P, Q, K : pooling windows and their channels
     R, length : rows of a window of the convolution, and elements of each
+    starts, hop, wide : of rows that are laid out (``pooled_rows_cpu``): how many pieces, elements of the frame from one to
+        the next, and elements of each; none where they are not
     """
 
     rows: int
@@ -46,11 +48,19 @@ class Geometry(NamedTuple):
     K: int
     R: int
     length: int
+    starts: int = 0
+    hop: int = 0
+    wide: int = 0
 
     @property
     def frame(self):
         """Elements."""
         return self.height * self.width * self.channels
+
+    @property
+    def laid_out(self):
+        """Elements of the rows that are, with those that a tile reaches beyond the last; 0: there are none."""
+        return self.height * self.starts * self.wide + self.R * self.line if self.wide else 0
 
     @property
     def windows(self):

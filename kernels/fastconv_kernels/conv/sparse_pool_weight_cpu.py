@@ -15,14 +15,15 @@ from numba import prange
 
 from ..cpu.compile import jit, of_one_kind, serial, threaded
 from ..cpu.places import block
-from ..cpu.pooled import pixel_of, uncut
 from ..cpu.share import THREAD_FLOPS, share, threads_for
-from ..cpu.simd import entry, load_first, store_first
+from ..cpu.simd import entry
 from ..cpu.sums import add_parts
 from ..cpu.tile import Tile, add_tile, load_tile, pointer, store_tile, zero
 from ..cpu.tile_rows import add_scaled
 from ..cpu.workspace import aligned, workspace
+from . import patch_pool_weight_cpu
 from .frame_cpu import clear, frame_band
+from .pooled_rows_cpu import find_pixels, laid_out, lay_out
 from .pooled_windows import SUMS, fills_too_little, geometry, origins_of, pieces_of, tile_of
 
 PARTS = 16
@@ -36,15 +37,6 @@ CHAINS = 8
 
 STEPS = 6
 """What a channel of a window costs beside its multiply-adds, in vectors."""
-
-
-@jit
-def find_pixels(tile, count, origins, steps, grad, places, values, pixels):
-    """values = the gradients of an image that ReLU lets through, pixels = where theirs are: of all windows and channels."""
-    for e in range(0, count, tile.lanes):
-        found = load_first(places + e, count - e)
-        store_first(values + e, uncut(load_first(grad + e, count - e), found), count - e)
-        store_first(pixels + e, pixel_of(load_first(origins + e, count - e), found, steps), count - e)
 
 
 @jit
@@ -63,7 +55,7 @@ def add_image(tile, lengths, frame, values, pixels, sums, biases, first):
                     while w + K < windows:
                         total = add_scaled(total, values[w], source + entry(pixels, w), lengths.line)
                         other = add_scaled(other, values[w + K], source + entry(pixels, w + K), lengths.line)
-                        bias = bias + values[w] + values[w + K]
+                        bias = bias + (values[w] + values[w + K])
                         w += 2 * K
                     total = add_tile(total, other)
                 while w < windows:
@@ -78,12 +70,16 @@ def add_image(tile, lengths, frame, values, pixels, sums, biases, first):
 
 
 @jit
-def add_share(tile, lengths, origins, steps, images, operands, buffers, thread, threads):
-    """The parts that are this thread's; operands: gradient, positions, images, sums of weights and of biases."""
+def add_share(tile, lengths, tables, images, operands, buffers, thread, threads):
+    """The parts that are this thread's.
+
+    tables: origins, steps; operands: gradient, positions, images, sums of weights and of biases.
+    """
     frame = pointer(tile, buffers[0], thread * buffers[0].shape[1])
-    origins, places_of = pointer(tile, origins, 0), pointer(tile, steps, 0)
+    origins, places_of = pointer(tile, tables[0], 0), pointer(tile, tables[1], 0)
     values = pointer(tile, buffers[1], thread * buffers[1].shape[1])
     pixels = pointer(tile, buffers[2], thread * buffers[2].shape[1])
+    rows = pointer(tile, buffers[3], thread * buffers[3].shape[1]) if lengths.wide > 0 else frame
     # Addresses before the loops: an array used in them would count its references, which two threads do by turns.
     grad, positions, x = pointer(tile, operands[0], 0), pointer(tile, operands[1], 0), pointer(tile, operands[2], 0)
     sums, biases = pointer(tile, operands[3], 0), pointer(tile, operands[4], 0)
@@ -96,27 +92,36 @@ def add_share(tile, lengths, origins, steps, images, operands, buffers, thread, 
         for n in range(first, end):
             image, windows = x + n * extent[0] * extent[1] * extent[2], n * count
             frame_band(tile, image, extent, -lengths.top, -lengths.left, lengths.height, lengths.width, frame)
+            if lengths.wide > 0:
+                lay_out(tile, lengths, frame, rows)
             find_pixels(tile, count, origins, places_of, grad + windows, positions + windows, values, pixels)
-            add_image(tile, lengths, frame, values, pixels, sums + part * size, biases + part * width, n == first)
+            add_image(tile, lengths, rows, values, pixels, sums + part * size, biases + part * width, n == first)
 
 
 @threaded
-def add_all(tile, lengths, origins, steps, images, operands, buffers, threads):
+def add_all(tile, lengths, tables, images, operands, buffers, threads):
     for thread in prange(threads):
-        add_share(tile, lengths, origins, steps, images, operands, buffers, np.intp(thread), threads)
+        add_share(tile, lengths, tables, images, operands, buffers, np.intp(thread), threads)
 
 
 @serial
-def write_weight(tile, lengths, sums, out):
-    """out[(r, s, c), k] = sums[k, piece, row, column]."""
+def write_weight(taps, K, sums, out):
+    """out[tap, k] = sums[k, taps[tap]]."""
+    size = sums.size // K
+    for tap in range(taps.size):
+        for k in range(K):
+            out[tap * K + k] = sums[k * size + taps[tap]]
+
+
+def taps_of(lengths, tile):
+    """(taps,) where in the sums of a channel each is."""
     down, across = tile.rows, tile.columns
-    pieces = (lengths.length + across - 1) // across
-    size = sums.size // lengths.K
-    for r in range(lengths.R):
-        for e in range(lengths.length):
-            source = ((r // down * pieces + e // across) * down + r % down) * across + e % across
-            for k in range(lengths.K):
-                out[(r * lengths.length + e) * lengths.K + k] = sums[k * size + source]
+    pieces = -(-lengths.length // across)
+    places = [
+        ((r // down * pieces + e // across) * down + r % down) * across + e % across
+        for r, e in np.ndindex(lengths.R, lengths.length)
+    ]
+    return np.array(places)
 
 
 class BackwardWeight:
@@ -124,23 +129,34 @@ class BackwardWeight:
 
     def __init__(self, problem, threads=1, tile=None):
         self.problem = problem
-        self.lengths, self.steps = geometry(problem)
-        self.origins = origins_of(self.lengths)
-        self.tile = tile or tile_of(self.lengths, problem.dtype, SUMS)
-        weights = self.weights = problem.K * pieces_of(self.lengths, self.tile) * self.tile.rows * self.tile.columns
+        self.lengths, steps = geometry(problem)
+        picking = None if tile else patch_pool_weight_cpu.tile_of(problem, self.lengths)
+        if picking is not None:
+            self.tile, loop, size = picking, patch_pool_weight_cpu.add_all, picking.columns
+            room = patch_pool_weight_cpu.room_of(problem, self.lengths, self.tile)
+            self.tables = patch_pool_weight_cpu.tables_of(problem, self.lengths, self.tile)
+            self.taps = patch_pool_weight_cpu.taps_of(problem, self.tile)
+        else:
+            self.tile, loop = tile or tile_of(self.lengths, problem.dtype, SUMS), add_all
+            size = pieces_of(self.lengths, self.tile) * self.tile.rows * self.tile.columns
+            spare = self.tile.rows * self.lengths.line + self.tile.columns  # a tile may reach beyond the last row and column
+            frame, windows = self.lengths.frame + spare, self.lengths.windows
+            self.lengths, steps = laid_out(problem, self.lengths, self.tile) or (self.lengths, steps)
+            room = [
+                (frame, problem.dtype),
+                (windows, problem.dtype),
+                (windows, np.int32),
+                (self.lengths.laid_out, problem.dtype),
+            ]
+            self.tables, self.taps = (origins_of(self.lengths), steps), taps_of(self.lengths, self.tile)
+        weights = self.weights = problem.K * size
         parts = max(1, min(problem.N, PARTS, PARTS_BYTES // (weights * self.tile.itemsize)))
         self.threads = max(1, min(threads_for(threads, problem.flops, THREAD_FLOPS), parts))
-        # A tile may reach beyond the last row and column.
-        spare = self.tile.rows * self.lengths.line + self.tile.columns
-        self.buffers = (
-            workspace(self.threads, self.lengths.frame + spare, problem.dtype),
-            workspace(self.threads, self.lengths.windows, problem.dtype),
-            workspace(self.threads, self.lengths.windows, np.int32),
-        )
+        self.buffers = tuple(workspace(self.threads, length, dtype) for length, dtype in room)
         self.sums, self.biases = workspace(parts, weights, problem.dtype), workspace(parts, problem.K, problem.dtype)
         self.total = aligned(self.sums.shape[1], problem.dtype)
         self.workspace_bytes = sum(array.nbytes for array in (*self.buffers, self.sums, self.biases, self.total))
-        self._add_all, self._write_weight = of_one_kind(add_all), of_one_kind(write_weight)
+        self._add_all, self._write_weight = of_one_kind(loop), of_one_kind(write_weight)
 
     def __call__(self, grad, positions, x, out, grad_bias=None):
         """Write the gradient of the weight into ``out``, that of the bias into ``grad_bias``.
@@ -158,9 +174,9 @@ class BackwardWeight:
             self.sums.fill(0)
             self.biases.fill(0)
         operands = grad.reshape(-1), positions.reshape(-1), x.reshape(-1), self.sums, self.biases
-        self._add_all(self.tile, self.lengths, self.origins, self.steps, images, operands, self.buffers, self.threads)
+        self._add_all(self.tile, self.lengths, self.tables, images, operands, self.buffers, self.threads)
         add_parts(self.sums, self.total, self.threads)
-        self._write_weight(self.tile, self.lengths, self.total[: self.weights], out.reshape(-1))
+        self._write_weight(self.taps, self.problem.K, self.total[: self.weights], out.reshape(-1))
         if grad_bias is not None:
             add_parts(self.biases[:, : self.problem.K], grad_bias, self.threads)
         return out

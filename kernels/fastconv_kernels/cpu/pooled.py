@@ -7,7 +7,7 @@ zero, so that no gradient passes.  Of several NaN the last is taken, as torch's 
 from llvmlite import ir
 from numba import types
 
-from .emit import BIT, BYTE, INT32, INT64, call, constant, first_lanes, load_masked, splat
+from .emit import BIT, BYTE, INT32, INT64, call, constant, first_lanes, fused_multiply_add, load_masked, load_vector, splat
 from .simd import Vector, word
 from .tile import Sums, TileType
 
@@ -160,3 +160,43 @@ def received_by(builder, result, positions, place, count):
 def lowest(builder, result, bits):
     """The place of the lowest bit that is set; there must be one."""
     return call(builder, "llvm.cttz.i64", result, bits, BIT(1))
+
+
+# ------------------------------------------------------------------------------------------- pixels picked from registers
+
+
+@word(lambda tile, base, pitch: Sums(TileType(2 * tile.vectors, 1, tile.vector)))
+def load_fours(builder, result, tile, base, pitch):
+    """Half a vector of each of four rows, two rows to a vector, for every vector of ``tile``: those of the next are 3 on.
+
+    Row i is ``i * pitch`` after ``base``.
+    """
+    vector, loaded = result.element.element, ir.Constant(result, ir.Undefined)
+    half = ir.VectorType(vector.element, vector.count // 2)
+    both = ir.Constant(ir.VectorType(INT32, vector.count), list(range(vector.count)))
+    for i in range(result.count):
+        first = i // 2 * 3 + i % 2 * 2
+        rows = [load_vector(builder, half, builder.gep(base, [builder.mul(pitch, INT64(first + n))])) for n in range(2)]
+        loaded = builder.insert_value(loaded, builder.shuffle_vector(*rows, both), [i, 0])
+    return loaded
+
+
+@word(lambda total, values, shifts, lanes, pixels: total)
+def add_picked(builder, result, total, values, shifts, lanes, pixels):
+    """Row k of ``total`` + ``values[k]`` times the ``lanes``, each ``shifts[k]`` further on, of every two registers of pixels.
+
+    With AVX-512 alone.
+    """
+    vector, numbers = result.element.element, ir.VectorType(INT32, result.element.element.count)
+    lanes = load_vector(builder, numbers, lanes)
+    for k in range(result.count):
+        factor, shift = (
+            splat(builder, builder.load(builder.gep(list_, [INT64(k)])), vector.count) for list_ in (values, shifts)
+        )
+        order = builder.add(lanes, shift)
+        for j in range(result.element.count):
+            near, far = (builder.extract_value(pixels, [2 * j + n, 0]) for n in range(2))
+            picked = call(builder, "llvm.x86.avx512.vpermi2var.ps.512", vector, near, order, far)
+            added = fused_multiply_add(builder, factor, picked, builder.extract_value(total, [k, j]))
+            total = builder.insert_value(total, added, [k, j])
+    return total
