@@ -85,6 +85,27 @@ def add_scaled(builder, result, total, factor, base, pitch):
     return total
 
 
+@word(lambda total, factor, lower, base, pitch: scaled_type(total, factor, base, pitch))
+def add_either(builder, result, total, factor, lower, base, pitch):
+    """total + ``factor`` times the tile in memory that is a row less high: to the last rows if ``lower``, else to the first.
+
+    Row i of that tile is ``i * pitch`` after ``base``; ``lower`` is 0 or 1.  Zero times it is added to the row that is left.
+    """
+    vector, last = result.element.element, result.count - 1
+    low, nothing = builder.icmp_signed("!=", lower, INT64(0)), ir.Constant(factor.type, 0)
+    shared = splat(builder, factor, vector.count)
+    ends = {0: builder.select(low, nothing, factor), last: builder.select(low, factor, nothing)}
+    for i in range(result.count):
+        number = INT64(0) if i == 0 else INT64(last - 1) if i == last else builder.sub(INT64(i), lower)
+        times = splat(builder, ends[i], vector.count) if i in ends else shared
+        row = builder.gep(base, [builder.mul(pitch, number)])
+        for j in range(result.element.count):
+            own = load_vector(builder, vector, builder.gep(row, [INT64(j * vector.count)]))
+            added = fused_multiply_add(builder, times, own, builder.extract_value(total, [i, j]))
+            total = builder.insert_value(total, added, [i, j])
+    return total
+
+
 @word(lambda total: Sums(TileType(1, total.tile.vectors, total.tile.vector)) if isinstance(total, Sums) else None)
 def add_rows(builder, result, total):
     """The sum of all rows, as a tile of one, added in pairs."""
