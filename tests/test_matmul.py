@@ -280,6 +280,18 @@ def test_few_rows_times_a_matrix_near_and_far(far: bool, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("size", [(25, 7, 64), (9, 3, 21)], ids=str)
+def test_few_columns_of_a_matrix_from_far(size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are asked for while those before them are multiplied, and nothing else differs."""
+    monkeypatch.setattr(unpacked_cpu, "caches", lambda: Caches(level2=1 << 8))
+    problem, rng = Matmul(*size), np.random.default_rng(15)
+    a, b = integers(rng, problem.a_shape, "float32"), integers(rng, problem.b_shape, "float32")
+    with guarded(problem.out_shape, "float32") as out:
+        unpacked_cpu.UnpackedMatmul(problem)(a, b, out)
+    same(out, a @ b, "asked for")
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_results_past_the_caches(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are those that are not written so, wherever C begins, and though it is the addend."""

@@ -150,13 +150,17 @@ On a Granite Rapids n4 c256 14x14 k2 took 0.66 of the time so, n16 c256 7x7 k6 1
 """
 
 
+MOST_ASKED = 12
+"""Outputs for which pixels that come from far are asked for."""
+
+
 def declines(problem, direction):
     """Why another kernel should compute ``problem``.
 
     On one thread of a Granite Rapids n1 c64 64x64 k1 took 0.4 of the time of all others forward and 0.2 in the gradient of the
     weight, n8 c100 15x15 k10 0.65 and 0.7, n1 c1 128x128 k64 0.75 in the gradient of the input; n1 c256 64x64 k21 of planes
     2.3 forward, and where the fewer channels are those that are read it took 0.8 to 1.6.  Forward from far n8 c64 56x56 k8 of
-    planes took 1.1, n16 c512 7x7 k12 1.1, n16 c128 28x28 k3 of pixels 1.6, though n1 c64 128x128 k2 0.7.
+    planes took 1.1, n16 c512 7x7 k12 1.1; of pixels, which are asked for, it took 0.6, k4 0.57, as long as to read them.
     """
     sides = problem.C, problem.K
     few, many = sorted(sides) if direction == "backward_weight" else reversed(sides) if direction == "forward" else sides
@@ -170,6 +174,6 @@ def declines(problem, direction):
             return ("each image is a product of its own",)
     elif planes and few > operands.FEW and problem.N * many * pixels * itemsize > caches().level2 // 2:
         return ("images come from far, and are read in pieces",)
-    elif not planes and few > 1 and problem.image_bytes > caches().level2:
+    elif not planes and few > MOST_ASKED and problem.image_bytes > caches().level2:
         return ("images come from far, and are not asked for",)
     return ()

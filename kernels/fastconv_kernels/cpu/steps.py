@@ -18,11 +18,17 @@ from .compile import inlined, jit
 from .emit import INT32, first_lanes, fused_multiply_add, load_masked, load_vector
 from .pack import one_row
 from .places import Columns, Rows, block, panel, rows_apart
-from .simd import word
+from .simd import prefetch, word
 from .tile import Sums, TileType, load_tile, store_tile
 
 GROUP = 4
 """Columns that share a vector."""
+
+AHEAD = 1024
+"""Elements before it is read at which A is asked for, where its rows are one run from far and B has few columns.
+
+On a Granite Rapids 25088 x 4 x 64 took 238 µs so, 292 without, and 16384 x 8 x 96 235 and 318: 29 GB/s; 512 or 2048 the same.
+"""
 
 
 @word(lambda tile: TileType(tile.vector.lanes // GROUP, 1, tile.vector))
@@ -173,3 +179,15 @@ def accumulate_steps(tile, total, rows, b, depth):
     if whole < depth:
         total = add_first_steps(total, rows + whole, panel(tile, b + whole * (GROUP * tile.vectors)), depth - whole)
     return total
+
+
+@inlined
+def accumulate_steps_ahead(tile, total, rows, b, depth, ahead):
+    """``accumulate_steps``, while as much as is read of A comes nearer, from ``ahead`` on."""
+    steps = tile.lanes // GROUP
+    whole = depth - depth % steps
+    for k in range(0, whole, steps):
+        for i in range(0, steps * tile.rows, tile.lanes):
+            prefetch(ahead + (k * tile.rows + i))
+        total = add_steps(total, rows + k, panel(tile, b + k * (GROUP * tile.vectors)))
+    return accumulate_steps(tile, total, rows + whole, b + whole * (GROUP * tile.vectors), depth - whole)

@@ -21,7 +21,7 @@ from ..cpu.accumulate import accumulate
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import columns, rows_apart
-from ..cpu.steps import GROUP, accumulate_steps, join_steps, joined, pack_steps
+from ..cpu.steps import AHEAD, GROUP, accumulate_steps, accumulate_steps_ahead, join_steps, joined, pack_steps
 from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, spread_columns, zero
 from ..cpu.workspace import caches, even, far_caches
 from .few_columns_cpu import height_of, lines_of, meet_few_columns, tile_of_few_columns
@@ -48,7 +48,6 @@ TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), 
 ROWS_OF_FEW = 8
 """Of the tile for the last columns: with twelve or sixteen it was not faster."""
 
-
 TURNED = 96
 """Columns of B from which on an A that is there as its transpose is turned: then a tile's rows are streams, and stay near.
 
@@ -63,11 +62,11 @@ def multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, 
     Each tile may be None: ``tile`` without whole vectors, ``few`` where masks do for the last columns, ``turned`` where A's
     rows are not so few that a B that is there as its transpose needs one of its own, ``tall`` where C's columns are not so few
     that an A that is there as its transpose does.
-    blocks : steps of K and rows of A at once, steps of K for ``turned``, steps of K and rows of A for ``tall``
+    blocks : steps of K and rows of A at once, steps of K for ``turned``, both for ``tall``, ``AHEAD`` if A is asked for
     rooms : for a panel of B, or what ``few``, ``turned`` or ``tall`` need; for a block of A that is turned
     """
     _, N, K = shape
-    slice_, height, long, run, stretch = blocks
+    slice_, height, long, run, stretch, ahead = blocks
     top, bottom, left, right = bounds
     whole = right if few is None else min(right, N - N % few.lanes)
     if turned is not None and b.column != 1:
@@ -96,7 +95,7 @@ def multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, 
                     across = columns(tile, row, whole - j)
                     meet(tile, across, step, depth, ends, j, (i, end, whole), near, c, epilogue)
             if few is not None and whole < right:
-                meet_few(few, slice_, depth, ends, k, (i, end, whole, right), a, b, c, epilogue, rooms[0])
+                meet_few(few, (slice_, depth, ahead), ends, k, (i, end, whole, right), a, b, c, epilogue, rooms[0])
 
 
 @inlined
@@ -118,10 +117,10 @@ def meet(tile, across, step, depth, ends, j, bounds, a, c, epilogue):
 
 
 @jit
-def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
+def meet_few(few, blocks, ends, k, bounds, a, b, c, epilogue, room):
     """The last columns of B, that would fill little of a vector, with all of A."""
-    top, bottom, left, right = bounds
-    count = right - left
+    (slice_, depth, far), (top, bottom, left, right) = blocks, bounds
+    count, asks = right - left, far > 0 and a.column == 1 and a.row == depth
     side_by_side = joined(few)
     bias = columns(side_by_side, epilogue.bias + left, count if ends[0] else 0)
     pack_steps(few, at(b, k, left), b.row, b.column, count, depth, room)
@@ -133,7 +132,12 @@ def meet_few(few, slice_, depth, ends, k, bounds, a, b, c, epilogue, room):
             if ahead == 0:
                 turn_rows(few, row, a.column, min(few.lanes, rows), depth, slice_, turned)
             row, step = turned + ahead * slice_, slice_
-        total = join_steps(accumulate_steps(few, zero(few), rows_apart(few, row, step, rows), room, depth))
+        down, sums = rows_apart(few, row, step, rows), zero(few)
+        if asks:
+            sums = accumulate_steps_ahead(few, sums, down, room, depth, row + far)
+        else:
+            sums = accumulate_steps(few, sums, down, room, depth)
+        total = join_steps(sums)
         leave(side_by_side, add_tile(total, spread_columns(side_by_side, bias)), ends, i, left, rows, count, c, epilogue)
 
 
@@ -160,7 +164,6 @@ def forward(machinery, operands, epilogue, threads):
 
 SHORT = 768
 """Of K at once: with a longer one the nearer caches lose what is to be read again."""
-
 
 STREAMS = 16
 """Rows of a far B at once, each a stream, where caches are far.
@@ -198,7 +201,8 @@ class UnpackedMatmul(Product):
             run, stretch = STREAMS if far else max(1, problem.K), height_of(tall, problem)
             sums = lines_of(tall, problem) * stretch
         sizes = max(slice_ * width, long * across, sums) + tile.lanes, slice_ * height
-        super().__init__(problem, threads, tile, (wide, few, turned, tall, (slice_, height, long, run, stretch)), *sizes)
+        blocks = slice_, height, long, run, stretch, AHEAD if problem.M * problem.K * tile.itemsize > caches().level2 else 0
+        super().__init__(problem, threads, tile, (wide, few, turned, tall, blocks), *sizes)
 
 
 FAR_VECTOR = 2
@@ -207,7 +211,6 @@ FAR_VECTOR = 2
 On a Granite Rapids 128 cubed ran at 63% of the FMA peak with 4 x 4 vectors, 69% with 8 x 2, 70% with 6 x 4; 96 cubed at 71%
 with 8 x 3, 68% with 8 x 2; 128 x 100 x 4096 at 66% and 63%, 61% with what the multipliers alone would choose.
 """
-
 
 FILLED = {2: (2, 4), 10: (10, 2), 20: (10, 2)}
 """Tiles for some numbers of rows of A, which no other fills with as few passes over B's panel.
@@ -259,7 +262,6 @@ The blocked kernel took 0.85 of the time for 1024 cubed; 0.85 for 32 x 2000 x 20
 640 cubed, 0.88 for 512 x 2000 x 300 and 0.92 for 2048 x 2048 x 32, but 1.02 for 512 cubed.  With few rows it is a B of twice
 the size: 0.63 for 16 x 4096 x 4096, 1.19 for 16 x 4096 x 1024.
 """
-
 
 PACKED_ROWS, PACKED_COLUMNS, PACKED_DEPTH = 48, 49, 16
 """Rows of A, columns of B and steps of K from which on packing pays where level 2 is slow.
