@@ -115,16 +115,18 @@ def refuses(problem):
     return tuple(against)
 
 
-def fills_too_little(problem, images, besides, dense):
+def fills_too_little(problem, images, besides, dense, vectors=None):
     """Why nothing would be saved.
 
     images: how many first caches the frame of an image may fill; besides: what a channel of a window costs beside its
-    multiply-adds, in vectors; dense: what a multiply-add of the kernels that take all pixels costs
+    multiply-adds, in vectors; dense: what a multiply-add of the kernels that take all pixels costs; vectors: the cost of
+    these multiply-adds where they are not one for each row of a window
     """
     lengths, _ = geometry(problem)
     lanes = Tile(1, 1, problem.dtype).lanes
     if lengths.frame * np.dtype(problem.dtype).itemsize > images * caches().level1:
         return ("an image is larger than the nearest cache",)
-    if lengths.R * -(-lengths.length // lanes) + besides >= dense * WINDOW**2 * lengths.R * lengths.length / lanes:
+    own = vectors or lengths.R * -(-lengths.length // lanes)
+    if own + besides >= dense * WINDOW**2 * lengths.R * lengths.length / lanes:
         return ("rows of a window fill so few lanes that nothing is saved",)
     return ()
