@@ -11,7 +11,7 @@ import pytest
 
 from conv_cases import ONE, bound, terms
 from fastconv_kernels import conv, pool
-from fastconv_kernels.conv import reference
+from fastconv_kernels.conv import reference, sparse_pool_weight_cpu
 from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.problems import Conv, ConvPool, Pool
 from guarded import gamma, guarded, integers, normal, same, within
@@ -243,6 +243,19 @@ def test_the_weights_gradient_agrees_with_the_reference(kernel: Any, problem: Co
     axes = (0, 1, 2) if problem.layout == "NHWC" else (0, 2, 3)
     allowed = gamma(2 * problem.N * problem.P * problem.Q, problem.dtype) * abs(full).sum(axes)
     within(got_bias, expected_bias, 0.0 if exact else allowed, f"{kernel.name} of {problem}, bias")
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet, second"])
+def test_the_images_of_a_part_are_added_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both of its ways, with rows that are laid out and with pixels that are picked from registers."""
+    monkeypatch.setattr(sparse_pool_weight_cpu, "PARTS", 1)
+    problem = ConvPool(PROBLEMS[name]).with_layout("NHWC")
+    grad, places, x = given(problem, integers)
+    full, expected_bias = reference.expanded(grad.astype("float64"), places, problem)
+    got, got_bias = np.empty(problem.weight_shape, problem.dtype), np.empty(problem.K, problem.dtype)
+    sparse_pool_weight_cpu.BackwardWeight(problem)(grad, places, x, got, got_bias)
+    same(got, reference.backward_weight(full, x.astype("float64"), problem.conv), name)
+    same(got_bias, expected_bias, name)
 
 
 @pytest.mark.parametrize(("kernel", "problem"), cases(conv.CONV_POOL_BACKWARD_WEIGHT, {"large": LARGE}))
