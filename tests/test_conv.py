@@ -76,6 +76,13 @@ def channels_first(array: Any, problem: Conv, weight: bool) -> Any:
     return array.transpose(3, 2, 0, 1) if weight else array.transpose(0, 3, 1, 2)
 
 
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("direction", ["forward", "backward_input"])
+def test_groups_as_wide_as_narrower_vectors(direction: str) -> None:
+    problem = Conv(2, 24, 11, 9, 24, 3, 3, stride=(2, 2), padding=((1, 1), (1, 1)), groups=3, layout="NHWC")
+    agrees(f"conv_{direction}__implicit_gemm_cpu", problem, integers)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("direction", TABLES)
