@@ -66,18 +66,21 @@ LATENCY_SUMS = 8
 """Two multipliers that take four cycles each are busy with so many sums at a time; with fewer they wait."""
 
 
-def fitting(shapes, columns, dtype, rows=None, narrows=False, vector_cost=LOAD_COST):
+def fitting(shapes, columns, dtype, rows=None, narrows=False, vector_cost=LOAD_COST, waits=True):
     """The tile of ``shapes``, (rows, vectors), that fits the registers and takes least time for one multiply-add.
 
     It counts what is wasted of the last of ``columns`` columns (and of ``rows`` rows, if so few that it matters), and the
     loads for each multiply-add.  narrows: whether the last columns are left to a tile of fewer vectors (``of_last``);
-    vector_cost: ``LOAD_COST`` of a vector of B, which may be farther away than an element of A.
+    vector_cost: ``LOAD_COST`` of a vector of B, which may be farther away than an element of A; waits: whether few sums wait
+    for the multipliers.
     """
 
     def spent(height, vectors):
         """On the multiply-adds of one vector for all vectors of a row."""
         sums = height * vectors
-        return vectors * max(1, LATENCY_SUMS / sums) * (1 + (LOAD_COST * height + vector_cost * vectors) / sums)
+        return (
+            vectors * (max(1, LATENCY_SUMS / sums) if waits else 1) * (1 + (LOAD_COST * height + vector_cost * vectors) / sums)
+        )
 
     def cost(shape):
         height, vectors = shape

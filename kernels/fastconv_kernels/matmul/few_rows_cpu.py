@@ -37,8 +37,9 @@ def tile_of_few_rows(problem):
     tiles = [tile for tile in tiles if max(tile.rows, GROUP * tile.vectors) <= tile.lanes]
 
     def cost(tile):
-        """Multiply-adds and loads for a column of B, at a step of K."""
-        return groups_of(tile, problem) * (tile.vectors + LOAD_COST * (1 + tile.vectors / tile.rows))
+        """Multiply-adds and loads for all columns of B, at a step of K."""
+        columns = -(-problem.N // tile.rows) * tile.rows
+        return columns * groups_of(tile, problem) * (tile.vectors + LOAD_COST * (1 + tile.vectors / tile.rows))
 
     return min(tiles, key=cost, default=None)
 

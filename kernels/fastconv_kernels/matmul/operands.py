@@ -37,6 +37,10 @@ class Matrix(NamedTuple):
     column: int
 
 
+FACTS = 9
+"""What all plans pass on: the sizes of a product, the table of products, at most two buffers."""
+
+
 class Epilogue(NamedTuple):
     """C = relu?(A @ B + bias + addend?): ``bias`` for each column; ``addend`` a matrix like C, C itself to accumulate."""
 
@@ -64,6 +68,20 @@ def facts_at(tile, address):
     facts = table_at(tile, address)
     shape, table = (entry(facts, 0), entry(facts, 1), entry(facts, 2)), (entry(facts, 3), entry(facts, 4))
     return shape, table, (entry(facts, 5), entry(facts, 6)), (entry(facts, 7), entry(facts, 8))
+
+
+@inlined
+def blocks_at(tile, address):
+    """What a plan that has blocks of its own has put after its other facts: six sizes."""
+    facts = table_at(tile, address)
+    return (
+        entry(facts, FACTS),
+        entry(facts, FACTS + 1),
+        entry(facts, FACTS + 2),
+        entry(facts, FACTS + 3),
+        entry(facts, FACTS + 4),
+        entry(facts, FACTS + 5),
+    )
 
 
 @inlined
@@ -172,9 +190,6 @@ DEALT = 4
 """Products for each thread from which on they are dealt out whole: then the last one makes little difference."""
 
 
-FACTS = 9
-"""What a plan passes on: the sizes of a product, the table of products, at most two buffers."""
-
 FAR_GRAIN = 950_000
 """``THREAD_FLOPS`` of processors with a slow second cache, which take as long for less.
 
@@ -195,8 +210,8 @@ class Product:
     grain = FAR_GRAIN if far_caches() else THREAD_FLOPS
     """Work that pays for one more thread."""
 
-    def __init__(self, problem: Matmul, threads: int, tile: Any, blocks: Any, *sizes: int) -> None:
-        """``sizes``: how many elements each of a thread's buffers has."""
+    def __init__(self, problem: Matmul, threads: int, tile: Any, blocks: Any, *sizes: int, own: tuple[int, ...] = ()) -> None:
+        """``sizes``: how many elements each of a thread's buffers has; ``own``: for ``blocks_at``."""
         self.problem = problem
         self.threads = threads_for(threads, problem.flops, self.grain)
         self._buffers = [workspace(self.threads, size, problem.dtype) for size in sizes]
@@ -204,7 +219,7 @@ class Product:
         table = self._offsets.ctypes.data, len(self._offsets)
         buffers = [number for buffer in self._buffers for number in (buffer.ctypes.data, buffer.shape[1])]
         facts = problem.M, problem.N, problem.K, *table, *buffers
-        self._facts = np.array(facts + (0,) * (FACTS - len(facts)), np.int64)
+        self._facts = np.array(facts + (0,) * (FACTS - len(facts)) + own, np.int64)
         self.machinery = tile, blocks, self._facts.ctypes.data
         self.workspace_bytes = sum(buffer.nbytes for buffer in self._buffers)
         self._no_bias = np.zeros(problem.N, problem.dtype)

@@ -21,11 +21,12 @@ from ..cpu.accumulate import accumulate
 from ..cpu.compile import inlined, jit, threaded
 from ..cpu.pack import pack, turn_rows
 from ..cpu.places import columns, rows_apart
-from ..cpu.steps import AHEAD, GROUP, accumulate_steps, accumulate_steps_ahead, join_steps, joined, pack_steps
-from ..cpu.tile import LOAD_COST, Tile, add_tile, fitting, spread_columns, zero
+from ..cpu.steps import AHEAD, GROUP
+from ..cpu.tile import LOAD_COST, fitting, spread_columns
 from ..cpu.workspace import caches, even, far_caches
 from .few_columns_cpu import height_of, lines_of, meet_few_columns, tile_of_few_columns
 from .few_rows_cpu import groups_of, meet_few_rows, tile_of_few_rows
+from .last_columns_cpu import meet_last_columns, tile_of_last_columns
 from .operands import (
     PACKING,
     Epilogue,
@@ -33,6 +34,7 @@ from .operands import (
     Product,
     at,
     beyond,
+    blocks_at,
     buffer,
     facts_at,
     leave,
@@ -45,8 +47,6 @@ from .operands import (
 TILES = (8, 2), (6, 4), (8, 3), (8, 1), (5, 5), (4, 6), (3, 7), (4, 4), (4, 2), (4, 1)
 """(rows, vectors): few rows, because each has an address of its own."""
 
-ROWS_OF_FEW = 8
-"""Of the tile for the last columns: with twelve or sixteen it was not faster."""
 
 TURNED = 96
 """Columns of B from which on an A that is there as its transpose is turned: then a tile's rows are streams, and stay near.
@@ -55,7 +55,7 @@ On a Granite Rapids 152 x 330 x 234 took 0.8 of the time so, 196 x 105 x 286 0.8
 """
 
 
-@jit
+@inlined
 def multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, rooms):
     """The part of C = epilogue(A @ B) within ``bounds`` for one thread.
 
@@ -95,7 +95,13 @@ def multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, 
                     across = columns(tile, row, whole - j)
                     meet(tile, across, step, depth, ends, j, (i, end, whole), near, c, epilogue)
             if few is not None and whole < right:
-                meet_few(few, (slice_, depth, ahead), ends, k, (i, end, whole, right), a, b, c, epilogue, rooms[0])
+                meet_last_columns(few, (slice_, depth, ahead), ends, k, (i, end, whole, right), a, b, c, epilogue, rooms[0])
+
+
+@jit
+def multiply_one(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, rooms):
+    """``multiply`` as a function of its own: its loops find more registers than beside one over products."""
+    multiply(tile, few, turned, tall, blocks, shape, bounds, a, b, c, epilogue, rooms)
 
 
 @inlined
@@ -117,53 +123,33 @@ def meet(tile, across, step, depth, ends, j, bounds, a, c, epilogue):
 
 
 @jit
-def meet_few(few, blocks, ends, k, bounds, a, b, c, epilogue, room):
-    """The last columns of B, that would fill little of a vector, with all of A."""
-    (slice_, depth, far), (top, bottom, left, right) = blocks, bounds
-    count, asks = right - left, far > 0 and a.column == 1 and a.row == depth
-    side_by_side = joined(few)
-    bias = columns(side_by_side, epilogue.bias + left, count if ends[0] else 0)
-    pack_steps(few, at(b, k, left), b.row, b.column, count, depth, room)
-    turned = room + slice_ * GROUP * few.vectors
-    for i in range(top, bottom, few.rows):
-        rows, row, step = bottom - i, at(a, i, k), a.row
-        if a.column != 1:  # as many rows at a time as a vector has lanes
-            ahead = (i - top) % few.lanes
-            if ahead == 0:
-                turn_rows(few, row, a.column, min(few.lanes, rows), depth, slice_, turned)
-            row, step = turned + ahead * slice_, slice_
-        down, sums = rows_apart(few, row, step, rows), zero(few)
-        if asks:
-            sums = accumulate_steps_ahead(few, sums, down, room, depth, row + far)
-        else:
-            sums = accumulate_steps(few, sums, down, room, depth)
-        total = join_steps(sums)
-        leave(side_by_side, add_tile(total, spread_columns(side_by_side, bias)), ends, i, left, rows, count, c, epilogue)
-
-
-@jit
-def part_of(tile, wide, few, turned, tall, blocks, shape, table, buffers, located, epilogue, thread, threads):
-    """What thread ``thread`` of ``threads`` does of all products."""
+def part_of(tile, wide, few, turned, tall, many, facts, shape, table, buffers, located, epilogue, thread, threads):
+    """What thread ``thread`` of ``threads`` does of all products; ``many``: None, or they are so small that calls matter."""
     start, end, cut, cuts = products_of(thread, threads, table[1])
+    blocks = blocks_at(tile, facts)
     bounds = part(tile, shape, PACKING if located[1].column != 1 else 0, cut, cuts)
     rooms = buffer(tile, buffers[0], thread), buffer(tile, buffers[1], thread)
     for product in range(start, end):
         a, b, c, addend = of_product(tile, located, table, product, shape)
         own = Epilogue(located[4], addend, epilogue[0], epilogue[1])
-        multiply(wide, few, turned, tall, blocks, shape, bounds, a, b, c, own, rooms)
+        if many is None:
+            multiply_one(wide, few, turned, tall, blocks, shape, bounds, a, b, c, own, rooms)
+        else:
+            multiply(wide, few, turned, tall, blocks, shape, bounds, a, b, c, own, rooms)
 
 
 @threaded
 def forward(machinery, operands, epilogue, threads):
-    tile, (wide, few, turned, tall, blocks), facts = machinery
+    tile, (wide, few, turned, tall, many), facts = machinery
     for thread in prange(threads):
         shape, table, b_rooms, a_rooms = facts_at(tile, facts)
         located, buffers = matrices(tile, operands, shape[1]), (b_rooms, a_rooms)  # a parallel loop takes no tuple of tuples
-        part_of(tile, wide, few, turned, tall, blocks, shape, table, buffers, located, epilogue, np.intp(thread), threads)
+        part_of(tile, wide, few, turned, tall, many, facts, shape, table, buffers, located, epilogue, np.intp(thread), threads)
 
 
 SHORT = 768
 """Of K at once: with a longer one the nearer caches lose what is to be read again."""
+
 
 STREAMS = 16
 """Rows of a far B at once, each a stream, where caches are far.
@@ -186,7 +172,7 @@ class UnpackedMatmul(Product):
     run = forward
 
     def __init__(self, problem, threads=1, tile=None):
-        few, turned = tile_of_few(problem), tile_of_few_rows(problem)
+        few, turned = tile_of_last_columns(problem), tile_of_few_rows(problem)
         columns = problem.N - problem.N % few.lanes if few else problem.N
         wide = None if few and not columns else tile or tile_of_whole(problem, columns)
         tile = wide or few
@@ -201,8 +187,22 @@ class UnpackedMatmul(Product):
             run, stretch = STREAMS if far else max(1, problem.K), height_of(tall, problem)
             sums = lines_of(tall, problem) * stretch
         sizes = max(slice_ * width, long * across, sums) + tile.lanes, slice_ * height
+        many = True if stacked(problem) and problem.M * problem.N * problem.K <= SMALL else None
         blocks = slice_, height, long, run, stretch, AHEAD if problem.M * problem.K * tile.itemsize > caches().level2 else 0
-        super().__init__(problem, threads, tile, (wide, few, turned, tall, blocks), *sizes)
+        super().__init__(problem, threads, tile, (wide, few, turned, tall, many), *sizes, own=blocks)
+
+
+def stacked(problem):
+    """Whether there are several products, or could be."""
+    return len(problem.out_shape) > 2
+
+
+SMALL = 1 << 15
+"""Multiply-adds of one of a stack of products up to which it is no function of its own.
+
+On a Granite Rapids 1000 products of 4 x 4 x 4 took 0.68 of the time so, 500 of 8 x 8 x 8 0.77, 64 of 16 x 16 x 16 0.91, 64 of
+32 x 32 x 32 0.95; but single ones of 5 x 300 x 300 1.06, in float64 7 x 1000 x 300 1.15.
+"""
 
 
 FAR_VECTOR = 2
@@ -212,40 +212,30 @@ On a Granite Rapids 128 cubed ran at 63% of the FMA peak with 4 x 4 vectors, 69%
 with 8 x 3, 68% with 8 x 2; 128 x 100 x 4096 at 66% and 63%, 61% with what the multipliers alone would choose.
 """
 
-FILLED = {2: (2, 4), 10: (10, 2), 20: (10, 2)}
+
+FILLED = {2: (2, 4), 10: (10, 2), 20: (10, 2), 49: (10, 2)}
 """Tiles for some numbers of rows of A, which no other fills with as few passes over B's panel.
 
 On a Granite Rapids 20 x 500 x 300 took 0.8 of the time so, 10 x 1000 x 1000 0.83, 10 x 128 x 10000 0.92 to 0.98, 2 x 256 x 784
-0.73, 2 x 64 x 64 0.85; 12 x 300 x 1500 with twelve rows 1.02, and with fourteen, for whose addresses there are no registers,
-any product twice as long.
+0.73, 2 x 64 x 64 0.85, a stack of 49 x 32 x 49 0.9; 12 x 300 x 1500 with twelve rows 1.02, and with fourteen, for whose
+addresses there are no registers, any product twice as long.
+"""
+
+
+IN_STACKS = (2, 1), (5, 1)
+"""Tiles for products of a stack: while the sums of one wait for the multipliers, those of the next are formed.
+
+On a Granite Rapids 500 products of 2 x 8 x 8 took 0.68 of the time so, 200 of 2 x 10 x 50 0.66, 200 of 10 x 10 x 10 0.81, 1000
+of 4 x 4 x 4 0.83.
 """
 
 
 def tile_of_whole(problem, columns):
     """The tile for the first ``columns`` columns."""
-    vector_cost = FAR_VECTOR if far_caches() else LOAD_COST
+    vector_cost, several = FAR_VECTOR if far_caches() else LOAD_COST, stacked(problem)
     shapes = (*TILES, FILLED[problem.M]) if problem.M in FILLED else TILES
-    return fitting(shapes, max(1, columns), problem.dtype, max(1, problem.M), vector_cost=vector_cost)
-
-
-OF_STEP, OF_ROW, OF_LOOP = 4, 8, 256
-"""What the tile of few columns costs beyond its multiply-adds, in those of a vector: for each step of K, each row, and once.
-
-On one thread of a Zen 5 256 x 4 x 256 took a third of the time that masks took, 1000 x 10 x 1000 0.56, 128 x 8 x 64 0.61,
-64 x 10 x 128 0.73, 512 x 100 x 512 0.83, 100 x 100 x 100 0.90; but 16 x 12 x 32 1.12, and 64 x 24 x 256, whose one whole
-vector is too narrow a tile, 1.01.
-"""
-
-
-def tile_of_few(problem):
-    """The tile for the columns after the last whole vector; None where masks take less time."""
-    tile, M, N, K = Tile(ROWS_OF_FEW, 1, problem.dtype), problem.M, problem.N, problem.K
-    vectors, steps = -(-(N % tile.lanes) // GROUP), tile.lanes // GROUP
-    beside = N // tile.lanes  # whole vectors
-    if vectors == 0 or vectors >= (steps if beside == 0 else steps // 2 + 1) or beside == 1:
-        return None
-    spared, spent = M * K * (steps - vectors) // steps, OF_STEP * K + OF_ROW * M + (OF_LOOP if beside else 0)
-    return Tile(ROWS_OF_FEW, vectors, problem.dtype) if spared > spent else None
+    shapes = (*shapes, *IN_STACKS) if several else shapes
+    return fitting(shapes, max(1, columns), problem.dtype, max(1, problem.M), vector_cost=vector_cost, waits=not several)
 
 
 NARROW, FEW = 256, 16
@@ -262,6 +252,7 @@ The blocked kernel took 0.85 of the time for 1024 cubed; 0.85 for 32 x 2000 x 20
 640 cubed, 0.88 for 512 x 2000 x 300 and 0.92 for 2048 x 2048 x 32, but 1.02 for 512 cubed.  With few rows it is a B of twice
 the size: 0.63 for 16 x 4096 x 4096, 1.19 for 16 x 4096 x 1024.
 """
+
 
 PACKED_ROWS, PACKED_COLUMNS, PACKED_DEPTH = 48, 49, 16
 """Rows of A, columns of B and steps of K from which on packing pays where level 2 is slow.
@@ -281,7 +272,7 @@ def packs_early(problem):
     """Whether level 2 is slow and the product large enough for packing, with no columns that another tile computes in less."""
     deep = problem.K >= PACKED_DEPTH or problem.N >= TURNED
     large = problem.M >= PACKED_ROWS and problem.N >= PACKED_COLUMNS and deep
-    return far_caches() and large and (problem.N >= LITTLE or tile_of_few(problem) is None)
+    return far_caches() and large and (problem.N >= LITTLE or tile_of_last_columns(problem) is None)
 
 
 def declines(problem):
