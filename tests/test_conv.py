@@ -31,7 +31,7 @@ from conv_cases import (
     shapes,
     truth,
 )
-from fastconv_kernels.conv import direct_cpu, implicit_gemm_weight_cpu, reference, strips, weight_cuts
+from fastconv_kernels.conv import direct_cpu, geometry, implicit_gemm_weight_cpu, reference, strips, weight_cuts
 from fastconv_kernels.cpu.threads import available_threads
 from fastconv_kernels.cpu.tile import Tile
 from fastconv_kernels.cpu.workspace import Caches
@@ -74,6 +74,15 @@ def channels_first(array: Any, problem: Conv, weight: bool) -> Any:
     if problem.layout == "NCHW":
         return array
     return array.transpose(3, 2, 0, 1) if weight else array.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the CPU")
+@pytest.mark.parametrize("direction", ["forward", "backward_input"])
+def test_a_row_that_leaves_the_cache_is_a_column(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry, "caches", lambda: Caches(level2=1 << 10))
+    problem = PROBLEMS["one row"].with_layout("NHWC")
+    assert geometry.as_column(problem).W == 1
+    agrees(f"conv_{direction}__implicit_gemm_cpu", problem, integers)
 
 
 @pytest.mark.skipif(SIMULATED, reason="of the CPU")

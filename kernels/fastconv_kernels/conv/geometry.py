@@ -262,6 +262,17 @@ def upright(problem):
     return replace(problem, H=problem.W, W=1, R=problem.S, S=1, **turned)
 
 
+def as_column(problem):
+    """``pixels_as_rows``, and images of one row that leaves the second cache as ``upright``, so that it is cut into bands.
+
+    On a Granite Rapids the gradient of the input of 1x8000 pixels under 1x2, dilated by 64, took 0.92 of the time, of 1x4000
+    under 1x3 0.88; forward and backward 1x500 and 1x1000, which stay, 1.03 to 1.05.
+    """
+    whole = pixels_as_rows(problem)
+    row_bytes = whole.W * (whole.C + whole.K) * np.dtype(whole.dtype).itemsize
+    return whole if whole.layout == "NCHW" or row_bytes <= caches().level2 // 2 else upright(whole)
+
+
 def parts_of(problem, vertical, threads, unit):
     """The images of ``pixels_as_rows(problem)`` and their axis, with an only one cut into a part for each thread.
 

@@ -25,7 +25,7 @@ from ..cpu.simd import register_bytes
 from ..cpu.tile import Tile, fitting, pointer, streamed
 from ..cpu.workspace import LINE_BYTES, caches, even, unwritten, workspace, workspace_bytes
 from .frame_cpu import flat, frame_band, frame_groups, pack_panels
-from .geometry import band_pixels, bands_of, forward_axes, parts_of, pixels_as_rows, tables_of, transposed_axes
+from .geometry import as_column, band_pixels, bands_of, forward_axes, parts_of, tables_of, transposed_axes
 from .implicit_gemm_planes_cpu import convolve_planes
 from .implicit_gemm_stages_cpu import (
     PIXELS_AHEAD,
@@ -137,7 +137,7 @@ class _Tabled:
         self.problem = problem
         vertical, horizontal = axes
         self.depth, self.width = source[2] // problem.groups, target[2] // problem.groups
-        self.planes = problem.layout == "NCHW"
+        self.planes, self.window = problem.layout == "NCHW", (problem.R, problem.S)
         of_phase = -(-target[0] // vertical.step) * -(-target[1] // horizontal.step)
         tiles, rows = (TILES_OF_FEW, of_phase) if of_phase <= FEW_PIXELS else (TILES, None)
         tile = tile or tile_of_group(problem, self.width)
@@ -214,7 +214,10 @@ class _Tabled:
 
     def _line(self, weight):
         """The weight as a line; its strides from one tap row, tap column, source and target channel and group to the next."""
-        line, (down, right, inputs, outputs) = flat(weight.transpose(2, 3, 1, 0) if self.planes else weight)
+        taps = weight.transpose(2, 3, 1, 0) if self.planes else weight
+        if taps.shape[:2] != self.window:  # of images of one row, which are taken as one column
+            taps = taps.swapaxes(0, 1)
+        line, (down, right, inputs, outputs) = flat(taps)
         if self.turned:
             return line, (down, right, outputs, inputs, outputs * self.depth)
         return line, (down, right, inputs, outputs, outputs * self.width)
@@ -246,7 +249,7 @@ class Forward(_Tabled):
     turned = False
 
     def __init__(self, problem, threads=1, tile=None, *, prepared=False, most_bytes=None):
-        whole = pixels_as_rows(problem)
+        whole = as_column(problem)
         source, target = (whole.H, whole.W, whole.C), (whole.P, whole.Q, whole.K)
         super().__init__(whole, threads, forward_axes(whole), source, target, tile, prepared, most_bytes)
         self.problem = problem
@@ -271,7 +274,7 @@ class BackwardInput(_Tabled):
     turned = True
 
     def __init__(self, problem, threads=1, tile=None, *, prepared=False, most_bytes=None):
-        whole = pixels_as_rows(problem)
+        whole = as_column(problem)
         source, target = (whole.P, whole.Q, whole.K), (whole.H, whole.W, whole.C)
         super().__init__(whole, threads, transposed_axes(whole), source, target, tile, prepared, most_bytes)
         self.problem = problem
