@@ -24,6 +24,7 @@ from numba.core.compiler import Compiler, CompileResult
 from numba.core.registry import CPUDispatcher
 from numba.core.types.functions import BaseFunction
 
+from .dataless import define_constants
 from .subnormals import counted_as_zero, switchable
 
 PYTHON_WRAPPER, PARALLEL_WRAPPER = "_ZN7cpython", "__gufunc__."
@@ -34,7 +35,15 @@ LAUNCH = ".kernel."
 there would inherit for good."""
 
 
-class KernelLibrary(JITCodeLibrary):
+class ExecutableLibrary(JITCodeLibrary):
+    """Code that gets addresses, with all that is linked to it."""
+
+    def _optimize_final_module(self):
+        define_constants(self._final_module)
+        super()._optimize_final_module()
+
+
+class KernelLibrary(ExecutableLibrary):
     """Code of which a part is entered from outside: by Python, or by one of Numba's threads."""
 
     def add_ir_module(self, module):
@@ -145,7 +154,7 @@ class KernelCompiler(Compiler):
 class GradualCompiler(KernelCompiler):
     """Of functions that count subnormal numbers: results near zero lose their accuracy gradually."""
 
-    library, linked = JITCodeLibrary, GradualLibrary
+    library, linked = ExecutableLibrary, GradualLibrary
 
 
 class LinkedCompiler(KernelCompiler):

@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload_attribute
+from numba.extending import intrinsic
 
 from .dataless import dataless
 from .emit import (
@@ -64,37 +64,7 @@ class SchemeType(types.Type):
 
 
 dataless(TransformType, "inputs", "outputs")
-dataless(SchemeType, "points", value=Scheme)
-
-
-@word(lambda scheme: scheme.output)
-def output_of(builder, result, scheme):
-    """Aᵀ: from products to outputs; in code: ``scheme.output``."""
-
-
-@word(lambda scheme: scheme.taps)
-def taps_of(builder, result, scheme):
-    """G: from the filter's taps to its values at the points; in code: ``scheme.taps``."""
-
-
-@word(lambda scheme: scheme.input)
-def input_of(builder, result, scheme):
-    """Bᵀ: from pixels to their values at the points; in code: ``scheme.input``."""
-
-
-@overload_attribute(SchemeType, "output")
-def scheme_output(scheme):
-    return lambda scheme: output_of(scheme)
-
-
-@overload_attribute(SchemeType, "taps")
-def scheme_taps(scheme):
-    return lambda scheme: taps_of(scheme)
-
-
-@overload_attribute(SchemeType, "input")
-def scheme_input(scheme):
-    return lambda scheme: input_of(scheme)
+dataless(SchemeType, "points", "output", "taps", "input", value=Scheme)
 
 
 @word(lambda transform: TransformType(np.eye(transform.inputs)))
