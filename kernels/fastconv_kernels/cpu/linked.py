@@ -20,9 +20,11 @@ from types import BuiltinFunctionType
 import llvmlite.binding as llvm
 from numba.core import dispatcher
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler, CompileResult
+from numba.core.compiler import Compiler, CompileResult, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import InlineOverloads, NopythonRewrites
 from numba.core.types.functions import BaseFunction
+from numba.core.untyped_passes import InlineClosureLikes
 
 from .dataless import define_constants
 from .subnormals import counted_as_zero, switchable
@@ -41,6 +43,10 @@ class ExecutableLibrary(JITCodeLibrary):
     def _optimize_final_module(self):
         define_constants(self._final_module)
         super()._optimize_final_module()
+
+
+IDLE = {InlineClosureLikes, InlineOverloads, NopythonRewrites}
+"""Numba's passes over what no kernel has but a parallel loop, whose body is made of a closure and of expressions of arrays."""
 
 
 class KernelLibrary(ExecutableLibrary):
@@ -142,6 +148,13 @@ class KernelCompiler(Compiler):
 
     library: type[JITCodeLibrary] = KernelLibrary
     linked = LinkedLibrary
+
+    def define_pipelines(self):
+        if self.state.flags.auto_parallel.enabled:
+            return super().define_pipelines()
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        pipeline.passes = [(work, name) for work, name in pipeline.passes if work not in IDLE]
+        return [pipeline]
 
     def _compile_core(self):
         codegen = self.state.targetctx.codegen()
