@@ -7,7 +7,9 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, models, register_model
+
+from .operators import means
 
 
 class Elements(types.Type):
@@ -35,6 +37,7 @@ def elements(_context, array, first):
     return Elements(array.dtype)(array, types.intp), generate
 
 
+@means(operator.add, Elements, types.Integer)
 @intrinsic
 def _after(_context, base, count):
     def generate(_context, builder, _signature, values):
@@ -43,6 +46,7 @@ def _after(_context, base, count):
     return base(base, types.intp), generate
 
 
+@means(operator.getitem, Elements, types.Integer)
 @intrinsic
 def _get(_context, base, index):
     def generate(context, builder, signature, values):
@@ -51,6 +55,7 @@ def _get(_context, base, index):
     return base.element(base, types.intp), generate
 
 
+@means(operator.setitem, Elements, types.Integer, types.Type)
 @intrinsic
 def _put(_context, base, index, value):
     def generate(context, builder, _signature, values):
@@ -59,24 +64,3 @@ def _put(_context, base, index, value):
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
     return types.none(base, types.intp, base.element), generate
-
-
-@overload(operator.add)
-def _elements_plus_count(base, count):
-    if isinstance(base, Elements) and isinstance(count, types.Integer):
-        return lambda base, count: _after(base, count)
-    return None
-
-
-@overload(operator.getitem)
-def _elements_getitem(base, index):
-    if isinstance(base, Elements):
-        return lambda base, index: _get(base, index)
-    return None
-
-
-@overload(operator.setitem)
-def _elements_setitem(base, index, value):
-    if isinstance(base, Elements):
-        return lambda base, index, value: _put(base, index, value)
-    return None

@@ -22,6 +22,7 @@ from numba.core import dispatcher
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
+from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import InlineOverloads, NopythonRewrites
 from numba.core.types.functions import BaseFunction
 from numba.core.untyped_passes import InlineClosureLikes
@@ -150,6 +151,8 @@ class KernelCompiler(Compiler):
     linked = LinkedLibrary
 
     def define_pipelines(self):
+        for option in ("fastmath", "forceinline"):  # a function's own: else its callee would have those of the first caller
+            ConfigStack().top().discard(option)
         if self.state.flags.auto_parallel.enabled:
             return super().define_pipelines()
         pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)

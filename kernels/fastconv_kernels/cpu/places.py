@@ -13,9 +13,10 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.extending import models, overload, register_model
+from numba.extending import models, register_model
 
 from .emit import BIT, INT64, first_lanes, integer, opaque
+from .operators import means
 from .simd import word
 
 
@@ -148,6 +149,7 @@ def _located(builder, base, offsets, count):
     return [builder.gep(base, [offset]) for offset in merged]
 
 
+@means(operator.add, Rows, types.Integer)
 @word(lambda rows, offset: rows)
 def shift_rows(builder, result, rows, offset):
     """The same rows ``offset`` elements further on; in code: ``rows + offset``."""
@@ -155,20 +157,12 @@ def shift_rows(builder, result, rows, offset):
     return _filled(builder, rows, [], moved)
 
 
+@means(operator.add, Windows, types.Integer)
 @word(lambda windows, offset: windows)
 def shift_windows(builder, result, windows, offset):
     """The same windows ``offset`` elements further on; in code: ``windows + offset``."""
     pointers = [builder.extract_value(windows, [0, i]) for i in range(result.elements[0].count)]
     return _filled(builder, windows, [0], [opaque(builder, builder.gep(pointer, [offset])) for pointer in pointers])
-
-
-@overload(operator.add)
-def rows_plus_offset(rows, offset):
-    if isinstance(rows, Rows) and isinstance(offset, types.Integer):
-        return lambda rows, offset: shift_rows(rows, offset)
-    if isinstance(rows, Windows) and isinstance(offset, types.Integer):
-        return lambda rows, offset: shift_windows(rows, offset)
-    return None
 
 
 def row_address(builder, rows, i):
@@ -221,6 +215,7 @@ def panel_at(builder, result, tile, base, offsets):
     return _columns(builder, result, located, [every] * pointers.count)
 
 
+@means(operator.add, Columns, types.Integer)
 @word(lambda columns, offset: columns)
 def shift_columns(builder, result, columns, offset):
     """The same columns ``offset`` elements further on; in code: ``columns + offset``."""
@@ -228,13 +223,6 @@ def shift_columns(builder, result, columns, offset):
     return _filled(
         builder, columns, [0], [builder.gep(builder.extract_value(columns, [0, j]), [offset]) for j in range(count)]
     )
-
-
-@overload(operator.add)
-def columns_plus_offset(columns, offset):
-    if isinstance(columns, Columns) and isinstance(offset, types.Integer):
-        return lambda columns, offset: shift_columns(columns, offset)
-    return None
 
 
 # -------------------------------------------------------------------------------------------------------- words: places

@@ -16,9 +16,10 @@ from functools import cache, wraps
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, models, register_model
 
 from .emit import INT32, INT64, first_lanes, integer, load_masked, prefetch_line, store_masked, store_vector
+from .operators import means
 
 LANES = (4, 8, 16)
 """The numbers of float32 lanes that can be asked for."""
@@ -117,43 +118,25 @@ def word(returns):
 # ------------------------------------------------------------------------------------------ words: what @njit code calls
 
 
+@means(operator.add, Pointer, types.Integer)
 @word(lambda pointer, count: pointer)
 def advance(builder, result, pointer, count):
     """The address ``count`` elements further on; in code: ``pointer + count``.  None stays None."""
     return builder.gep(pointer, [count])
 
 
-@overload(operator.add)
-def pointer_plus_count(pointer, count):
-    if isinstance(pointer, Pointer) and isinstance(count, types.Integer):
-        return lambda pointer, count: advance(pointer, count)
-    return None
-
-
+@means(operator.getitem, Pointer, types.Integer)
 @word(lambda pointer, index: pointer.element)
 def get(builder, result, pointer, index):
     """One element; in code: ``pointer[index]``."""
     return builder.load(builder.gep(pointer, [index]))
 
 
+@means(operator.setitem, Pointer, types.Integer, types.Type)
 @word(lambda pointer, index, value: types.none if value == pointer.element else None)
 def put(builder, result, pointer, index, value):
     """One element; in code: ``pointer[index] = value``."""
     builder.store(value, builder.gep(pointer, [index]))
-
-
-@overload(operator.getitem)
-def pointer_getitem(pointer, index):
-    if isinstance(pointer, Pointer):
-        return lambda pointer, index: get(pointer, index)
-    return None
-
-
-@overload(operator.setitem)
-def pointer_setitem(pointer, index, value):
-    if isinstance(pointer, Pointer):
-        return lambda pointer, index, value: put(pointer, index, value)
-    return None
 
 
 @word(lambda pointer, count: pointer.vector)
@@ -178,17 +161,11 @@ def nothing(builder, result, pointer):
     return ir.Constant(result, None)
 
 
-@word(lambda vector, other: vector)
+@means(operator.add, Vector, Vector)
+@word(lambda vector, other: vector if vector == other else None)
 def sum_of(builder, result, vector, other):
     """Lane by lane; in code: ``vector + other``."""
     return builder.fadd(vector, other)
-
-
-@overload(operator.add)
-def vector_plus_vector(vector, other):
-    if isinstance(vector, Vector) and vector == other:
-        return lambda vector, other: sum_of(vector, other)
-    return None
 
 
 @word(lambda pointer, vector: types.none)
