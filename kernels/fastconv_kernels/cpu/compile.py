@@ -24,7 +24,9 @@ from .cache import KernelCache
 from .linked import GradualCompiler, KernelCompiler, LinkedDispatcher, executable, restored
 from .threads import parallel_launch, runs_parallel
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False, "forceinline": False}
+"""All of them, or a function would have the others of whoever calls it first."""
+
 EXECUTABLE: dict[str, Any] = {"pipeline_class": KernelCompiler, "no_cfunc_wrapper": True}
 """Of what Python calls; nothing is called from C."""
 

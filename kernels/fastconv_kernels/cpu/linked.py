@@ -151,7 +151,7 @@ class KernelCompiler(Compiler):
     linked = LinkedLibrary
 
     def define_pipelines(self):
-        for option in ("fastmath", "forceinline"):  # a function's own: else its callee would have those of the first caller
+        for option in ("fastmath", "forceinline"):  # the function's own: what it is the first to call would have them too
             ConfigStack().top().discard(option)
         if self.state.flags.auto_parallel.enabled:
             return super().define_pipelines()
