@@ -13,7 +13,7 @@ Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions o
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import alone, jit, threaded
+from ..cpu.compile import jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import registers
@@ -38,7 +38,7 @@ MOST_PRODUCTS = 256
 """Of vectors in the code of a tile."""
 
 
-@alone
+@jit
 def add_tiles(tile, stencil, source, gradient, sums, masks, edge, extents, count, ahead):
     """Add to ``sums`` what the tile at one place gives in each of ``count`` planes, one after another.
 
