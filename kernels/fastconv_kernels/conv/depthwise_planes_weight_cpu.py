@@ -13,7 +13,7 @@ Source: Zhang, Lo & Lu, "High Performance Depthwise and Pointwise Convolutions o
 import numpy as np
 from numba import prange
 
-from ..cpu.compile import jit, threaded
+from ..cpu.compile import inlined, jit, threaded
 from ..cpu.places import block
 from ..cpu.share import THREAD_FLOPS, share, threads_for
 from ..cpu.simd import registers
@@ -38,6 +38,12 @@ MOST_PRODUCTS = 256
 """Of vectors in the code of a tile."""
 
 
+@inlined
+def swept(stencil, total, source, pitch, gradient, gradient_pitch, masks, edge):
+    """A function of its own so that LLVM, which does not see yet what becomes of the sums, leaves its loads in order."""
+    return sweep_gradient(stencil, total, source, pitch, gradient, gradient_pitch, masks, edge)
+
+
 @jit
 def add_tiles(tile, stencil, source, gradient, sums, masks, edge, extents, count, ahead):
     """Add to ``sums`` what the tile at one place gives in each of ``count`` planes, one after another.
@@ -52,7 +58,7 @@ def add_tiles(tile, stencil, source, gradient, sums, masks, edge, extents, count
         ask_for(tile, ahead[1] + c * result, ahead[3], 0, 1)
         place = block(tile, sums + c * tile.rows * tile.lanes, tile.lanes, tile.rows, tile.lanes)
         image, given, total = source + c * size, gradient + c * result, load_tile(tile, place)
-        store_tile(sweep_gradient(stencil, total, image, width, given, pitch, masks, edge), place)
+        store_tile(swept(stencil, total, image, width, given, pitch, masks, edge), place)
 
 
 @jit
