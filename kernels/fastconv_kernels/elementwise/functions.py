@@ -42,7 +42,7 @@ def elu_backward(gradient, x, y, parameter):
     return gradient * (parameter * exp(x)) if x <= type(x)(0) else gradient
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def logistic(x):
     e = exp(-abs(x))  # at most 1: nothing overflows
     return (e if x < type(x)(0) else type(x)(1)) / (type(x)(1) + e)

@@ -12,24 +12,27 @@ from numba.extending import register_jitable
 
 from ..mathematics import exp, of_ordinal, ordinal
 
+part_of_its_callers = register_jitable(forceinline=True)
+"""Or LLVM would optimise a row's passes before it knows what is around them."""
+
 each = range
 """The numbers of one's own elements, of so many."""
 
 
-@register_jitable
+@part_of_its_callers
 def having(i):
     """``i``, for the one that has this element."""
     return range(i, i + 1)
 
 
-@register_jitable
+@part_of_its_callers
 def together(part):
     """The sum of everyone's ``part``."""
     return part
 
 
 # Sums may be formed in any order, so that the compiler may form many at once; no other arithmetic may.
-reordered = register_jitable(fastmath={"reassoc", "nsz"})
+reordered = register_jitable(fastmath={"reassoc", "nsz"}, forceinline=True)
 
 
 @reordered
@@ -48,7 +51,7 @@ def sum_of_products(x, y, count):
     return together(total)
 
 
-@register_jitable
+@part_of_its_callers
 def maximum(x, count):
     """The largest element.  If one is NaN, anything or NaN: all exponentials become NaN with their sum."""
     largest = ordinal(x[0])
@@ -57,7 +60,7 @@ def maximum(x, count):
     return of_ordinal(largest)
 
 
-@register_jitable
+@part_of_its_callers
 def exponentials(x, out, count):
     """out[i] = e**(x[i] - the maximum); (the maximum, their sum)."""
     largest = maximum(x, count)
