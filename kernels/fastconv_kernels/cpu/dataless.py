@@ -47,8 +47,7 @@ def _constant(name):
     """What writes the attribute ``name`` of a type: the call of a function that is defined where all is linked.
 
     A constant that an inner function knows by itself is worse: LLVM unrolls its loops before it is a part of another, not all
-    sums find a register then, and Winograd's products take 1.4 times as long, the gradient of a 1x1 weight 1.7 times.  To know
-    that the call returns the same each time is as bad: Winograd's layers take up to 1.6 times as long.
+    sums find a register then, and Winograd's products take 1.4 times as long, the gradient of a 1x1 weight 1.7 times.
     """
 
     def generate(context, builder, argument, value):
