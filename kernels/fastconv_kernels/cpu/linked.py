@@ -38,16 +38,16 @@ LAUNCH = ".kernel."
 there would inherit for good."""
 
 
+IDLE = {InlineClosureLikes, InlineOverloads, NopythonRewrites}
+"""Numba's passes for closures, inlined overloads and expressions of arrays, which only parallel loops have among kernels."""
+
+
 class ExecutableLibrary(JITCodeLibrary):
     """Code that gets addresses, with all that is linked to it."""
 
     def _optimize_final_module(self):
         define_constants(self._final_module)
         super()._optimize_final_module()
-
-
-IDLE = {InlineClosureLikes, InlineOverloads, NopythonRewrites}
-"""Numba's passes over what no kernel has but a parallel loop, whose body is made of a closure and of expressions of arrays."""
 
 
 class KernelLibrary(ExecutableLibrary):

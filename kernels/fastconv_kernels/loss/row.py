@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 from ..mathematics import exp, of_ordinal, ordinal
 
 part_of_its_callers = register_jitable(forceinline=True)
-"""Or LLVM would optimise a row's passes before it knows what is around them."""
+"""With functions of their own for the passes over a row softmax took up to 1.1 times as long on a Granite Rapids."""
 
 each = range
 """The numbers of one's own elements, of so many."""
